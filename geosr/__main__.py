@@ -1,0 +1,5 @@
+"""python -m geosr."""
+
+from geosr.cli.main import main
+
+main(prog_name="geosr")

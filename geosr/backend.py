@@ -1,0 +1,44 @@
+"""TensorFlow and Keras, loaded on first use and without their chatter on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+def tensorflow() -> Any:
+    """The tensorflow module."""
+    return _load("tensorflow")
+
+
+def keras() -> Any:
+    """The keras module, and the backend that KERAS_BACKEND names."""
+    return _load("keras")
+
+
+def _load(name: str) -> Any:
+    if name in sys.modules:
+        return sys.modules[name]
+    # TensorFlow's libraries write to the descriptor while they load, whatever their log level.
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if level != "3":
+        return import_module(name)
+    with _silent_stderr():
+        return import_module(name)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

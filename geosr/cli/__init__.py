@@ -1,0 +1,1 @@
+"""The geosr command; each module holds the command of its name."""

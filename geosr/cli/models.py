@@ -1,0 +1,64 @@
+"""geosr models: what is shipped, and weights from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from geosr.models import cards
+
+BICUBIC = "Keys' cubic convolution: no network, any scale, exact and fast"
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the models that are shipped and what each is for.
+
+    \b
+    Example:
+      geosr models
+    """
+    if ctx.invoked_subcommand:
+        return
+    if as_json:
+        click.echo(json.dumps([asdict(card) for card in cards.shipped()], indent=1))
+        return
+    rows = [("bicubic", "any", "any", BICUBIC)]
+    rows += [(card.name, f"x{card.scale}", "any" if card.bands == 1 else str(card.bands), card.purpose) for card in cards.shipped()]
+    for name, scale, bands, purpose in [("MODEL", "SCALE", "BANDS", "FOR"), *rows]:
+        click.echo(f"{name:<10} {scale:<6} {bands:<6} {purpose}")
+
+
+@models.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="CAFFEMODEL")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("-s", "--scale", type=click.IntRange(2, 4), help="Scale of the network; from the file's name (_x2) by default.")
+@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> None:
+    """Convert the IDN weights that the paper's authors published.
+
+    They are trained on photographs and carry no licence: look at that before you pass them on. The network's scale
+    cannot be told from the weights.
+
+    \b
+    Example:
+      geosr models import IDN_x2.caffemodel idn_published_x2.keras
+    """
+    from geosr.models import caffe, save
+
+    named = re.search(r"x([234])", source.stem)
+    scale = scale or (int(named[1]) if named else None)
+    if scale is None:
+        raise click.UsageError(f"the scale cannot be told from the name {source.name!r}; give it with --scale")
+    if output.suffix != ".keras":
+        raise click.BadParameter(f"must end in .keras, got {output.name!r}", param_hint="OUTPUT")
+    if output.exists() and not overwrite:
+        raise click.ClickException(f"{str(output)!r} exists; choose another output or --overwrite")
+    save(caffe.read_idn(source, scale), output)
+    click.echo(output)

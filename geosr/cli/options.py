@@ -1,0 +1,153 @@
+"""Options that several commands share, each with one meaning, and what they do to the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geosr.engine import Progress
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Bands(click.ParamType):
+    """Band numbers, from 1, with commas between: 4,3,2."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            bands = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            bands = ()
+        if not bands or min(bands) < 1:
+            self.fail(f"must be band numbers from 1 with commas between, as 4,3,2, got {value!r}", param, ctx)
+        return bands
+
+
+class Pair(click.ParamType):
+    """Two rising numbers with a comma between: 0,4095."""
+
+    name = "MIN,MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"must be two numbers with a comma between, as 0,4095, got {value!r}", param, ctx)
+        if not low < high:
+            self.fail(f"must rise, got {value!r}", param, ctx)
+        return low, high
+
+
+def _creation(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise click.BadParameter(f"must be NAME=VALUE, got {wrong[0]!r}", ctx, param)
+    return {name.upper(): value for name, _, value in pairs}
+
+
+overwrite: Decorator = click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+restart: Decorator = click.option("--restart", is_flag=True, help="Discard what an interrupted run has left.")
+bands: Decorator = click.option("-b", "--bands", type=Bands(), help="Bands to use, in this order, from 1.")
+creation: Decorator = click.option(
+    "--co", "creation", multiple=True, metavar="NAME=VALUE", callback=_creation, help="GDAL creation option, as COMPRESS=ZSTD."
+)
+jobs: Decorator = click.option(
+    "-j", "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Threads that work at once."
+)
+verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
+quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")
+seed: Decorator = click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is random.")
+scale: Decorator = click.option("-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2.")
+
+
+def set_verbosity(verbose: int, quiet: int) -> None:
+    """What logging says on stderr; warnings by default."""
+    level = logging.WARNING + 10 * (quiet > 1) * 2 - 10 * verbose
+    logging.getLogger().setLevel(max(level, logging.DEBUG))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
+
+
+@contextmanager
+def progress(label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit: str = "") -> Iterator[Progress | None]:
+    """A progress callable that draws a bar on a terminal, else prints a plain line now and then; None when quiet.
+
+    `each` is how much of `each_unit` a step makes, for the rate that is shown.
+    """
+    if quiet:
+        yield None
+        return
+    if click.get_text_stream("stderr").isatty():
+        yield from _bar(label, unit, each, each_unit)
+    else:
+        yield _lines(label, unit, each, each_unit)
+
+
+def _bar(label: str, unit: str, each: float, each_unit: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None, rate="")
+        start = _Start()
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, rate=start.rate(done, each, each_unit))
+
+        yield show
+
+
+def _lines(label: str, unit: str, each: float, each_unit: str) -> Progress:
+    start, last = _Start(), [0.0]
+
+    def show(done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - last[0] < 10:
+            return
+        last[0] = now
+        rate = start.rate(done, each, each_unit)
+        click.echo(f"{label}: {done} of {total} {unit}{', ' + rate if rate else ''}{start.left(done, total)}", err=True)
+
+    return show
+
+
+class _Start:
+    """When the first step was reported, which a resumed job begins with."""
+
+    def __init__(self) -> None:
+        self.at: tuple[float, int] | None = None
+
+    def pace(self, done: int) -> float:
+        """Steps a second since the first report."""
+        if self.at is None:
+            self.at = time.monotonic(), done
+        elapsed = time.monotonic() - self.at[0]
+        return (done - self.at[1]) / elapsed if elapsed > 0 else 0.0
+
+    def rate(self, done: int, each: float, unit: str) -> str:
+        pace = self.pace(done)
+        return f"{pace * each:.2f} {unit}/s" if pace and each else ""
+
+    def left(self, done: int, total: int) -> str:
+        pace = self.pace(done)
+        return f", {(total - done) / pace:.0f} s left" if pace and done < total else ""
+
+
+def rasters_in(folder: Path, extension: str) -> list[Path]:
+    """The files in a folder with this extension, in order of name."""
+    suffix = "." + extension.lstrip(".").lower()
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and not path.name.startswith("."))

@@ -1,0 +1,278 @@
+"""Training sets from scenes: tiles at full resolution, degraded by the scale, and enlarged again, as TFRecords."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rasterio.errors import RasterioError
+from rasterio.warp import transform_bounds
+from shapely import STRtree, box
+
+from geosr import engine, records
+from geosr.engine import Pool, Progress
+from geosr.errors import DatasetError, OptionError, OutputError
+from geosr.grid import Grid, Tile, Window
+from geosr.radiometry import Range, to_dtype
+from geosr.raster import Profile, RasterSource, scene_range, whole_transform
+from geosr.records import Sample, Shards
+from geosr.resample import REACH, enlarge, shrink
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a build wrote and left out, in tiles."""
+
+    training: int
+    validation: int
+    invalid: int
+    """Tiles with a pixel that is nodata."""
+    guard: int
+    """Tiles left out between the splits of scenes that show one place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A source, its radiometry, and the splits that its tiles go to."""
+
+    source: RasterSource
+    range: Range
+    split: str | None
+    """None: by `cut`, on the ground."""
+    cut: float = 0.0
+    """Tiles wholly above it are for training, those below by at least a tile for validation (map y, or -row)."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.source.path).name
+
+
+def build(
+    scenes: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    scale: int = 2,
+    size: int = 96,
+    validation: float = 0.1,
+    seed: int = 0,
+    overwrite: bool = False,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Writes the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation.
+
+    Tiles are `size` x `size` pixels of the scene, whole ones without nodata alone. The degraded image and the bicubic
+    one are made from the tile and its surroundings and have the scene's dtype. Scenes are split by place: scenes
+    that overlap on the ground stay on one side; when all show one place it is cut in two by a line, with
+    a guard of a tile between. The means of the three images go to mean_values.json, the rest to dataset.json.
+
+    Raises:
+        OptionError: `size` is not a multiple of `scale`.
+        OutputError: there is a training set already and not `overwrite`.
+        DatasetError: no tile is left.
+    """
+    if size < scale or size % scale:
+        raise OptionError(f"the tile size must be a multiple of the scale {scale}, got {size}; change --size")
+    folder = Path(out) / f"x{scale}"
+    if (folder / records.CARD).exists() and not overwrite:
+        raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
+    sources = [RasterSource(path) for path in scenes]
+    plan = split_by_place(sources, size=size, validation=validation, seed=seed)
+    total = sum(_whole_tiles(scene.source.profile, size) for scene in plan)
+    order = list(plan)
+    random.Random(seed).shuffle(order)
+    counts = {"Training": 0, "Validation": 0, "invalid": 0, "guard": 0}
+    sums, pixels = np.zeros(3), np.zeros(3)
+    _make_folder(folder)
+    for split in records.SPLITS:
+        for old in [folder / records.CARD, *(folder / split).glob("*.tfrecord-*")]:
+            old.unlink(missing_ok=True)
+    with Shards(folder / "Training", "geosr-train") as training, Shards(folder / "Validation", "geosr-val") as other:
+        writers = {"Training": training, "Validation": other}
+        for done, (split, result) in enumerate(_tiles(order, scale, size, pool), 1):
+            if result is None:
+                counts[split if split == "guard" else "invalid"] += 1
+            else:
+                example, means, areas = result
+                writers[split].write(example)
+                counts[split] += 1
+                sums += means * areas
+                pixels += areas
+            if progress:
+                progress(done, total)
+        if not counts["Training"]:
+            raise DatasetError(
+                f"no training tile of {size} x {size} pixels in {len(sources)} scenes: {counts['invalid']} tiles hold "
+                f"nodata, {counts['guard']} are in the guard band; use a smaller --size or other scenes"
+            )
+    summary = Summary(counts["Training"], counts["Validation"], counts["invalid"], counts["guard"])
+    _write_json(folder / "mean_values.json", dict(zip(records.IMAGES, (sums / pixels).tolist(), strict=True)))
+    _write_json(folder / records.CARD, _card(plan, scale, size, summary))
+    return summary
+
+
+def split_by_place(sources: Sequence[RasterSource], *, size: int, validation: float, seed: int) -> list[Scene]:
+    """The sources as scenes with a split each, so that about `validation` of the tiles validate.
+
+    Scenes whose footprints overlap are kept together. A single place is cut: see Scene.
+    """
+    ranges = [scene_range(source) for source in sources]
+    places = _places([source.profile for source in sources])
+    if len(places) == 1:
+        return _cut(sources, ranges, validation)
+    random.Random(seed).shuffle(places)
+    tiles = [_whole_tiles(source.profile, size) for source in sources]
+    wanted = validation * sum(tiles)
+    chosen: set[int] = set()
+    for place in sorted(places, key=lambda place: sum(tiles[i] for i in place) > wanted):
+        if validation and sum(tiles[i] for i in chosen) < wanted and len(chosen) + len(place) < len(sources):
+            chosen.update(place)
+    return [
+        Scene(source, values, "Validation" if i in chosen else "Training")
+        for i, (source, values) in enumerate(zip(sources, ranges, strict=True))
+    ]
+
+
+def sample(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> Sample | None:
+    """The tile's sample, or None if a pixel of it or of its surroundings is not valid."""
+    outer = source.read(tile.outer)
+    if not source.valid(tile.outer, outer).all():
+        return None
+    dtype = outer.dtype
+    down = to_dtype(shrink(outer, scale), dtype)
+    low = Tile(tile.index, _divided(tile.core, scale), _divided(tile.outer, scale))
+    return Sample(
+        gt=tile.trim(outer),
+        down=low.trim(down),
+        bic_up=to_dtype(tile.trim(enlarge(down, scale)), dtype),
+        range=values,
+        scene=Path(source.path).name,
+        window=tile.core,
+    )
+
+
+def _tiles(
+    scenes: Sequence[Scene], scale: int, size: int, pool: Pool | None
+) -> Iterator[tuple[str, tuple[bytes, np.ndarray, np.ndarray] | None]]:
+    """For every whole tile its split and its encoded sample, if it has one."""
+    for scene in scenes:
+        grid = _grid(scene.source.profile, size, halo=2 * REACH * scale)
+        whole = [tile for tile in grid if tile.core.width == tile.core.height == size]
+        sides = {tile.index: scene.split or _side(scene, tile) for tile in whole}
+        for tile in whole:
+            if sides[tile.index] == "guard":
+                yield "guard", None
+        work = partial(_encoded, source=scene.source, scale=scale, values=scene.range)
+        for tile, result in engine.run(work, (t for t in whole if sides[t.index] != "guard"), pool):
+            yield sides[tile.index], result
+
+
+def _encoded(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> tuple[bytes, np.ndarray, np.ndarray] | None:
+    made = sample(tile, source=source, scale=scale, values=values)
+    if made is None:
+        return None
+    images = [values.normalise(getattr(made, name)) for name in records.IMAGES]
+    return records.encode(made), np.array([im.mean() for im in images]), np.array([im.size for im in images])
+
+
+def _places(profiles: Sequence[Profile]) -> list[list[int]]:
+    """The scenes' positions, those that overlap on the ground together; one without a CRS is a place of its own."""
+    found = [_footprint(profile) for profile in profiles]
+    group = list(range(len(profiles)))
+    located = [i for i, bounds in enumerate(found) if bounds]
+    tree = STRtree([box(*found[i]) for i in located if found[i]])
+    for i, j in tree.query(tree.geometries, predicate="intersects").T:
+        old, new = group[located[i]], group[located[j]]
+        group = [new if g == old else g for g in group]
+    return [[i for i, g in enumerate(group) if g == place] for place in sorted(set(group))]
+
+
+def _footprint(profile: Profile) -> Bounds | None:
+    """West, south, east and north in degrees; None when it cannot be known."""
+    if profile.crs is None:
+        return None
+    try:
+        bounds: Bounds = transform_bounds(profile.crs, "EPSG:4326", *_bounds(profile, profile.window))
+    except RasterioError:
+        return None
+    return bounds if np.isfinite(bounds).all() else None
+
+
+def _cut(sources: Sequence[RasterSource], ranges: Sequence[Range], validation: float) -> list[Scene]:
+    scenes = []
+    for source, values in zip(sources, ranges, strict=True):
+        _, south, _, north = _bounds(source.profile, source.profile.window)
+        scenes.append((source, values, south, north))
+    if validation == 0:
+        return [Scene(source, values, "Training") for source, values, *_ in scenes]
+    south, north = min(s for *_, s, _ in scenes), max(n for *_, n in scenes)
+    cut = south + validation * (north - south)
+    return [Scene(source, values, None, cut) for source, values, *_ in scenes]
+
+
+def _side(scene: Scene, tile: Tile) -> str:
+    _, south, _, north = _bounds(scene.source.profile, tile.core)
+    if south >= scene.cut:
+        return "Training"
+    # The guard is as high as the tile, which is wider than the reach of any degradation.
+    return "Validation" if north + (north - south) <= scene.cut else "guard"
+
+
+def _bounds(profile: Profile, window: Window) -> Bounds:
+    (top, bottom), (left, right) = window.toranges()
+    corners = [whole_transform(profile) * corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _grid(profile: Profile, size: int, halo: int) -> Grid:
+    return Grid(profile.width, profile.height, size, halo)
+
+
+def _whole_tiles(profile: Profile, size: int) -> int:
+    return (profile.width // size) * (profile.height // size)
+
+
+def _divided(window: Window, k: int) -> Window:
+    return Window(window.col_off // k, window.row_off // k, window.width // k, window.height // k)
+
+
+def _card(scenes: Sequence[Scene], scale: int, size: int, summary: Summary) -> dict[str, object]:
+    return {
+        "scale": scale,
+        "size": size,
+        "degradation": "bicubic",
+        "tiles": {"Training": summary.training, "Validation": summary.validation},
+        "left_out": {"nodata": summary.invalid, "guard": summary.guard},
+        "scenes": [
+            {
+                "file": scene.name,
+                "split": scene.split or "cut",
+                "bands": scene.source.profile.count,
+                "dtype": scene.source.profile.dtype,
+                "range": str(scene.range),
+            }
+            for scene in scenes
+        ],
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}") from error
+
+
+def _write_json(path: Path, content: object) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)

@@ -1,0 +1,43 @@
+"""What can go wrong, for callers to catch.
+
+GeosrError
++-- RasterError    (also OSError)      a raster that cannot be read or written
+|   +-- UnsupportedRaster              a readable raster of a kind that must not be super-resolved
++-- OutputError    (also OSError)      an output that exists, or a place that cannot be written
++-- OptionError    (also ValueError)   options that contradict the input or each other
++-- ModelError     (also ValueError)   a model that is unknown, broken or does not fit
++-- DatasetError   (also ValueError)   a training set that is empty, broken or foreign
+"""
+
+from __future__ import annotations
+
+
+class GeosrError(Exception):
+    """Something the user can act on; its text is one line that says what to do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class RasterError(GeosrError, OSError):
+    """A raster cannot be read or written."""
+
+
+class UnsupportedRaster(RasterError):
+    """A raster can be read but is of a kind that must not be super-resolved."""
+
+
+class OutputError(GeosrError, OSError):
+    """An output exists already, or the place for it cannot be written."""
+
+
+class OptionError(GeosrError, ValueError):
+    """Options contradict the input or each other."""
+
+
+class ModelError(GeosrError, ValueError):
+    """A model is unknown, broken or does not fit the raster."""
+
+
+class DatasetError(GeosrError, ValueError):
+    """A training set is empty, broken or of another program."""

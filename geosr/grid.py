@@ -1,0 +1,127 @@
+"""Windows, tiles and grids: whole-number pixel arithmetic, nothing else.
+
+A grid cuts a raster into cores that every pixel belongs to exactly once; a tile adds to its core the halo of
+pixels that a result in the core depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar, overload
+
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+Block = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of pixels, with rasterio's fields in rasterio's order; it may hang over a raster's edges."""
+
+    col_off: int
+    row_off: int
+    width: int
+    height: int
+
+    def pad(self, n: int) -> Window:
+        """This window with `n` more pixels on each side.
+
+        >>> Window(10, 20, 5, 5).pad(2)
+        Window(col_off=8, row_off=18, width=9, height=9)
+        """
+        return Window(self.col_off - n, self.row_off - n, self.width + 2 * n, self.height + 2 * n)
+
+    def scale(self, k: int) -> Window:
+        """The same ground in a raster with `k` times as many rows and columns."""
+        return Window(self.col_off * k, self.row_off * k, self.width * k, self.height * k)
+
+    def intersection(self, other: Window) -> Window:
+        """The pixels in both; without any, width or height is 0."""
+        col, row = max(self.col_off, other.col_off), max(self.row_off, other.row_off)
+        right = min(self.col_off + self.width, other.col_off + other.width)
+        bottom = min(self.row_off + self.height, other.row_off + other.height)
+        return Window(col, row, max(0, right - col), max(0, bottom - row))
+
+    def slices(self, within: Window) -> tuple[slice, slice]:
+        """Rows and columns of this window in a block that holds the pixels of `within`."""
+        row, col = self.row_off - within.row_off, self.col_off - within.col_off
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+    def toranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((first row, end row), (first column, end column)), which rasterio takes as a window."""
+        return (self.row_off, self.row_off + self.height), (self.col_off, self.col_off + self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One task's pixels: the core that it owns and the outer window that it needs."""
+
+    index: int
+    core: Window
+    outer: Window
+
+    def scale(self, k: int) -> Tile:
+        """The same ground in a raster with `k` times as many rows and columns."""
+        return Tile(self.index, self.core.scale(k), self.outer.scale(k))
+
+    def trim(self, block: Block) -> Block:
+        """The core's pixels (..., rows, cols) of a block that holds the outer window's."""
+        rows, cols = self.core.slices(within=self.outer)
+        return block[..., rows, cols]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid(Sequence[Tile]):
+    """The tiles of a raster in reading order; cores partition it, every outer window has one shape."""
+
+    width: int
+    height: int
+    size: int
+    """Rows and columns of a core; at the right and bottom edges a core is what is left."""
+    halo: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height, self.size) < 1 or self.halo < 0:
+            raise ValueError(f"a grid needs a width, height and size of 1 or more and a halo of 0 or more, got {self}")
+
+    @property
+    def cols(self) -> int:
+        """Tiles in a row."""
+        return -(-self.width // self.size)
+
+    @property
+    def rows(self) -> int:
+        """Tiles in a column."""
+        return -(-self.height // self.size)
+
+    def __len__(self) -> int:
+        return self.rows * self.cols
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tile]: ...
+    def __getitem__(self, index: int | slice) -> Tile | Sequence[Tile]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"tile {index} of a grid of {len(self)}")
+        index %= len(self)
+        row, col = divmod(index, self.cols)
+        whole = Window(col * self.size, row * self.size, self.size, self.size)
+        core = whole.intersection(Window(0, 0, self.width, self.height))
+        return Tile(index, core, whole.pad(self.halo))
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """The items in order, `size` at a time; the last batch may be shorter.
+
+    >>> list(batches([1, 2, 3], 2))
+    [[1, 2], [3]]
+    """
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,0 +1,98 @@
+"""The networks: builders by name, and .keras files saved and loaded safely. Keras is loaded on first use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from geosr import backend
+from geosr.errors import ModelError
+
+MODELS: dict[str, str] = {"idn": "geosr.models.idn"}
+"""The module of each architecture; its `build(scale, bands)` makes the network."""
+
+
+def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") -> Any:
+    """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), with random weights."""
+    keras = backend.keras()
+    builder: Callable[[int, int], Any] = import_module(MODELS[name]).build
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return builder(scale, bands)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def save(model: Any, path: Path) -> None:
+    """Saves the network as a .keras file, which has its name only when it is whole."""
+    part = path.with_name(f".{path.stem}.part.keras")
+    model.save(part)
+    part.replace(path)
+
+
+def load(path: Path, *, compiled: bool = False) -> Any:
+    """The network in a .keras file, whose code is never executed.
+
+    Raises:
+        ModelError: the file is missing, is no .keras file, or needs code that is not here.
+    """
+    keras = backend.keras()
+    import_module("geosr.models.layers")
+    import_module("geosr.models.losses")
+    if not path.is_file():
+        raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists")
+    try:
+        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{os.fspath(path)!r} is not a model that can be loaded safely: {reason}") from error
+
+
+def shape(model: Any) -> tuple[int, int]:
+    """Scale and bands of a network.
+
+    Raises:
+        ModelError: it does not take images of any size (n, rows, cols, bands) or does not enlarge them evenly.
+    """
+    taken = getattr(model, "input_shape", None)
+    if not isinstance(taken, tuple) or len(taken) != 4 or taken[:3] != (None, None, None) or not taken[3]:
+        raise ModelError(f"{model.name!r} takes {taken}; a network must take (None, None, None, bands)")
+    side, bands = 32, taken[3]
+    given = model.compute_output_shape((1, side, side, bands))
+    if given[1] != given[2] or given[1] % side or given[3] != bands:
+        raise ModelError(f"{model.name!r} gives {given[1:]} for {(side, side, bands)}; it must enlarge by a whole factor")
+    return given[1] // side, bands
+
+
+def receptive_radius(model: Any) -> int:
+    """Input pixels that a result depends on, on each side: the longest way through the layers.
+
+    Raises:
+        ModelError: a layer's reach is unknown or unbounded, so that no halo makes tiles exact.
+    """
+    layers = backend.keras().layers
+    radii: dict[int, int] = {id(tensor): 0 for tensor in model.inputs}
+    for operation in model.operations:
+        if isinstance(operation, layers.InputLayer):
+            continue
+        given = operation.input if isinstance(operation.input, (list, tuple)) else [operation.input]
+        reached = max(radii[id(tensor)] for tensor in given) + _reach(operation)
+        for tensor in operation.output if isinstance(operation.output, (list, tuple)) else [operation.output]:
+            radii[id(tensor)] = reached
+    return max(radii[id(tensor)] for tensor in model.outputs)
+
+
+def _reach(operation: Any) -> int:
+    """Input pixels on each side that one pixel of a layer's output depends on."""
+    layers = backend.keras().layers
+    if hasattr(operation, "reach"):
+        return int(operation.reach)
+    if isinstance(operation, layers.Conv2D) and set(operation.strides) == {1}:
+        return max((size - 1) * step // 2 for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True))
+    if isinstance(operation, (layers.Add, layers.Concatenate, layers.LeakyReLU)) or type(operation).__name__ == "GetItem":
+        return 0
+    raise ModelError(f"the reach of layer {operation.name!r} ({type(operation).__name__}) is not known, so tiles would not be exact")

@@ -1,0 +1,107 @@
+"""What is known of a model: its card, a JSON file beside the .keras file; the models that ship."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from geosr import models
+from geosr.errors import ModelError
+
+WEIGHTS = Path(__file__).with_name("weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model is; `scale`, `bands` and `halo` follow from the network, the rest is said by who made it."""
+
+    name: str
+    scale: int
+    bands: int
+    """Input bands; a network of 1 takes any number, one at a time."""
+    halo: int
+    """Input pixels that a result depends on, on each side."""
+    sha256: str
+    """Of the .keras file; a card with another is not believed."""
+    parameters: int
+    purpose: str = ""
+    range: str = "0..1: the dtype's range for uint8, else percentiles 0.5 and 99.5 of the scene's bands"
+    training_data: str = ""
+    licence: str = ""
+    commands: list[str] = field(default_factory=list)
+    date: str = ""
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+def of(path: Path) -> Card:
+    """The card of a model file; of a file without one, what can be read from its network.
+
+    Raises:
+        ModelError: the file is missing or no model, or the card cannot be read.
+    """
+    digest = _digest(path)
+    beside = path.with_suffix(".json")
+    if beside.is_file():
+        card = _read(beside)
+        if card.sha256 == digest:
+            return card
+    return describe(path)
+
+
+def describe(path: Path) -> Card:
+    """A new card, from the network alone."""
+    model = models.load(path)
+    scale, bands = models.shape(model)
+    return Card(
+        name=path.stem,
+        scale=scale,
+        bands=bands,
+        halo=models.receptive_radius(model),
+        sha256=_digest(path),
+        parameters=model.count_params(),
+    )
+
+
+def write(card: Card, path: Path) -> None:
+    """Writes the card beside the model file."""
+    path.with_suffix(".json").write_text(json.dumps(asdict(card), indent=1) + "\n")
+
+
+def shipped() -> list[Card]:
+    """The cards of the models that come with geosr."""
+    return [_read(path) for path in sorted(WEIGHTS.glob("*.json"))]
+
+
+def shipped_path(name: str, scale: int) -> Path:
+    """The file of a shipped model.
+
+    Raises:
+        ModelError: there is no such model, or none for this scale.
+    """
+    path = WEIGHTS / f"{name}_x{scale}.keras"
+    if not path.is_file():
+        names = sorted({card.name for card in shipped()})
+        raise ModelError(
+            f"no shipped model {name!r} for scale {scale}; there are {', '.join(names)} and bicubic (any scale), "
+            "or give the path of a .keras file"
+        )
+    return path
+
+
+def _read(path: Path) -> Card:
+    try:
+        content = json.loads(path.read_text())
+        return Card(**{f.name: content[f.name] for f in fields(Card) if f.name in content})
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{os.fspath(path)!r} is not the card of a model: {error}") from error
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists") from error

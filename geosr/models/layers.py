@@ -1,0 +1,133 @@
+"""Keras layers that the networks share, written with keras.ops alone so that they run on any backend.
+
+Importing this module loads Keras.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from geosr.resample import REACH, enlarging_taps
+
+
+def depth_to_space(x: Any, scale: int, bands: int) -> Any:
+    """(n, rows, cols, bands * scale * scale) as (n, rows * scale, cols * scale, bands)."""
+    rows, cols = ops.shape(x)[1:3]
+    x = ops.reshape(x, (-1, rows, cols, bands, scale, scale))
+    x = ops.transpose(x, (0, 1, 4, 2, 5, 3))
+    return ops.reshape(x, (-1, rows * scale, cols * scale, bands))
+
+
+@keras.saving.register_keras_serializable("geosr")
+class Bicubic(keras.layers.Layer):
+    """The bicubic enlargement of geosr.resample, always in float32, which a network adds its residual to."""
+
+    def __init__(self, scale: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"}, trainable=False)
+        self.scale = scale
+        self.reach = REACH
+        taps = enlarging_taps(scale)
+        kernel = np.einsum("pi,qj->ijpq", taps, taps)
+        self.kernel = kernel.reshape(*kernel.shape[:2], 1, scale * scale).astype("float32")
+
+    def call(self, x: Any) -> Any:
+        for axis in (1, 2):
+            first, last = _ends(x, axis)
+            x = ops.concatenate([ops.flip(first, axis), x, ops.flip(last, axis)], axis=axis)
+        bands = x.shape[-1]
+        kernel = ops.tile(ops.convert_to_tensor(self.kernel), (1, 1, bands, 1))
+        return depth_to_space(ops.depthwise_conv(x, kernel, padding="valid"), self.scale, bands)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return _enlarged(input_shape, self.scale, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("geosr")
+class GroupedConv2D(keras.layers.Layer):
+    """A convolution in groups, computed as one dense convolution whose kernel is block-diagonal.
+
+    The same function as Conv2D(groups=...) with the same number of weights; on a CPU 1.7 times faster forward and
+    many times faster in training.
+    """
+
+    def __init__(self, filters: int, size: int, groups: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters, self.size, self.groups = filters, size, groups
+        self.reach = size // 2
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        each = channels // self.groups
+        self.kernel = self.add_weight(shape=(self.size, self.size, each, self.filters), name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+        rows, cols = np.arange(channels) // each, np.arange(self.filters) // (self.filters // self.groups)
+        self.diagonal = (rows[:, None] == cols[None, :]).astype("float32")
+
+    def call(self, x: Any) -> Any:
+        diagonal = ops.cast(self.diagonal, self.compute_dtype)
+        kernel = ops.tile(ops.cast(self.kernel, self.compute_dtype), (1, 1, self.groups, 1)) * diagonal
+        return ops.conv(x, kernel, padding="same") + ops.cast(self.bias, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters, "size": self.size, "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable("geosr")
+class SubpixelTransposed(keras.layers.Layer):
+    """A transposed convolution with stride `scale`, whose output lies on the pixels of the enlarged grid.
+
+    Output pixel y gets sum over i of x[i] * kernel[y + size // 2 + 1 - scale - scale * i]: Caffe's Deconvolution
+    padded by size // 2 gives exactly these values from row and column scale - 1 on, which is where IDN's authors add
+    it to the bicubic image. Computed as an ordinary convolution to scale * scale channels, which are then laid
+    out as pixels.
+    """
+
+    def __init__(self, filters: int, size: int, scale: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters, self.size, self.scale = filters, size, scale
+        self.first = size // 2 + 1 - scale
+        self.reach = -(-max(self.first, size - scale - self.first) // scale)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (self.size, self.size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(0, 1e-3), name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, x: Any) -> Any:
+        s, taps = self.scale, 2 * self.reach + 1
+        before = s * self.reach - self.first
+        after = s * taps - self.size - before
+        channels = x.shape[-1]
+        kernel = ops.pad(ops.cast(self.kernel, self.compute_dtype), [[before, after], [before, after], [0, 0], [0, 0]])
+        kernel = ops.reshape(kernel, (taps, s, taps, s, channels, self.filters))
+        kernel = ops.transpose(ops.flip(kernel, (0, 2)), (0, 2, 4, 5, 1, 3))
+        kernel = ops.reshape(kernel, (taps, taps, channels, self.filters * s * s))
+        x = depth_to_space(ops.conv(x, kernel, padding="same"), s, self.filters)
+        return x + ops.cast(self.bias, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return _enlarged(input_shape, self.scale, self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters, "size": self.size, "scale": self.scale}
+
+
+def _ends(x: Any, axis: int) -> tuple[Any, Any]:
+    if axis == 1:
+        return x[:, :REACH], x[:, -REACH:]
+    return x[:, :, :REACH], x[:, :, -REACH:]
+
+
+def _enlarged(shape: tuple[int | None, ...], scale: int, bands: int | None) -> tuple[int | None, ...]:
+    sides = tuple(side if side is None else side * scale for side in shape[1:3])
+    return (shape[0], *sides, bands)

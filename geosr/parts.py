@@ -1,0 +1,127 @@
+"""The journal of a job: a folder beside the output with a manifest, a lock, and one file for each finished part.
+
+A part gets its name when it is whole, so a job that was killed can be taken up where it stopped. Knows names and
+bytes, no rasters.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from geosr.errors import OutputError
+
+MANIFEST = "manifest.json"
+
+
+class Parts:
+    """The finished parts of the job that makes `output`; a context manager that holds the job's lock.
+
+    `manifest` says what the parts depend on. Parts of a job that says otherwise are not used: `restart` discards
+    them.
+
+    Raises:
+        OutputError: on entering: another process makes the same output, the folder cannot be written, or the parts
+            there are of another job.
+    """
+
+    def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
+        self.output = output
+        self.folder = output.with_name(f".{output.name}.geosr")
+        self._manifest = json.loads(json.dumps(manifest))
+        self._restart = restart
+        self._lock = FileLock(output.with_name(f".{output.name}.lock"))
+
+    def __enter__(self) -> Parts:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OutputError(f"{os.fspath(self.output)!r} is being made by another process") from error
+        except OSError as error:
+            raise _cannot_write(self.output.parent, error) from error
+        try:
+            self._open()
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unlock()
+
+    def has(self, index: int) -> bool:
+        """Whether this part is finished."""
+        return self.path(index).exists()
+
+    def path(self, index: int) -> Path:
+        """Where the part is, or will be."""
+        return self.folder / f"{index:08d}.part"
+
+    def save(self, index: int, data: bytes) -> None:
+        """Keeps a finished part."""
+        part = self.folder / f"{index:08d}.tmp"
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path(index))
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    @property
+    def draft(self) -> Path:
+        """Where to write the output, and files that belong to it, before `publish`."""
+        return self.folder / "draft" / self.output.name
+
+    def publish(self) -> None:
+        """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts."""
+        with self.draft.open("rb") as file:
+            os.fsync(file.fileno())
+        for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
+            path.replace(self.output.with_name(path.name))
+        shutil.rmtree(self.folder)
+
+    def _open(self) -> None:
+        manifest = self.folder / MANIFEST
+        if self._restart or not manifest.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.draft.parent.mkdir(parents=True, exist_ok=True)
+            if not manifest.exists():
+                _write(manifest, json.dumps(self._manifest, indent=1))
+            found = json.loads(manifest.read_text())
+            for leftover in [*self.draft.parent.iterdir(), *self.folder.glob("*.tmp")]:
+                leftover.unlink()
+        except OSError as error:
+            raise _cannot_write(self.output.parent, error) from error
+        for key in sorted({*found, *self._manifest}):
+            if found.get(key) != self._manifest.get(key):
+                raise OutputError(
+                    f"{os.fspath(self.folder)!r} holds parts of another job: {key} was {found.get(key)}, is now "
+                    f"{self._manifest.get(key)}; discard them with --restart"
+                )
+
+    def _unlock(self) -> None:
+        self._lock.release()
+        if not self.folder.exists():
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".tmp")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
+    return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")

@@ -1,0 +1,78 @@
+"""The one linear map per band between a raster's values and the 0..1 that networks see.
+
+A map holds for the whole scene, never for a tile, and takes values outside its range as they come: nothing is
+clipped. Knows arrays alone, no rasters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Block = NDArray[Any]
+
+PERCENTILES = (0.5, 99.5)
+"""Of a sampled band; robust against a few glints, clouds and dead pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values of each band that become 0 and 1."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def normalise(self, block: Block) -> NDArray[np.float32]:
+        """The block (bands, rows, cols) with low as 0 and high as 1, in float32."""
+        low, span = self._columns()
+        return ((block - low) / span).astype(np.float32)
+
+    def restore(self, block: Block) -> Block:
+        """The inverse of `normalise`, in float64."""
+        low, span = self._columns()
+        return block * span + low
+
+    def bands(self, indexes: Sequence[int]) -> Range:
+        """The map of the bands at these positions, from 0."""
+        return Range(tuple(self.low[i] for i in indexes), tuple(self.high[i] for i in indexes))
+
+    def __str__(self) -> str:
+        return " ".join(f"{low:.9g},{high:.9g}" for low, high in zip(self.low, self.high, strict=True))
+
+    def _columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        low, high = np.array(self.low), np.array(self.high)
+        return low[:, None, None], (high - low)[:, None, None]
+
+
+def fixed(low: float, high: float, bands: int) -> Range:
+    """The same map for every band."""
+    return Range((float(low),) * bands, (float(high),) * bands)
+
+
+def sampled(block: Block, valid: NDArray[np.bool_]) -> Range:
+    """The map from the percentiles of each band's valid values; a band without contrast gets a span of 1."""
+    ends = [_band_range(band[good]) for band, good in zip(block, valid, strict=True)]
+    return Range(tuple(low for low, _ in ends), tuple(high for _, high in ends))
+
+
+def to_dtype(block: Block, dtype: DTypeLike) -> Block:
+    """The block in another dtype: rounded to the nearest and saturated if that holds integers."""
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "iu":
+        return block.astype(dtype)
+    info = np.iinfo(dtype)
+    # Beyond 16 bits float32 rounds the ends out of range, beyond 32 float64 does: the next value inward is safe.
+    block = block.astype(np.float64, copy=False) if info.bits > 16 else block
+    top = np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max)
+    return np.clip(np.rint(block), float(info.min), top).astype(dtype)
+
+
+def _band_range(values: Block) -> tuple[float, float]:
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values.astype(np.float64), PERCENTILES))
+    return low, high if high > low else low + 1.0

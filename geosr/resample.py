@@ -1,0 +1,109 @@
+"""Bicubic enlargement and reduction by a whole factor: the one kernel that training, inference and scoring share.
+
+Keys' cubic convolution with a = -0.5, antialiased when shrinking, aligned on pixel areas, mirrored past the
+edges: the convention of Matlab's imresize. Knows arrays alone, no rasters.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Block = NDArray[Any]
+
+REACH = 2
+"""Input pixels that an output pixel of `enlarge` sees on either side of the one it lies in."""
+
+
+def keys(x: Block) -> Block:
+    """Keys' cubic kernel (a = -0.5) at the distances `x`, in pixels.
+
+    Source: R. Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE TASSP 29 (1981).
+
+    >>> keys(np.array([0.0, 0.5, 1.0, 1.5, 2.0])).tolist()
+    [1.0, 0.5625, 0.0, -0.0625, 0.0]
+    """
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+@cache
+def enlarging_taps(k: int) -> NDArray[np.float64]:
+    """Weights (k, 5) of the pixels -2..2 around an input pixel for each of its `k` output pixels, in order."""
+    _check_factor(k)
+    centres = (np.arange(k) + 0.5) / k - 0.5
+    taps = keys(np.arange(-REACH, REACH + 1) - centres[:, None])
+    return taps / taps.sum(axis=1, keepdims=True)
+
+
+@cache
+def shrinking_taps(k: int) -> NDArray[np.float64]:
+    """Weights (5k - k % 2 ...) of the pixels that make one output pixel, centred on it."""
+    _check_factor(k)
+    reach = 2 * k
+    distance = (np.arange(-reach, reach + k) - (k - 1) / 2) / k
+    taps = keys(distance)
+    return taps / taps.sum()
+
+
+def enlarge(block: Block, k: int) -> Block:
+    """The block (..., rows, cols) with `k` times as many rows and columns, in floating point, not clipped.
+
+    float64 for dtypes that float32 cannot hold (float64 and integers of 32 bits and more), else float32.
+    """
+    block = _as_float(block)
+    if k == 1:
+        return block
+    return _enlarge_rows(_enlarge_rows(block, k, axis=-2), k, axis=-1)
+
+
+def shrink(block: Block, k: int) -> Block:
+    """The block (..., rows, cols) with rows and columns divided by `k`, antialiased, in floating point.
+
+    Raises:
+        ValueError: rows or columns are not a multiple of `k`.
+    """
+    rows, cols = block.shape[-2:]
+    if rows % k or cols % k:
+        raise ValueError(f"rows and columns must be multiples of {k}, got {rows} x {cols}")
+    block = _as_float(block)
+    if k == 1:
+        return block
+    return _shrink_rows(_shrink_rows(block, k, axis=-2), k, axis=-1)
+
+
+def _enlarge_rows(block: Block, k: int, *, axis: int) -> Block:
+    rows = np.moveaxis(block, axis, 0)
+    count = rows.shape[0]
+    padded = np.pad(rows, [(REACH, REACH)] + [(0, 0)] * (rows.ndim - 1), mode="symmetric")
+    out = np.zeros((count, k, *rows.shape[1:]), block.dtype)
+    for phase, taps in enumerate(enlarging_taps(k).astype(block.dtype)):
+        for tap, weight in enumerate(taps):
+            if weight:
+                out[:, phase] += weight * padded[tap : tap + count]
+    return np.moveaxis(out.reshape(count * k, *rows.shape[1:]), 0, axis)
+
+
+def _shrink_rows(block: Block, k: int, *, axis: int) -> Block:
+    rows = np.moveaxis(block, axis, 0)
+    count = rows.shape[0] // k
+    padded = np.pad(rows, [(2 * k, 2 * k)] + [(0, 0)] * (rows.ndim - 1), mode="symmetric")
+    out = np.zeros((count, *rows.shape[1:]), block.dtype)
+    for tap, weight in enumerate(shrinking_taps(k).astype(block.dtype)):
+        if weight:
+            out += weight * padded[tap : tap + count * k : k]
+    return np.moveaxis(out, 0, axis)
+
+
+def _as_float(block: Block) -> Block:
+    return block.astype(np.result_type(block.dtype, np.float32), copy=False)
+
+
+def _check_factor(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"the factor must be 1 or more, got {k}")

@@ -1,0 +1,308 @@
+"""A raster super-resolved: tile by tile, with the same ground under more pixels and all its metadata kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from geosr import __version__, engine, raster, upscalers
+from geosr.engine import Pool, Progress
+from geosr.errors import OptionError, OutputError
+from geosr.grid import Block, Grid, Tile, Window, batches
+from geosr.parts import Parts
+from geosr.radiometry import Range, fixed, to_dtype
+from geosr.raster import BLOCK_SIZE, Profile, RasterSource, Source
+from geosr.upscalers import Upscaler
+
+log = logging.getLogger(__name__)
+
+LARGEST_TILE = 512
+"""Rows and columns of a core; IDN then needs about a gigabyte."""
+
+
+TILE_COST = 20_000
+"""What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be chosen about a run; None is decided from the raster and the model."""
+
+    scale: int | None = None
+    model: str = "idn"
+    bands: tuple[int, ...] | None = None
+    bands_mode: str = "auto"
+    range: tuple[float, float] | None = None
+    dtype: str | None = None
+    nodata: float | None = None
+    tile: int | None = None
+    batch: int = 1
+    creation: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that decides the output's pixels: made before any work, checked, and the same for the same input."""
+
+    source: RasterSource
+    upscaler: Upscaler
+    values: Range
+    grid: Grid
+    profile: Profile
+    """The output's."""
+    creation: Mapping[str, str]
+    batch: int
+
+
+def super_resolve(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: Options = Options(),
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Writes the raster `source` with `scale` times as many rows and columns to `output`, and returns what was done.
+
+    The output covers the same ground: CRS and bounds are the input's, to 1e-9 pixel. It appears under its name only
+    when it is whole. A job that was interrupted leaves its parts in a folder beside the output, and the same call
+    takes it up again; `restart` discards them.
+
+    Raises:
+        RasterError: the input cannot be read, or is of a kind that must not be super-resolved.
+        OutputError: the output exists and not `overwrite`, or cannot be written.
+        OptionError, ModelError: the options or the model do not fit the raster.
+    """
+    output = Path(output)
+    _check_output(Path(source), output, overwrite)
+    job = plan(source, options)
+    with Parts(output, manifest(job), restart=restart) as parts:
+        compute(job, parts, pool=pool, progress=progress)
+        for _ in raster.join(_windows(job, parts), parts.draft, job.profile, job.creation):
+            pass
+        parts.publish()
+    return job
+
+
+def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
+    """What `super_resolve` would do."""
+    pixels = RasterSource(source, options.bands)
+    profile = pixels.profile
+    upscaler = upscalers.load(options.model, options.scale, mode=bands_mode(profile, options.bands_mode))
+    if upscaler.bands not in (None, profile.count):
+        raise OptionError(
+            f"{pixels.path!r} gives {profile.count} bands but {options.model!r} takes {upscaler.bands}; "
+            "choose them with --bands"
+        )
+    values = fixed(*options.range, profile.count) if options.range else raster.scene_range(pixels)
+    dtype = options.dtype or profile.dtype
+    nodata = profile.nodata if options.nodata is None else options.nodata
+    _check_nodata(nodata, dtype)
+    scaled = profile.scale(upscaler.scale)
+    tile = options.tile or tile_size(profile.width, profile.height, upscaler)
+    for what in profile.lost:
+        log.warning("%s: %s cannot be carried to the output", pixels.path, what)
+    return Plan(
+        source=pixels,
+        upscaler=upscaler,
+        values=values,
+        grid=Grid(profile.width, profile.height, tile, upscaler.halo),
+        profile=replace(scaled, dtype=dtype, nodata=nodata, tags=_with_provenance(scaled, upscaler, values)),
+        creation=raster.creation_options(dtype, options.creation or {}),
+        batch=options.batch,
+    )
+
+
+def compute(job: Plan, parts: Parts, *, pool: Pool | None = None, progress: Progress | None = None) -> None:
+    """Makes the parts that are missing."""
+    missing = [tile for tile in job.grid if not parts.has(tile.index)]
+    done = len(job.grid) - len(missing)
+    work = partial(upscaled_parts, job=job)
+    if progress:
+        progress(done, len(job.grid))
+    for tiles, made in engine.run(work, batches(missing, job.batch), pool):
+        for tile, part in zip(tiles, made, strict=True):
+            parts.save(tile.index, part)
+        done += len(tiles)
+        if progress:
+            progress(done, len(job.grid))
+
+
+def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
+    """The tiles' finished parts: pure work that can run anywhere."""
+    k = job.upscaler.scale
+    read = [job.source.read(tile.outer) for tile in tiles]
+    valid = [job.source.valid(tile.outer, block) for tile, block in zip(tiles, read, strict=True)]
+    made = upscaled(tiles, read, valid, job=job)
+    parts = []
+    for tile, block, original, good in zip(tiles, made, read, valid, strict=True):
+        good = tile.trim(good)
+        out = stamp(block, tile.trim(original), good, job.profile)
+        mask = enlarge_nearest(good.any(axis=0), k) if job.profile.masked else None
+        parts.append(raster.encode(out, mask, job.creation))
+    return parts
+
+
+def upscaled(
+    tiles: Sequence[Tile], blocks: Sequence[Block], valid: Sequence[NDArray[np.bool_]], *, job: Plan
+) -> list[Block]:
+    """The tiles' cores (bands, rows, cols), enlarged, before rounding; those without a valid pixel are not computed."""
+    k = job.upscaler.scale
+    some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
+    filled = [
+        filled_block(job.source, tile, block, good)
+        for tile, block, good, wanted in zip(tiles, blocks, valid, some, strict=True)
+        if wanted
+    ]
+    made = iter(job.upscaler(np.stack(filled), job.values) if filled else ())
+    return [
+        tile.scale(k).trim(next(made)) if wanted else enlarge_nearest(np.zeros_like(tile.trim(block)), k)
+        for tile, block, wanted in zip(tiles, blocks, some, strict=True)
+    ]
+
+
+def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.bool_]) -> Block:
+    """The tile's outer block with the value of the nearest valid pixel in each invalid one.
+
+    That pixel may lie outside the outer window: it is looked for as far as any pixel that the core depends on can
+    be from a valid one, so that the value does not depend on the tiling.
+    """
+    if valid.all():
+        return block
+    halo = tile.core.col_off - tile.outer.col_off
+    wider = tile.outer.pad(int(np.ceil(halo * np.sqrt(2))))
+    block = source.read(wider)
+    valid = source.valid(wider, block)
+    rows, cols = tile.outer.slices(within=wider)
+    return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
+
+
+def stamp(made: Block, original: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
+    """The enlarged block in the output's dtype: invalid pixels as they were, no valid one equal to nodata.
+
+    In an output of another dtype than the input's, invalid pixels become nodata.
+    """
+    k = made.shape[-1] // original.shape[-1]
+    out = _off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
+    if valid.all():
+        return out
+    if str(original.dtype) != profile.dtype and profile.nodata is not None:
+        old = np.full(original.shape, profile.nodata, profile.dtype)
+    else:
+        old = original.astype(profile.dtype, copy=False)
+    return np.where(enlarge_nearest(valid, k), out, enlarge_nearest(old, k))
+
+
+def enlarge_nearest(block: Block, k: int) -> Block:
+    """Each pixel (..., rows, cols) repeated `k` times in both directions."""
+    return block.repeat(k, axis=-2).repeat(k, axis=-1)
+
+
+def bands_mode(profile: Profile, mode: str) -> str:
+    """`each` or `luma`; auto is `each`: what a network can add to a colour differs from band to band."""
+    if mode == "luma" and profile.count != 3:
+        raise OptionError(f"--bands-mode luma needs red, green and blue, got {profile.count} bands; choose them with --bands")
+    return "luma" if mode == "luma" else "each"
+
+
+def tile_size(width: int, height: int, upscaler: Upscaler) -> int:
+    """The core size that makes the least work of a raster, of those whose parts cover whole blocks of the output."""
+    step = BLOCK_SIZE // np.gcd(BLOCK_SIZE, upscaler.scale)
+    sizes = range(step, max(LARGEST_TILE, step) + 1, step)
+
+    def work(size: int) -> int:
+        return len(Grid(width, height, size)) * ((size + 2 * upscaler.halo) ** 2 + TILE_COST)
+
+    return min(sizes, key=lambda size: (work(size), -size))
+
+
+def manifest(job: Plan) -> dict[str, Any]:
+    """What the parts of a job depend on."""
+    stat = os.stat(job.source.path) if os.path.exists(job.source.path) else None
+    return {
+        "input": os.path.abspath(job.source.path) if stat else job.source.path,
+        "input size and time": [stat.st_size, stat.st_mtime_ns] if stat else None,
+        "bands": list(job.source.indexes),
+        "model": job.upscaler.identity,
+        "scale": job.upscaler.scale,
+        "range": str(job.values),
+        "dtype": job.profile.dtype,
+        "nodata": str(job.profile.nodata),
+        "tile": job.grid.size,
+        "options": dict(job.creation),
+        "version": __version__,
+    }
+
+
+def _windows(job: Plan, parts: Parts) -> list[tuple[Window, Path]]:
+    return [(tile.core.scale(job.upscaler.scale), parts.path(tile.index)) for tile in job.grid]
+
+
+def _with_provenance(profile: Profile, upscaler: Upscaler, values: Range) -> dict[str, Mapping[str, str]]:
+    told = {
+        "GEOSR_VERSION": __version__,
+        "GEOSR_MODEL": upscaler.identity,
+        "GEOSR_SCALE": str(upscaler.scale),
+        "GEOSR_RANGE": str(values),
+    }
+    return {**profile.tags, "": {**profile.tags.get("", {}), **told}}
+
+
+def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
+    if valid.all():
+        return band
+    if not valid.any():
+        return np.zeros_like(band)
+    rows, cols = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return band[rows, cols]
+
+
+def _off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
+    """`rounded` with values equal to `nodata` moved to the next value, on the side where `made` is."""
+    if nodata is None or np.isnan(nodata):
+        return rounded
+    hit = rounded == rounded.dtype.type(nodata)
+    if not hit.any():
+        return rounded
+    value = rounded.dtype.type(nodata)
+    if rounded.dtype.kind == "f":
+        return np.where(hit, np.nextafter(value, rounded.dtype.type(np.inf)), rounded)
+    info = np.iinfo(rounded.dtype)
+    above = (made >= nodata) if info.min < value < info.max else np.full(made.shape, value == info.min)
+    step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)
+    return np.where(hit, rounded + step, rounded)
+
+
+def _check_nodata(nodata: float | None, dtype: str) -> None:
+    kind = np.dtype(dtype)
+    if nodata is None or kind.kind == "f":
+        return
+    info = np.iinfo(kind)
+    if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
+        raise OptionError(f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype")
+
+
+def _check_output(source: Path, output: Path, overwrite: bool) -> None:
+    if output.exists():
+        if output.is_dir():
+            raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
+        if source.exists() and output.samefile(source):
+            raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
+        if not overwrite:
+            raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")
+    if not output.parent.is_dir():
+        raise OutputError(f"there is no folder {os.fspath(output.parent)!r} to write to; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(output.parent)!r}: no permission")

@@ -1,0 +1,287 @@
+"""A network trained on a set made by geosr.dataset: checkpoints, TensorBoard logs, and a .keras file at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr import backend, models, records
+from geosr.errors import DatasetError, ModelError, OptionError, OutputError
+from geosr.grid import batches
+from geosr.records import Sample
+from geosr.resample import enlarge
+
+KEPT_CHECKPOINTS = 3
+VALIDATION_SAMPLES = 400
+"""Most one-band tiles that an epoch's validation looks at, spread over the set."""
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+"""Called after each epoch with its number, the number of epochs, and the epoch's log."""
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a network is trained; written beside it so that the run can be repeated."""
+
+    scale: int = 2
+    model: str = "idn"
+    bands: int = 1
+    """1: a network for any band, trained on all bands of the set in turn."""
+    epochs: int = 50
+    batch: int = 16
+    crop: int = 48
+    """Rows and columns of the low-resolution input, cut at random from a tile."""
+    rate: float = 1e-3
+    """Adam's learning rate after the warm-up; it decays to 0 along a cosine."""
+    warmup: float = 0.02
+    """Share of the steps in which the rate rises from 0."""
+    loss: str = "l1"
+    precision: str = "float32"
+    """float32, or mixed_bfloat16 where the processor has it; the result is float32."""
+    seed: int = 0
+
+
+def train(
+    data: str | os.PathLike[str],
+    runs: str | os.PathLike[str],
+    options: Options,
+    *,
+    start: str | os.PathLike[str] | None = None,
+    restore: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    report: Report | None = None,
+) -> Path:
+    """Trains on DATA/x<scale> and returns the path of RUNS/x<scale>/<model>_x<scale>.keras.
+
+    A checkpoint is written to RUNS/x<scale>/ckpts after each epoch, and a run that was interrupted goes on from
+    the newest, or from `restore` (`restart` begins anew). `start` names a .keras file whose weights a new run begins with; layers of
+    another shape, as the last one of a network for another scale, begin at random. TensorBoard logs
+    go to RUNS/x<scale>/Log, with the validation PSNR beside bicubic's.
+
+    Raises:
+        DatasetError: the set is missing, empty, for another scale, or has tiles smaller than the crop.
+        ModelError: a checkpoint or `start` is of another network.
+    """
+    keras = backend.keras()
+    from geosr.models.losses import LOSSES, psnr
+
+    data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
+    card = _checked_card(data, options)
+    checkpoints = _folder(folder / "ckpts")
+    name = f"{options.model}_x{options.scale}"
+    keras.utils.set_random_seed(options.seed)
+    steps = max(1, card["tiles"]["Training"] // options.batch)
+
+    model = models.build(options.model, options.scale, options.bands, precision=options.precision)
+    optimizer = keras.optimizers.Adam(_schedule(options, steps), clipnorm=1.0)
+    model.compile(optimizer, loss=LOSSES[options.loss], metrics=[psnr])
+    optimizer.build(model.trainable_variables)
+    if restart:
+        for old in checkpoints.glob("epoch-*.keras"):
+            old.unlink()
+    newest = Path(restore) if restore else _newest(checkpoints)
+    if newest:
+        _restore(model, newest)
+    elif start:
+        begin_with(model, Path(start))
+    _write_json(folder / "options.json", asdict(options) | {"data": os.fspath(data), "start": start and os.fspath(start)})
+
+    first = _epoch(newest) if newest else 0
+    held_out = validation_pairs(data / "Validation", options) if card["tiles"]["Validation"] else None
+    model.fit(
+        training_pairs(data / "Training", options, first=first * steps * options.batch),
+        epochs=options.epochs,
+        initial_epoch=first,
+        steps_per_epoch=steps,
+        validation_data=held_out,
+        validation_batch_size=options.batch,
+        callbacks=_callbacks(folder, checkpoints, held_out, options, report),
+        verbose=0,
+    )
+    result = folder / f"{name}.keras"
+    plain = models.build(options.model, options.scale, options.bands)
+    plain.set_weights(model.get_weights())
+    models.save(plain, result)
+    return result
+
+
+def training_pairs(folder: Path, options: Options, *, first: int = 0) -> Any:
+    """An endless tf.data.Dataset of batches (input, truth), randomly cropped, flipped and turned.
+
+    A sample depends on the seed and on its number since the start of the training alone; `first` is the number
+    to go on with.
+    """
+    tf = backend.tensorflow()
+    crop, bands = options.crop, options.bands
+
+    def drawn(number: Any, example: Any) -> Any:
+        def draw(number: Any, example: bytes) -> tuple[Images, Images]:
+            rng = np.random.default_rng((options.seed, int(number)))
+            return augmented(records.decode(example), crop, bands, rng)
+
+        low, high = tf.numpy_function(draw, (number, example), (tf.float32, tf.float32))
+        side = crop * options.scale
+        return tf.ensure_shape(low, (crop, crop, bands)), tf.ensure_shape(high, (side, side, bands))
+
+    paths = [os.fspath(path) for path in records.shards(folder)]
+    files = tf.data.Dataset.from_tensor_slices(paths)
+    examples = files.interleave(tf.data.TFRecordDataset, cycle_length=4).shuffle(2048, seed=options.seed + first).repeat()
+    return (
+        examples.enumerate(first)
+        .map(drawn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(options.batch, drop_remainder=True)
+        .prefetch(4)
+    )
+
+
+def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> tuple[Images, Images]:
+    """A random crop of the sample, flipped and turned at random: (rows, cols, bands) of input and truth, 0..1.
+
+    A network of one band gets a band drawn at random.
+    """
+    k = sample.scale
+    row, col = (int(rng.integers(side - crop + 1)) for side in sample.down.shape[1:])
+    chosen = [int(rng.integers(sample.gt.shape[0]))] if bands == 1 else list(range(bands))
+    values = sample.range.bands(chosen)
+    low = values.normalise(sample.down[chosen, row : row + crop, col : col + crop])
+    high = values.normalise(sample.gt[chosen, row * k : (row + crop) * k, col * k : (col + crop) * k])
+    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+
+    def turned(block: Images) -> Images:
+        block = np.rot90(block, turns, (1, 2))
+        return np.ascontiguousarray((block[:, :, ::-1] if mirror else block).transpose(1, 2, 0))
+
+    return turned(low), turned(high)
+
+
+def validation_pairs(folder: Path, options: Options) -> tuple[Images, Images]:
+    """Inputs and truths (n, rows, cols, bands) of tiles spread over the validation set, 0..1."""
+    pairs = [pair for sample in records.read(folder) for pair in _whole_tiles(sample, options.bands)]
+    pairs = pairs[:: -(-len(pairs) // VALIDATION_SAMPLES)]
+    low, high = zip(*pairs, strict=True)
+    return np.stack(low), np.stack(high)
+
+
+def begin_with(model: Any, path: Path) -> None:
+    """Copies the weights of the network in `path` to the layers of the same name and shape.
+
+    Raises:
+        ModelError: the file holds another network: no layer fits.
+    """
+    other = {layer.name: layer.get_weights() for layer in models.load(path).layers}
+    fitting = [
+        layer
+        for layer in model.layers
+        if layer.weights and [w.shape for w in layer.weights] == [w.shape for w in other.get(layer.name, [])]
+    ]
+    if not fitting:
+        raise ModelError(f"{os.fspath(path)!r} holds another network: none of its layers fits; choose another --start")
+    for layer in fitting:
+        layer.set_weights(other[layer.name])
+
+
+def _checked_card(data: Path, options: Options) -> dict[str, Any]:
+    card = records.read_card(data)
+    if card["size"] < options.crop * options.scale:
+        raise DatasetError(
+            f"tiles of {card['size']} pixels are smaller than the crop of {options.crop} x {options.scale} pixels; "
+            f"use --crop {card['size'] // options.scale} or make the set with a larger --size"
+        )
+    counts = {scene["bands"] for scene in card["scenes"]}
+    if options.bands > 1 and counts != {options.bands}:
+        raise DatasetError(f"the set has scenes of {sorted(counts)} bands but the network takes {options.bands}")
+    if card["tiles"]["Training"] < 1:
+        raise DatasetError(f"{os.fspath(data)!r} has no training tiles")
+    return card
+
+
+def _schedule(options: Options, steps: int) -> Any:
+    schedules = backend.keras().optimizers.schedules
+    total = steps * options.epochs
+    warm = max(1, int(options.warmup * total))
+    return schedules.CosineDecay(0.0, max(1, total - warm), warmup_target=options.rate, warmup_steps=warm)
+
+
+def _callbacks(
+    folder: Path, checkpoints: Path, held_out: tuple[Images, Images] | None, options: Options, report: Report | None
+) -> list[Any]:
+    keras = backend.keras()
+
+    class Log(keras.callbacks.Callback):  # type: ignore[misc]
+        """Adds bicubic's PSNR on the validation tiles and the learning rate to an epoch's log, and reports it."""
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.bicubic = bicubic_psnr(*held_out, options.scale) if held_out else None
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if logs is not None:
+                logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+                if self.bicubic is not None:
+                    logs["val_psnr_bicubic"] = self.bicubic
+                if report:
+                    report(epoch + 1, options.epochs, logs)
+
+    class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
+        """Writes weights and optimizer after each epoch, under the final name only when whole."""
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            models.save(self.model, checkpoints / f"epoch-{epoch + 1:04d}.keras")
+            for old in sorted(checkpoints.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
+                old.unlink()
+
+    log = folder / "Log"
+    return [Log(), Checkpoints(), keras.callbacks.TensorBoard(os.fspath(log)), keras.callbacks.TerminateOnNaN()]
+
+
+def bicubic_psnr(low: Images, high: Images, scale: int) -> float:
+    """The mean PSNR in dB of bicubic enlargements of `low` (n, rows, cols, bands)."""
+    made = enlarge(low.transpose(0, 3, 1, 2), scale).transpose(0, 2, 3, 1)
+    errors = np.square(made - high).mean(axis=(1, 2, 3))
+    return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
+
+
+def _whole_tiles(sample: Sample, bands: int) -> Iterator[tuple[Images, Images]]:
+    low, high = (sample.range.normalise(block).transpose(1, 2, 0) for block in (sample.down, sample.gt))
+    for chosen in batches(range(low.shape[-1]), bands):
+        yield low[..., chosen], high[..., chosen]
+
+
+def _newest(checkpoints: Path) -> Path | None:
+    return max(checkpoints.glob("epoch-*.keras"), default=None)
+
+
+def _epoch(checkpoint: Path) -> int:
+    return int(re.findall(r"\d+", checkpoint.stem)[-1])
+
+
+def _restore(model: Any, path: Path) -> None:
+    """Weights and optimizer state of a checkpoint; the learning rate goes on along this run's schedule."""
+    saved = models.load(path, compiled=True)
+    try:
+        model.set_weights(saved.get_weights())
+        for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+            mine.assign(theirs)
+    except ValueError as error:
+        raise ModelError(f"{os.fspath(path)!r} is a checkpoint of another network; choose another folder or --restart") from error
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {os.fspath(path)!r}: {error.strerror}") from error
+    return path
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
