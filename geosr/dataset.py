@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
 from shapely import STRtree, box
 
 from geosr import engine, records
@@ -20,11 +18,9 @@ from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, OptionError, OutputError
 from geosr.grid import Grid, Tile, Window
 from geosr.radiometry import Range, to_dtype
-from geosr.raster import Profile, RasterSource, scene_range, whole_transform
+from geosr.raster import Profile, RasterSource, bounds, footprint, scene_range
 from geosr.records import Sample, Shards
 from geosr.resample import REACH, enlarge, shrink
-
-Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ def build(
     folder = Path(out) / f"x{scale}"
     if (folder / records.CARD).exists() and not overwrite:
         raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
-    sources = [RasterSource(path) for path in scenes]
+    sources = [_without_alpha(RasterSource(path)) for path in scenes]
     plan = split_by_place(sources, size=size, validation=validation, seed=seed)
     total = sum(_whole_tiles(scene.source.profile, size) for scene in plan)
     order = list(plan)
@@ -159,12 +155,20 @@ def sample(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> Sa
     )
 
 
+def _without_alpha(source: RasterSource) -> RasterSource:
+    colours = source.profile.colours
+    if len(colours) == source.profile.count:
+        return source
+    return RasterSource(source.path, [source.indexes[i] for i in colours], alpha=source.alpha)
+
+
 def _tiles(
     scenes: Sequence[Scene], scale: int, size: int, pool: Pool | None
 ) -> Iterator[tuple[str, tuple[bytes, np.ndarray, np.ndarray] | None]]:
     """For every whole tile its split and its encoded sample, if it has one."""
     for scene in scenes:
-        grid = _grid(scene.source.profile, size, halo=2 * REACH * scale)
+        profile = scene.source.profile
+        grid = Grid(profile.width, profile.height, size, halo=2 * REACH * scale)
         whole = [tile for tile in grid if tile.core.width == tile.core.height == size]
         sides = {tile.index: scene.split or _side(scene, tile) for tile in whole}
         for tile in whole:
@@ -175,7 +179,9 @@ def _tiles(
             yield sides[tile.index], result
 
 
-def _encoded(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> tuple[bytes, np.ndarray, np.ndarray] | None:
+def _encoded(
+    tile: Tile, *, source: RasterSource, scale: int, values: Range
+) -> tuple[bytes, np.ndarray, np.ndarray] | None:
     made = sample(tile, source=source, scale=scale, values=values)
     if made is None:
         return None
@@ -185,31 +191,20 @@ def _encoded(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> 
 
 def _places(profiles: Sequence[Profile]) -> list[list[int]]:
     """The scenes' positions, those that overlap on the ground together; one without a CRS is a place of its own."""
-    found = [_footprint(profile) for profile in profiles]
+    found = [footprint(profile) for profile in profiles]
     group = list(range(len(profiles)))
-    located = [i for i, bounds in enumerate(found) if bounds]
-    tree = STRtree([box(*found[i]) for i in located if found[i]])
+    located = [(i, box(*ground)) for i, ground in enumerate(found) if ground]
+    tree = STRtree([ground for _, ground in located])
     for i, j in tree.query(tree.geometries, predicate="intersects").T:
-        old, new = group[located[i]], group[located[j]]
+        old, new = group[located[i][0]], group[located[j][0]]
         group = [new if g == old else g for g in group]
     return [[i for i, g in enumerate(group) if g == place] for place in sorted(set(group))]
-
-
-def _footprint(profile: Profile) -> Bounds | None:
-    """West, south, east and north in degrees; None when it cannot be known."""
-    if profile.crs is None:
-        return None
-    try:
-        bounds: Bounds = transform_bounds(profile.crs, "EPSG:4326", *_bounds(profile, profile.window))
-    except RasterioError:
-        return None
-    return bounds if np.isfinite(bounds).all() else None
 
 
 def _cut(sources: Sequence[RasterSource], ranges: Sequence[Range], validation: float) -> list[Scene]:
     scenes = []
     for source, values in zip(sources, ranges, strict=True):
-        _, south, _, north = _bounds(source.profile, source.profile.window)
+        _, south, _, north = bounds(source.profile, source.profile.window)
         scenes.append((source, values, south, north))
     if validation == 0:
         return [Scene(source, values, "Training") for source, values, *_ in scenes]
@@ -219,22 +214,11 @@ def _cut(sources: Sequence[RasterSource], ranges: Sequence[Range], validation: f
 
 
 def _side(scene: Scene, tile: Tile) -> str:
-    _, south, _, north = _bounds(scene.source.profile, tile.core)
+    _, south, _, north = bounds(scene.source.profile, tile.core)
     if south >= scene.cut:
         return "Training"
     # The guard is as high as the tile, which is wider than the reach of any degradation.
     return "Validation" if north + (north - south) <= scene.cut else "guard"
-
-
-def _bounds(profile: Profile, window: Window) -> Bounds:
-    (top, bottom), (left, right) = window.toranges()
-    corners = [whole_transform(profile) * corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
-    xs, ys = zip(*corners, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def _grid(profile: Profile, size: int, halo: int) -> Grid:
-    return Grid(profile.width, profile.height, size, halo)
 
 
 def _whole_tiles(profile: Profile, size: int) -> int:

@@ -5,6 +5,7 @@ into a file. The only module that opens GDAL datasets; it knows no networks.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import warnings
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import OptionError, OutputError, RasterError, UnsupportedRaster
-from geosr.grid import Block, Tile, Window
+from geosr.grid import Block, Window
 from geosr.radiometry import Range, fixed, sampled
 
 # A PROJ or GDAL of QGIS, conda or the system breaks the ones inside rasterio's wheel, in silence.
@@ -32,6 +33,11 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.rpc import RPC
+from rasterio.warp import transform_bounds
+
+Bounds = tuple[float, float, float, float]
+
+log = logging.getLogger(__name__)
 
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128_000_000, "GDAL_PAM_ENABLED": True, "GDAL_DISABLE_READDIR_ON_OPEN": False}
 THUMBNAIL = 1024
@@ -69,6 +75,8 @@ class Profile:
     rpcs: RPC | None = None
     masked: bool = False
     """There is a mask band for the whole dataset, inside the file or beside it."""
+    alpha: int | None = None
+    """Position, from 0, of the band that holds transparency."""
     lost: tuple[str, ...] = ()
     """What the raster has and an output cannot carry."""
 
@@ -99,7 +107,15 @@ class Profile:
             offsets=tuple(self.offsets[i] for i in picked),
             colorinterp=tuple(self.colorinterp[i] for i in picked),
             band_tags=tuple(self.band_tags[i] for i in picked),
+            alpha=picked.index(self.alpha) if self.alpha in picked else None,
+            # Without its band, transparency becomes a mask.
+            masked=self.masked or (self.alpha is not None and self.alpha not in picked),
         )
+
+    @property
+    def colours(self) -> list[int]:
+        """Positions, from 0, of the bands that are not transparency."""
+        return [i for i in range(self.count) if i != self.alpha]
 
     @property
     def window(self) -> Window:
@@ -140,20 +156,38 @@ class ArraySource:
 
 
 class RasterSource:
-    """A raster file as a source: opened on first use, once in each thread; pickled as its arguments."""
+    """A raster file as a source: opened on first use, once in each thread; pickled as its arguments.
 
-    def __init__(self, path: str | os.PathLike[str], bands: Sequence[int] | None = None) -> None:
+    GDAL calls the fourth band of many 8-bit files alpha although it is near infrared. `alpha` says how to take a
+    band that is called so: `mask` as transparency, `band` as a band like others, `auto` as transparency
+    if nearly all of it is either clear or opaque.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], bands: Sequence[int] | None = None, *, alpha: str = "auto"
+    ) -> None:
         self.path = os.fspath(path)
         self._local = threading.local()
         with _errors(self.path), environment():
             whole = profile(self._dataset)
+            if whole.alpha is not None and alpha == "auto":
+                alpha = "mask" if _is_transparency(self._decimated(THUMBNAIL, [whole.alpha + 1])) else "band"
+                if alpha == "band":
+                    log.warning(
+                        "%s: band %d is called alpha but holds an image; it is treated as a band (--alpha mask if not)",
+                        self.path,
+                        whole.alpha + 1,
+                    )
+        if whole.alpha is not None and alpha == "band":
+            whole = replace(whole, alpha=None, colorinterp=_without_alpha(whole.colorinterp))
+        self.alpha = alpha
         self.indexes = tuple(bands or range(1, whole.count + 1))
         if wrong := [i for i in self.indexes if not 1 <= i <= whole.count]:
             raise OptionError(f"{self.path!r} has bands 1 to {whole.count}, got {wrong[0]}; choose others with --bands")
         self.profile = whole.bands(self.indexes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RasterSource, (self.path, self.indexes)
+        return _source, (self.path, self.indexes, self.alpha)
 
     @property
     def _dataset(self) -> Any:
@@ -171,7 +205,7 @@ class RasterSource:
 
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         good = measured(block, self.profile.nodata)
-        if not self.profile.masked:
+        if not self._has_mask:
             return good
         inside = window.intersection(self.profile.window)
         with _errors(self.path, inside), environment():
@@ -180,14 +214,38 @@ class RasterSource:
 
     def thumbnail(self, side: int) -> tuple[Block, NDArray[np.bool_]]:
         """A decimated read with at most `side` rows and columns, and where it is valid."""
-        step = max(1, self.profile.width / side, self.profile.height / side)
-        shape = (len(self.indexes), max(1, int(self.profile.height / step)), max(1, int(self.profile.width / step)))
         with _errors(self.path, self.profile.window), environment():
-            block = self._dataset.read(self.indexes, out_shape=shape)
+            block = self._decimated(side, self.indexes)
             good = measured(block, self.profile.nodata)
-            if self.profile.masked:
-                good &= self._dataset.read_masks(self.indexes, out_shape=shape) > 0
+            if self._has_mask:
+                good &= self._dataset.read_masks(self.indexes, out_shape=block.shape) > 0
         return block, good
+
+    @property
+    def _has_mask(self) -> bool:
+        return self.profile.masked or self.profile.alpha is not None
+
+    def _decimated(self, side: int, indexes: Sequence[int]) -> Block:
+        data = self._dataset
+        step = max(1, data.width / side, data.height / side)
+        shape = (len(indexes), max(1, int(data.height / step)), max(1, int(data.width / step)))
+        block: Block = data.read(indexes, out_shape=shape)
+        return block
+
+
+def _source(path: str, bands: Sequence[int], alpha: str) -> RasterSource:
+    return RasterSource(path, bands, alpha=alpha)
+
+
+def _is_transparency(block: Block) -> bool:
+    """Whether nearly all values are at an end of the dtype's range, or the highest that there is."""
+    top = max(float(block.max()), 1.0)
+    ends = (block <= 0.02 * top) | (block >= 0.98 * top)
+    return bool(ends.mean() > 0.95)
+
+
+def _without_alpha(colours: Sequence[ColorInterp]) -> tuple[ColorInterp, ...]:
+    return tuple(ColorInterp.undefined if colour is ColorInterp.alpha else colour for colour in colours)
 
 
 def measured(block: Block, nodata: float | None) -> NDArray[np.bool_]:
@@ -234,6 +292,7 @@ def profile(dataset: Any) -> Profile:
         gcps_crs=gcps_crs,
         rpcs=dataset.rpcs,
         masked=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in dataset.mask_flag_enums),
+        alpha=dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None,
         lost=("geolocation arrays",) if "GEOLOCATION" in dataset.tag_namespaces() else (),
     )
 
@@ -246,18 +305,34 @@ def scene_range(source: RasterSource) -> Range:
     return sampled(*source.thumbnail(THUMBNAIL))
 
 
-def whole_transform(profile: Profile) -> Affine:
-    """Pixel to map coordinates; without any, x is the column and y the negative row."""
-    return Affine(1, 0, 0, 0, -1, 0) if profile.transform.is_identity else profile.transform
+def bounds(profile: Profile, window: Window) -> Bounds:
+    """Left, bottom, right and top of the window on the map; without a transform x is the column, y the negative row."""
+    transform = Affine(1, 0, 0, 0, -1, 0) if profile.transform.is_identity else profile.transform
+    (top, bottom), (left, right) = window.toranges()
+    corners = [transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def footprint(profile: Profile) -> Bounds | None:
+    """West, south, east and north of the raster in degrees; None when that cannot be known."""
+    if profile.crs is None:
+        return None
+    try:
+        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
+    except RasterioError:
+        return None
+    return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
 
 
 def encode(block: Block, mask: NDArray[np.bool_] | None, options: Mapping[str, str]) -> bytes:
     """A part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF."""
     count, height, width = block.shape
     with environment(), MemoryFile() as memory:
-        with _quiet(), memory.open(
-            driver="GTiff", width=width, height=height, count=count, dtype=block.dtype, **options
-        ) as part:
+        with (
+            _quiet(),
+            memory.open(driver="GTiff", width=width, height=height, count=count, dtype=block.dtype, **options) as part,
+        ):
             part.write(block)
             if mask is not None:
                 part.write_mask(mask)
@@ -280,6 +355,7 @@ def join(
                     if profile.masked:
                         out.write_mask(block.dataset_mask() > 0, window=window.toranges())
                 yield window
+        _settle_colours(path, profile)
         _check_whole(path)
     except RasterioError as error:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {_reason(error)}") from error
@@ -376,13 +452,24 @@ def _photometric(colorinterp: Sequence[ColorInterp]) -> dict[str, str]:
     return {"PHOTOMETRIC": "RGB" if rgb else "MINISBLACK", "ALPHA": "UNSPECIFIED" if alpha else "NO"}
 
 
+def _settle_colours(path: Path, profile: Profile) -> None:
+    """Colours that a GeoTIFF has no field for, as gray beside red, green and blue, can be set when it exists."""
+    with _quiet(), rasterio.open(path) as written:
+        wrong = bool(profile.colorinterp) and written.colorinterp != profile.colorinterp
+    if wrong:
+        with _quiet(), rasterio.open(path, "r+") as written:
+            written.colorinterp = profile.colorinterp
+
+
 def _check_whole(path: Path) -> None:
     """GDAL can close a file on a full disk without an error: every block must lie inside the file."""
     size = path.stat().st_size
     with _quiet(), rasterio.open(path) as written:
         for i in written.indexes:
             for (row, col), _ in written.block_windows(i):
-                place = [written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=i) for what in ("OFFSET", "SIZE")]
+                place = [
+                    written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=i) for what in ("OFFSET", "SIZE")
+                ]
                 if None in place or sum(int(x) for x in place) > size:
                     raise OutputError(f"cannot write {os.fspath(path)!r} whole: is the disk full?")
 
@@ -391,15 +478,21 @@ def _check_kind(dataset: Any) -> None:
     path = dataset.name
     if not dataset.count:
         raise UnsupportedRaster(f"{path!r} has no bands of its own; name one of its subdatasets: {dataset.subdatasets}")
+    if any(dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS") == "1" for i in dataset.indexes):
+        raise UnsupportedRaster(
+            f"{path!r} has 1 bit a pixel; make it gray: gdal_translate -co NBITS=8 -scale 0 1 0 255 IN OUT"
+        )
     if ColorInterp.palette in dataset.colorinterp:
         raise UnsupportedRaster(f"{path!r} has a palette; expand it first: gdal_translate -expand rgb IN OUT")
-    if any(dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS") == "1" for i in dataset.indexes):
-        raise UnsupportedRaster(f"{path!r} has 1 bit a pixel; make it gray: gdal_translate -co NBITS=8 -scale 0 1 0 255 IN OUT")
     if len(set(dataset.dtypes)) > 1:
-        raise UnsupportedRaster(f"{path!r} has bands of several types {dataset.dtypes}; choose one: gdal_translate -ot TYPE IN OUT")
+        raise UnsupportedRaster(
+            f"{path!r} has bands of several types {dataset.dtypes}; choose one: gdal_translate -ot TYPE IN OUT"
+        )
     if dataset.dtypes[0] not in DTYPES:
-        raise UnsupportedRaster(f"{path!r} holds {dataset.dtypes[0]}; take its amplitude first: "
-                                "gdal_calc.py -A IN --calc='abs(A)' --type=Float32 --outfile=OUT")
+        raise UnsupportedRaster(
+            f"{path!r} holds {dataset.dtypes[0]}; take its amplitude first: "
+            "gdal_calc.py -A IN --calc='abs(A)' --type=Float32 --outfile=OUT"
+        )
 
 
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Sample:
 def encode(sample: Sample) -> bytes:
     """The sample as a serialised `tf.train.Example`."""
     tf = backend.tensorflow()
+
     def raw(*values: bytes) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
@@ -165,7 +166,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads((folder / CARD).read_text())
     except (OSError, ValueError) as error:
-        raise DatasetError(f"no training set in {os.fspath(folder)!r} ({error}); make one with geosr dataset") from error
+        raise DatasetError(
+            f"no training set in {os.fspath(folder)!r} ({error}); make one with geosr dataset"
+        ) from error
     return card
 
 

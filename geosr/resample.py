@@ -38,17 +38,19 @@ def enlarging_taps(k: int) -> NDArray[np.float64]:
     _check_factor(k)
     centres = (np.arange(k) + 0.5) / k - 0.5
     taps = keys(np.arange(-REACH, REACH + 1) - centres[:, None])
-    return taps / taps.sum(axis=1, keepdims=True)
+    normalised: NDArray[np.float64] = taps / taps.sum(axis=1, keepdims=True)
+    return normalised
 
 
 @cache
 def shrinking_taps(k: int) -> NDArray[np.float64]:
-    """Weights (5k - k % 2 ...) of the pixels that make one output pixel, centred on it."""
+    """Weights (5k,) of the pixels that make one output pixel: its own k, and 2k on either side."""
     _check_factor(k)
     reach = 2 * k
     distance = (np.arange(-reach, reach + k) - (k - 1) / 2) / k
     taps = keys(distance)
-    return taps / taps.sum()
+    normalised: NDArray[np.float64] = taps / taps.sum()
+    return normalised
 
 
 def enlarge(block: Block, k: int) -> Block:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ class Options:
     model: str = "idn"
     bands: tuple[int, ...] | None = None
     bands_mode: str = "auto"
+    alpha: str = "auto"
     range: tuple[float, float] | None = None
     dtype: str | None = None
     nodata: float | None = None
@@ -98,12 +98,12 @@ def super_resolve(
 
 def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
     """What `super_resolve` would do."""
-    pixels = RasterSource(source, options.bands)
+    pixels = RasterSource(source, options.bands, alpha=options.alpha)
     profile = pixels.profile
     upscaler = upscalers.load(options.model, options.scale, mode=bands_mode(profile, options.bands_mode))
-    if upscaler.bands not in (None, profile.count):
+    if upscaler.bands not in (None, len(profile.colours)):
         raise OptionError(
-            f"{pixels.path!r} gives {profile.count} bands but {options.model!r} takes {upscaler.bands}; "
+            f"{pixels.path!r} gives {len(profile.colours)} bands but {options.model!r} takes {upscaler.bands}; "
             "choose them with --bands"
         )
     values = fixed(*options.range, profile.count) if options.range else raster.scene_range(pixels)
@@ -150,7 +150,7 @@ def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
     for tile, block, original, good in zip(tiles, made, read, valid, strict=True):
         good = tile.trim(good)
         out = stamp(block, tile.trim(original), good, job.profile)
-        mask = enlarge_nearest(good.any(axis=0), k) if job.profile.masked else None
+        mask = enlarge_nearest(np.any(good, axis=0, keepdims=True), k)[0] if job.profile.masked else None
         parts.append(raster.encode(out, mask, job.creation))
     return parts
 
@@ -166,11 +166,19 @@ def upscaled(
         for tile, block, good, wanted in zip(tiles, blocks, valid, some, strict=True)
         if wanted
     ]
-    made = iter(job.upscaler(np.stack(filled), job.values) if filled else ())
-    return [
-        tile.scale(k).trim(next(made)) if wanted else enlarge_nearest(np.zeros_like(tile.trim(block)), k)
-        for tile, block, wanted in zip(tiles, blocks, some, strict=True)
-    ]
+    colours = job.source.profile.colours
+    made = iter(job.upscaler(np.stack(filled)[:, colours], job.values.bands(colours)) if filled else ())
+    done: list[Block] = []
+    for tile, block, wanted in zip(tiles, blocks, some, strict=True):
+        result = tile.scale(k).trim(next(made)) if wanted else None
+        if result is None or len(result) < len(block):
+            # Transparency is repeated, not computed; so is what will be stamped invalid.
+            whole = enlarge_nearest(tile.trim(block), k).astype(np.float64)
+            if result is not None:
+                whole[colours] = result
+            result = whole
+        done.append(result)
+    return done
 
 
 def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.bool_]) -> Block:
@@ -212,8 +220,10 @@ def enlarge_nearest(block: Block, k: int) -> Block:
 
 def bands_mode(profile: Profile, mode: str) -> str:
     """`each` or `luma`; auto is `each`: what a network can add to a colour differs from band to band."""
-    if mode == "luma" and profile.count != 3:
-        raise OptionError(f"--bands-mode luma needs red, green and blue, got {profile.count} bands; choose them with --bands")
+    if mode == "luma" and len(profile.colours) != 3:
+        raise OptionError(
+            f"--bands-mode luma needs red, green and blue, got {len(profile.colours)} bands; choose them with --bands"
+        )
     return "luma" if mode == "luma" else "each"
 
 
@@ -230,11 +240,13 @@ def tile_size(width: int, height: int, upscaler: Upscaler) -> int:
 
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
-    stat = os.stat(job.source.path) if os.path.exists(job.source.path) else None
+    path = Path(job.source.path)
+    stat = path.stat() if path.exists() else None
     return {
-        "input": os.path.abspath(job.source.path) if stat else job.source.path,
+        "input": os.fspath(path.absolute()) if stat else job.source.path,
         "input size and time": [stat.st_size, stat.st_mtime_ns] if stat else None,
         "bands": list(job.source.indexes),
+        "alpha": job.source.alpha,
         "model": job.upscaler.identity,
         "scale": job.upscaler.scale,
         "range": str(job.values),
@@ -266,7 +278,8 @@ def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
     if not valid.any():
         return np.zeros_like(band)
     rows, cols = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return band[rows, cols]
+    nearest: Block = band[rows, cols]
+    return nearest
 
 
 def _off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
@@ -291,7 +304,9 @@ def _check_nodata(nodata: float | None, dtype: str) -> None:
         return
     info = np.iinfo(kind)
     if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
-        raise OptionError(f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype")
+        raise OptionError(
+            f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
+        )
 
 
 def _check_output(source: Path, output: Path, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import backend, models, records
-from geosr.errors import DatasetError, ModelError, OptionError, OutputError
+from geosr.errors import DatasetError, ModelError, OutputError
 from geosr.grid import batches
 from geosr.records import Sample
 from geosr.resample import enlarge
@@ -64,9 +64,9 @@ def train(
     """Trains on DATA/x<scale> and returns the path of RUNS/x<scale>/<model>_x<scale>.keras.
 
     A checkpoint is written to RUNS/x<scale>/ckpts after each epoch, and a run that was interrupted goes on from
-    the newest, or from `restore` (`restart` begins anew). `start` names a .keras file whose weights a new run begins with; layers of
-    another shape, as the last one of a network for another scale, begin at random. TensorBoard logs
-    go to RUNS/x<scale>/Log, with the validation PSNR beside bicubic's.
+    the newest, or from `restore` (`restart` begins anew). `start` names a .keras file whose weights a new run
+    begins with, layer by layer where the shapes are the same; it may be for another scale. TensorBoard logs go to
+    RUNS/x<scale>/Log, with the validation PSNR beside bicubic's.
 
     Raises:
         DatasetError: the set is missing, empty, for another scale, or has tiles smaller than the crop.
@@ -94,7 +94,9 @@ def train(
         _restore(model, newest)
     elif start:
         begin_with(model, Path(start))
-    _write_json(folder / "options.json", asdict(options) | {"data": os.fspath(data), "start": start and os.fspath(start)})
+    _write_json(
+        folder / "options.json", asdict(options) | {"data": os.fspath(data), "start": start and os.fspath(start)}
+    )
 
     first = _epoch(newest) if newest else 0
     held_out = validation_pairs(data / "Validation", options) if card["tiles"]["Validation"] else None
@@ -135,7 +137,9 @@ def training_pairs(folder: Path, options: Options, *, first: int = 0) -> Any:
 
     paths = [os.fspath(path) for path in records.shards(folder)]
     files = tf.data.Dataset.from_tensor_slices(paths)
-    examples = files.interleave(tf.data.TFRecordDataset, cycle_length=4).shuffle(2048, seed=options.seed + first).repeat()
+    examples = (
+        files.interleave(tf.data.TFRecordDataset, cycle_length=4).shuffle(2048, seed=options.seed + first).repeat()
+    )
     return (
         examples.enumerate(first)
         .map(drawn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -216,8 +220,9 @@ def _callbacks(
     folder: Path, checkpoints: Path, held_out: tuple[Images, Images] | None, options: Options, report: Report | None
 ) -> list[Any]:
     keras = backend.keras()
+    Callback: Any = keras.callbacks.Callback
 
-    class Log(keras.callbacks.Callback):  # type: ignore[misc]
+    class Log(Callback):
         """Adds bicubic's PSNR on the validation tiles and the learning rate to an epoch's log, and reports it."""
 
         def on_train_begin(self, logs: Any = None) -> None:
@@ -231,7 +236,7 @@ def _callbacks(
                 if report:
                     report(epoch + 1, options.epochs, logs)
 
-    class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
+    class Checkpoints(Callback):
         """Writes weights and optimizer after each epoch, under the final name only when whole."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -272,7 +277,9 @@ def _restore(model: Any, path: Path) -> None:
         for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
             mine.assign(theirs)
     except ValueError as error:
-        raise ModelError(f"{os.fspath(path)!r} is a checkpoint of another network; choose another folder or --restart") from error
+        raise ModelError(
+            f"{os.fspath(path)!r} is a checkpoint of another network; choose another folder or --restart"
+        ) from error
 
 
 def _folder(path: Path) -> Path:

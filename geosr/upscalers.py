@@ -45,7 +45,7 @@ class Upscaler(Protocol):
 class Bicubic:
     """The bicubic enlargement of geosr.resample."""
 
-    bands = None
+    bands: int | None = None
     halo = REACH
 
     def __init__(self, scale: int) -> None:
@@ -90,7 +90,8 @@ class Network:
 
     def _luma(self, low: Block) -> Block:
         luma = np.einsum("nbij,b->nij", low, LUMA)[:, None].astype(np.float32)
-        return enlarge(low, self.scale) + (self._run(luma) - enlarge(luma, self.scale))
+        added: Block = self._run(luma) - enlarge(luma, self.scale)
+        return enlarge(low, self.scale) + added
 
     def _run(self, blocks: Block) -> Block:
         """Through the network (n, bands, rows, cols), one block at a time, so that memory is one block's."""
@@ -98,7 +99,8 @@ class Network:
         blocks = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
         with lock:
             done = [np.asarray(model.predict_on_batch(block[None])) for block in blocks]
-        return np.concatenate(done).transpose(0, 3, 1, 2)
+        result: Block = np.concatenate(done).transpose(0, 3, 1, 2)
+        return result
 
 
 def load(model: str, scale: int | None = None, *, mode: str = "each") -> Upscaler:
@@ -114,7 +116,9 @@ def load(model: str, scale: int | None = None, *, mode: str = "each") -> Upscale
     path = Path(model) if model.endswith(".keras") or os.sep in model else cards.shipped_path(model, scale or 2)
     network = Network(path, mode=mode)
     if scale and network.scale != scale:
-        raise ModelError(f"{model!r} enlarges by {network.scale}, not by {scale}; leave --scale out or choose another model")
+        raise ModelError(
+            f"{model!r} enlarges by {network.scale}, not by {scale}; leave --scale out or choose another model"
+        )
     return network
 
 

@@ -12,9 +12,19 @@ from geosr.cli import options
 @click.command()
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENES...")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("-s", "--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Factor between the two resolutions.")
-@click.option("--size", type=click.IntRange(16), default=96, show_default=True, help="Rows and columns of a full-resolution tile.")
-@click.option("--validation", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="Share of the tiles kept for validation.")
+@click.option(
+    "-s", "--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Factor between the two resolutions."
+)
+@click.option(
+    "--size", type=click.IntRange(16), default=96, show_default=True, help="Rows and columns of a full-resolution tile."
+)
+@click.option(
+    "--validation",
+    type=click.FloatRange(0, 0.9),
+    default=0.1,
+    show_default=True,
+    help="Share of the tiles kept for validation.",
+)
 @click.option("--ext", default="tif", show_default=True, help="Of the files to take from SCENES that are folders.")
 @options.seed
 @options.jobs
@@ -22,8 +32,17 @@ from geosr.cli import options
 @options.verbose
 @options.quiet
 def dataset(
-    scenes: tuple[str, ...], out: Path, scale: int, size: int, validation: float, ext: str, seed: int, jobs: int,
-    overwrite: bool, verbose: int, quiet: int,
+    scenes: tuple[str, ...],
+    out: Path,
+    scale: int,
+    size: int,
+    validation: float,
+    ext: str,
+    seed: int,
+    jobs: int,
+    overwrite: bool,
+    verbose: int,
+    quiet: int,
 ) -> None:
     """Build a training set from scenes.
 
@@ -35,14 +54,23 @@ def dataset(
       geosr dataset scenes/*.tif out/ --scale 2 --size 96
     """
     options.set_verbosity(verbose, quiet)
-    from geosr import dataset as job, pools
+    from geosr import dataset as job
+    from geosr import pools
 
     paths = [
         path for name in scenes for path in (options.rasters_in(Path(name), ext) if Path(name).is_dir() else [name])
     ]
     with pools.threads(jobs) as pool, options.progress("dataset", "tiles", quiet=bool(quiet)) as show:
         made = job.build(
-            paths, out, scale=scale, size=size, validation=validation, seed=seed, overwrite=overwrite, pool=pool, progress=show
+            paths,
+            out,
+            scale=scale,
+            size=size,
+            validation=validation,
+            seed=seed,
+            overwrite=overwrite,
+            pool=pool,
+            progress=show,
         )
     click.echo(
         f"{made.training} tiles for training and {made.validation} for validation in {out / f'x{scale}'}; left out: "

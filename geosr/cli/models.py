@@ -30,7 +30,10 @@ def models(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps([asdict(card) for card in cards.shipped()], indent=1))
         return
     rows = [("bicubic", "any", "any", BICUBIC)]
-    rows += [(card.name, f"x{card.scale}", "any" if card.bands == 1 else str(card.bands), card.purpose) for card in cards.shipped()]
+    rows += [
+        (card.name, f"x{card.scale}", "any" if card.bands == 1 else str(card.bands), card.purpose)
+        for card in cards.shipped()
+    ]
     for name, scale, bands, purpose in [("MODEL", "SCALE", "BANDS", "FOR"), *rows]:
         click.echo(f"{name:<10} {scale:<6} {bands:<6} {purpose}")
 
@@ -38,7 +41,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @models.command("import")
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="CAFFEMODEL")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("-s", "--scale", type=click.IntRange(2, 4), help="Scale of the network; from the file's name (_x2) by default.")
+@click.option(
+    "-s", "--scale", type=click.IntRange(2, 4), help="Scale of the network; from the file's name (_x2) by default."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> None:
     """Convert the IDN weights that the paper's authors published.

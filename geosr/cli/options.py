@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from geosr.engine import Progress
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Bands(click.ParamType):
+class Bands(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Band numbers, from 1, with commas between: 4,3,2."""
 
     name = "N,N,..."
@@ -34,7 +35,7 @@ class Bands(click.ParamType):
         return bands
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Two rising numbers with a comma between: 0,4095."""
 
     name = "MIN,MAX"
@@ -62,26 +63,42 @@ overwrite: Decorator = click.option("--overwrite", is_flag=True, help="Replace a
 restart: Decorator = click.option("--restart", is_flag=True, help="Discard what an interrupted run has left.")
 bands: Decorator = click.option("-b", "--bands", type=Bands(), help="Bands to use, in this order, from 1.")
 creation: Decorator = click.option(
-    "--co", "creation", multiple=True, metavar="NAME=VALUE", callback=_creation, help="GDAL creation option, as COMPRESS=ZSTD."
+    "--co",
+    "creation",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_creation,
+    help="GDAL creation option, as COMPRESS=ZSTD.",
 )
 jobs: Decorator = click.option(
-    "-j", "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Threads that work at once."
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="cores",
+    help="Threads that work at once.",
 )
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")
 seed: Decorator = click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is random.")
-scale: Decorator = click.option("-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2.")
+scale: Decorator = click.option(
+    "-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2."
+)
 
 
 def set_verbosity(verbose: int, quiet: int) -> None:
     """What logging says on stderr; warnings by default."""
     level = logging.WARNING + 10 * (quiet > 1) * 2 - 10 * verbose
     logging.getLogger().setLevel(max(level, logging.DEBUG))
+    if not verbose:
+        logging.getLogger("rasterio").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
 
 
 @contextmanager
-def progress(label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit: str = "") -> Iterator[Progress | None]:
+def progress(
+    label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit: str = ""
+) -> Iterator[Progress | None]:
     """A progress callable that draws a bar on a terminal, else prints a plain line now and then; None when quiet.
 
     `each` is how much of `each_unit` a step makes, for the rate that is shown.
@@ -89,7 +106,7 @@ def progress(label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit
     if quiet:
         yield None
         return
-    if click.get_text_stream("stderr").isatty():
+    if sys.stderr.isatty():
         yield from _bar(label, unit, each, each_unit)
     else:
         yield _lines(label, unit, each, each_unit)
@@ -97,10 +114,17 @@ def progress(label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit
 
 def _bar(label: str, unit: str, each: float, each_unit: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
-               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None, rate="")
         start = _Start()

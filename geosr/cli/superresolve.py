@@ -17,15 +17,35 @@ from geosr.errors import GeosrError
 @options.scale
 @click.option("-m", "--model", default="idn", show_default=True, help="bicubic, a shipped model, or a .keras file.")
 @options.bands
-@click.option("--bands-mode", type=click.Choice(["auto", "each", "luma"]), default="auto", show_default=True,
-              help="How a network of one band treats several: each by itself, or the luma of red, green and blue "
-              "alone (three times cheaper; for photographs). auto is each.")
-@click.option("--range", "values", type=options.Pair(), help="Values that become 0 and 1 for the network, of every band.")
-@click.option("-t", "--dtype", type=click.Choice(["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
-              help="Data type of the output; the input's by default.")
+@click.option(
+    "--bands-mode",
+    type=click.Choice(["auto", "each", "luma"]),
+    default="auto",
+    show_default=True,
+    help="How a network of one band treats several: each by itself, or the luma of red, green and blue "
+    "alone (three times cheaper; for photographs). auto is each.",
+)
+@click.option(
+    "--alpha",
+    type=click.Choice(["auto", "band", "mask"]),
+    default="auto",
+    show_default=True,
+    help="How to take a band called alpha: as transparency, or as a band (near infrared often is called so).",
+)
+@click.option(
+    "--range", "values", type=options.Pair(), help="Values that become 0 and 1 for the network, of every band."
+)
+@click.option(
+    "-t",
+    "--dtype",
+    type=click.Choice(["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
+    help="Data type of the output; the input's by default.",
+)
 @click.option("--nodata", type=float, help="Nodata value of the output; the input's by default.")
 @click.option("--ext", default="tif", show_default=True, help="Of the files to take when INPUT is a folder.")
-@click.option("--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default.")
+@click.option(
+    "--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default."
+)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in a task.")
 @options.creation
 @options.jobs
@@ -64,8 +84,16 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
 
 
 def _one(
-    source: str, output: Path, *, values: tuple[float, float] | None, ext: str, jobs: int, quiet: int,
-    overwrite: bool, restart: bool, **chosen: Any,
+    source: str,
+    output: Path,
+    *,
+    values: tuple[float, float] | None,
+    ext: str,
+    jobs: int,
+    quiet: int,
+    overwrite: bool,
+    restart: bool,
+    **chosen: Any,
 ) -> None:
     from geosr import pools
     from geosr.superresolve import Options, plan, super_resolve
@@ -73,7 +101,8 @@ def _one(
     asked = Options(range=values, **chosen)
     job = plan(source, asked)
     tile_megapixels = (job.grid.size * job.upscaler.scale) ** 2 / 1e6
-    with pools.threads(jobs) as pool, options.progress(
-        Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx"
-    ) as show:
+    with (
+        pools.threads(jobs) as pool,
+        options.progress(Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx") as show,
+    ):
         super_resolve(source, output, asked, overwrite=overwrite, restart=restart, pool=pool, progress=show)

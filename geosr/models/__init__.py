@@ -64,7 +64,9 @@ def shape(model: Any) -> tuple[int, int]:
     side, bands = 32, taken[3]
     given = model.compute_output_shape((1, side, side, bands))
     if given[1] != given[2] or given[1] % side or given[3] != bands:
-        raise ModelError(f"{model.name!r} gives {given[1:]} for {(side, side, bands)}; it must enlarge by a whole factor")
+        raise ModelError(
+            f"{model.name!r} gives {given[1:]} for {(side, side, bands)}; it must enlarge by a whole factor"
+        )
     return given[1] // side, bands
 
 
@@ -92,7 +94,14 @@ def _reach(operation: Any) -> int:
     if hasattr(operation, "reach"):
         return int(operation.reach)
     if isinstance(operation, layers.Conv2D) and set(operation.strides) == {1}:
-        return max((size - 1) * step // 2 for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True))
-    if isinstance(operation, (layers.Add, layers.Concatenate, layers.LeakyReLU)) or type(operation).__name__ == "GetItem":
+        return max(
+            (size - 1) * step // 2 for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True)
+        )
+    if (
+        isinstance(operation, (layers.Add, layers.Concatenate, layers.LeakyReLU))
+        or type(operation).__name__ == "GetItem"
+    ):
         return 0
-    raise ModelError(f"the reach of layer {operation.name!r} ({type(operation).__name__}) is not known, so tiles would not be exact")
+    raise ModelError(
+        f"the reach of layer {operation.name!r} ({type(operation).__name__}) is not known, so tiles would not be exact"
+    )

@@ -19,6 +19,7 @@ from geosr.errors import ModelError
 
 Weights = NDArray[np.float32]
 
+
 def read_idn(path: Path, scale: int) -> Any:
     """The IDN network for `scale` with the weights of the authors' Caffe file.
 
@@ -38,7 +39,9 @@ def read_idn(path: Path, scale: int) -> Any:
         try:
             layer.set_weights([kernel.transpose(order), bias])
         except ValueError as error:
-            raise ModelError(f"{os.fspath(path)!r} is not IDN: layer {layer.name!r} has the shape {kernel.shape}") from error
+            raise ModelError(
+                f"{os.fspath(path)!r} is not IDN: layer {layer.name!r} has the shape {kernel.shape}"
+            ) from error
     return model
 
 

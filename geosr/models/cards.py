@@ -104,4 +104,6 @@ def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists") from error
+        raise ModelError(
+            f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists"
+        ) from error

@@ -62,7 +62,7 @@ class GroupedConv2D(keras.layers.Layer):
         self.filters, self.size, self.groups = filters, size, groups
         self.reach = size // 2
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int, ...]) -> None:
         channels = input_shape[-1]
         each = channels // self.groups
         self.kernel = self.add_weight(shape=(self.size, self.size, each, self.filters), name="kernel")

@@ -1,0 +1,91 @@
+"""Rasters made for the tests, and the real data that lies beside a developer's checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, settings
+from rasterio.rpc import RPC
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+settings.register_profile("geosr", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("geosr")
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real imagery, where there is one."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real imagery in {folder}, which is not part of the repository")
+    return folder
+
+
+@pytest.fixture
+def make_raster(tmp_path):
+    """Writes a small GeoTIFF and returns its path; keywords go to rasterio.open."""
+
+    def make(array=None, name="scene.tif", **profile):
+        if array is None:
+            array = texture(3, 50, 60, seed=1)
+        count, height, width = array.shape
+        profile = {
+            "crs": "EPSG:32633",
+            "transform": Affine(10, 0, 400_000, 0, -10, 5_000_000),
+            **profile,
+        }
+        path = tmp_path / name
+        with rasterio.open(
+            path, "w", driver="GTiff", width=width, height=height, count=count, dtype=array.dtype, **profile
+        ) as out:
+            out.write(array)
+        return path
+
+    return make
+
+
+def camera(line_off, samp_off, scale):
+    """RPCs with these offsets and the same scale for both, otherwise plain."""
+    ones = [1.0] * 20
+    return RPC(
+        height_off=0, height_scale=100, lat_off=50, lat_scale=0.1, long_off=5, long_scale=0.1,
+        line_off=line_off, line_scale=scale, samp_off=samp_off, samp_scale=scale,
+        line_num_coeff=ones, line_den_coeff=ones, samp_num_coeff=ones, samp_den_coeff=ones,
+    )  # fmt: skip
+
+
+def texture(bands, rows, cols, *, seed=0, dtype="uint8", low=0, high=255):
+    """Smoothed noise (bands, rows, cols) over the range from `low` to `high`."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random((bands, rows + 4, cols + 4))
+    smooth = sum(noise[:, i : i + rows, j : j + cols] for i in range(5) for j in range(5)) / 25
+    smooth = np.clip((smooth - 0.3) / 0.4, 0, 1)
+    return (low + smooth * (high - low)).astype(dtype)
+
+
+@pytest.fixture(scope="session")
+def random_idn(tmp_path_factory):
+    """A function from scale and bands to the path of an IDN with random weights and a residual worth seeing."""
+    from geosr import models
+
+    made = {}
+
+    def make(scale=2, bands=1):
+        if (scale, bands) not in made:
+            path = tmp_path_factory.mktemp("models") / f"random_x{scale}_{bands}.keras"
+            model = models.build("idn", scale, bands)
+            rng = np.random.default_rng(scale)
+            model.set_weights([w + rng.normal(0, 0.02, w.shape) for w in model.get_weights()])
+            models.save(model, path)
+            made[scale, bands] = path
+        return made[scale, bands]
+
+    return make

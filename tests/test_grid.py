@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosr.grid import Grid, Window, batches
+
+sides = st.integers(1, 80)
+sizes = st.integers(1, 40)
+halos = st.integers(0, 20)
+
+
+@given(sides, sides, sizes, halos)
+def test_cores_cover_every_pixel_once(width, height, size, halo):
+    counts = np.zeros((height, width), int)
+    for tile in Grid(width, height, size, halo):
+        counts[tile.core.slices(within=Window(0, 0, width, height))] += 1
+    assert (counts == 1).all()
+
+
+@given(sides, sides, sizes, halos)
+def test_outer_windows_have_one_shape_and_hold_the_core_and_its_halo(width, height, size, halo):
+    for tile in Grid(width, height, size, halo):
+        assert (tile.outer.width, tile.outer.height) == (size + 2 * halo, size + 2 * halo)
+        assert tile.outer.intersection(tile.core.pad(halo)) == tile.core.pad(halo)
+
+
+@given(sides, sides, sizes, halos, st.integers(1, 4))
+def test_trim_gives_the_pixels_of_the_core_at_any_scale(width, height, size, halo, k):
+    image = np.arange(width * height).reshape(height, width)
+    padded = np.pad(image, 60 + 20, constant_values=-1)
+    for tile in Grid(width, height, size, halo):
+        outer = padded[tile.outer.slices(within=Window(-80, -80, width + 160, height + 160))]
+        large = outer.repeat(k, 0).repeat(k, 1)
+        core = image[tile.core.slices(within=Window(0, 0, width, height))]
+        assert (tile.scale(k).trim(large[None])[0] == core.repeat(k, 0).repeat(k, 1)).all()
+
+
+@given(sides, sides, sizes)
+def test_a_grid_is_a_sequence_in_reading_order(width, height, size):
+    grid = Grid(width, height, size)
+    assert [tile.index for tile in grid] == list(range(len(grid)))
+    assert grid[-1].core.col_off + grid[-1].core.width == width
+    corners = [(tile.core.row_off, tile.core.col_off) for tile in grid]
+    assert corners == sorted(corners)
+    with pytest.raises(IndexError):
+        grid[len(grid)]
+
+
+def test_windows_that_do_not_meet_have_no_intersection():
+    nothing = Window(0, 0, 5, 5).intersection(Window(7, 0, 5, 5))
+    assert (nothing.width, nothing.height) == (0, 5)
+
+
+@pytest.mark.parametrize("wrong", [(0, 5, 5, 0), (5, 5, 0, 0), (5, 5, 5, -1)])
+def test_an_empty_grid_is_refused(wrong):
+    with pytest.raises(ValueError, match="a grid needs"):
+        Grid(*wrong)
+
+
+@given(st.lists(st.integers()), st.integers(1, 9))
+def test_batches_are_the_items_in_order(items, size):
+    made = list(batches(items, size))
+    assert [item for batch in made for item in batch] == items
+    assert all(len(batch) == size for batch in made[:-1])

@@ -1,0 +1,221 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosr import models, upscalers
+from geosr.errors import ModelError
+from geosr.models import cards
+from geosr.radiometry import fixed
+from geosr.resample import enlarge
+
+ARCHITECTURES = [(name, scale, bands) for name in models.MODELS for scale in (2, 3, 4) for bands in (1, 3)]
+RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28}
+every = pytest.mark.parametrize(("name", "scale", "bands"), ARCHITECTURES)
+
+
+@every
+def test_shapes_and_finite_output(name, scale, bands):
+    model = models.build(name, scale, bands)
+    made = np.asarray(model(np.random.default_rng(0).random((2, 17, 23, bands), "float32")))
+    assert made.shape == (2, 17 * scale, 23 * scale, bands)
+    assert np.isfinite(made).all()
+    assert models.shape(model) == (scale, bands)
+
+
+@every
+def test_every_weight_has_a_gradient(name, scale, bands):
+    import tensorflow as tf
+
+    model = models.build(name, scale, bands)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(model(tf.random.uniform((1, 32, 32, bands), seed=1))))
+    for weight, gradient in zip(
+        model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables]), strict=True
+    ):
+        assert gradient is not None, weight.path
+        assert np.abs(gradient).max() > 0, weight.path
+
+
+@every
+def test_saved_and_loaded_safely_it_is_the_same_function(name, scale, bands, tmp_path):
+    model = models.build(name, scale, bands)
+    models.save(model, tmp_path / "m.keras")
+    again = models.load(tmp_path / "m.keras")
+    x = np.random.default_rng(0).random((1, 16, 16, bands), "float32")
+    assert np.allclose(model(x), again(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_the_radius_from_the_layers_is_the_reach_of_a_change(name, scale):
+    model = models.build(name, scale)
+    radius = models.receptive_radius(model)
+    assert radius == RADII[name, scale]
+    rng = np.random.default_rng(0)
+    positive = [rng.random(w.shape) * 0.05 + 0.01 if w.ndim > 1 else w * 0 for w in model.get_weights()]
+    model.set_weights(positive)  # so that nothing cancels, and an impulse is seen as far as it reaches
+    side = 2 * radius + 21
+    x = np.zeros((1, side, side, 1), "float32")
+    before = np.asarray(model(x))
+    x[0, side // 2, side // 2] = 1
+    rows = np.flatnonzero(np.abs(np.asarray(model(x)) - before)[0, ..., 0].max(1))
+    first, last = side // 2 - rows[0] // scale, rows[-1] // scale - side // 2
+    assert max(first, last) == radius
+
+
+def test_idn_has_the_paper_s_size():
+    assert models.build("idn", 2).count_params() == 552_769
+
+
+def test_a_grouped_convolution_is_keras_s_own():
+    import keras
+
+    from geosr.models.layers import GroupedConv2D
+
+    mine, theirs = GroupedConv2D(32, 3, 4), keras.layers.Conv2D(32, 3, padding="same", groups=4)
+    x = np.random.default_rng(0).random((1, 9, 9, 48), "float32")
+    mine(x), theirs(x)
+    theirs.set_weights([mine.get_weights()[0], np.arange(32.0)])
+    mine.set_weights(theirs.get_weights())
+    assert mine.count_params() == theirs.count_params()
+    assert np.allclose(mine(x), theirs(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_transposed_convolution_is_caffe_s_moved_to_the_pixels_of_the_enlarged_grid(scale):
+    from geosr.models.layers import SubpixelTransposed
+
+    layer = SubpixelTransposed(1, 17, scale)
+    x = np.random.default_rng(0).random((1, 12, 13, 2), "float32")
+    made = np.asarray(layer(x))[0, ..., 0]
+    kernel = layer.get_weights()[0][..., 0]
+    full = np.zeros(((12 - 1) * scale + 17, (13 - 1) * scale + 17))
+    for i in range(12):
+        for j in range(13):
+            full[i * scale : i * scale + 17, j * scale : j * scale + 17] += kernel @ x[0, i, j]
+    caffe = full[8:-8, 8:-8]  # pad: 8
+    assert np.allclose(made[scale - 1 :, scale - 1 :], caffe, atol=1e-6)
+
+
+@given(st.integers(2, 4), st.integers(2, 12), st.integers(2, 12), st.integers(1, 3))
+def test_the_bicubic_layer_is_the_one_bicubic(scale, rows, cols, bands):
+    from geosr.models.layers import Bicubic
+
+    block = np.random.default_rng(rows).random((bands, rows, cols), "float32")
+    made = np.asarray(Bicubic(scale)(block.transpose(1, 2, 0)[None]))[0].transpose(2, 0, 1)
+    assert np.allclose(made, enlarge(block, scale), atol=1e-5)
+
+
+def test_ssim_is_scikit_image_s():
+    from skimage.metrics import structural_similarity
+
+    from geosr.models.losses import ssim
+
+    rng = np.random.default_rng(0)
+    a = rng.random((40, 50), "float32")
+    b = np.clip(a + rng.normal(0, 0.1, a.shape), 0, 1).astype("float32")
+    theirs, whole = structural_similarity(
+        a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    assert abs(1 - float(ssim(a[None, ..., None], b[None, ..., None])[0]) - whole[5:-5, 5:-5].mean()) < 1e-5
+
+
+def test_psnr_is_scikit_image_s():
+    from skimage.metrics import peak_signal_noise_ratio
+
+    from geosr.models.losses import psnr
+
+    a, b = np.random.default_rng(0).random((2, 20, 20), "float32")
+    theirs = peak_signal_noise_ratio(a, b, data_range=1)
+    assert abs(float(psnr(a[None, ..., None], b[None, ..., None])[0]) - theirs) < 1e-4
+
+
+def test_luma_changes_the_luma_alone(random_idn):
+    rgb = np.random.default_rng(0).random((1, 3, 40, 40)).astype("float32") * 255
+    values = fixed(0, 255, 3)
+    made = upscalers.load(str(random_idn()), mode="luma")(rgb, values)[0]
+    low, high = enlarge(rgb[0], 2), made
+    weights = upscalers.LUMA
+    added = high - low
+    assert np.abs(added).max() > 1
+    assert np.abs(added - added[0]).max() < 1e-3  # the same in every colour: Cb and Cr are bicubic's
+    each = upscalers.load(str(random_idn()))(np.einsum("nbij,b->nij", rgb, weights)[:, None], fixed(0, 255, 1))[0, 0]
+    assert np.abs(np.einsum("bij,b->ij", high, weights) - each).max() < 1e-2
+
+
+def test_a_network_pickles_as_its_path(random_idn):
+    network = upscalers.load(str(random_idn()))
+    data = pickle.dumps(network)
+    assert len(data) < 1000
+    x = np.random.default_rng(0).random((1, 1, 40, 40)) * 255
+    assert (pickle.loads(data)(x, fixed(0, 255, 1)) == network(x, fixed(0, 255, 1))).all()
+
+
+def test_a_card_beside_a_model_is_believed_only_for_that_file(random_idn, tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_bytes(random_idn().read_bytes())
+    card = cards.describe(path)
+    assert (card.scale, card.bands, card.halo) == (2, 1, 30)
+    told = {**{f: getattr(card, f) for f in card.__slots__}, "purpose": "testing"}
+    path.with_suffix(".json").write_text(json.dumps(told))
+    assert cards.of(path).purpose == "testing"
+    path.with_suffix(".json").write_text(json.dumps(told | {"sha256": "another"}))
+    assert cards.of(path).purpose == ""
+
+
+def test_shipped_cards_tell_the_truth_about_their_networks():
+    assert cards.shipped(), "no model is shipped"
+    for card in cards.shipped():
+        path = cards.shipped_path(card.name, card.scale)
+        found = cards.describe(path)
+        assert (card.scale, card.bands, card.halo, card.sha256) == (found.scale, found.bands, found.halo, found.sha256)
+        assert card.purpose
+        assert card.training_data
+        assert card.licence
+
+
+@pytest.mark.parametrize("name", ["nothing.keras", "text.keras", "pickle.keras"])
+def test_what_is_no_model_is_refused_and_never_executed(name, tmp_path):
+    path = tmp_path / name
+    if name.startswith("text"):
+        path.write_text("not a model")
+    if name.startswith("pickle"):
+        path.write_bytes(pickle.dumps({"model": 1}))
+    with pytest.raises(ModelError, match=name) as error:
+        upscalers.load(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_with_code_in_it_is_refused(tmp_path):
+    import keras
+
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
+    model.save(tmp_path / "lambda.keras")
+    with pytest.raises(ModelError, match="cannot be loaded safely|can be loaded safely"):
+        upscalers.load(str(tmp_path / "lambda.keras"))
+
+
+def test_a_model_of_unknown_reach_is_refused(tmp_path):
+    import keras
+
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    model = keras.Model(inputs, keras.layers.UpSampling2D(2)(keras.layers.Add()([inputs, pooled])))
+    model.save(tmp_path / "pool.keras")
+    with pytest.raises(ModelError, match="reach of layer"):
+        upscalers.load(str(tmp_path / "pool.keras"))
+
+
+def test_a_scale_that_is_not_shipped_names_what_is():
+    with pytest.raises(ModelError, match=r"no shipped model 'idn' for scale 7; there are .*bicubic"):
+        upscalers.load("idn", 7)
+
+
+def test_a_scale_that_is_not_the_model_s_is_refused(random_idn):
+    with pytest.raises(ModelError, match="enlarges by 2, not by 4"):
+        upscalers.load(str(random_idn()), 4)

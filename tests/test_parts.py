@@ -1,0 +1,81 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from geosr.errors import OutputError
+from geosr.parts import Parts
+
+JOB = {"input": "a.tif", "scale": 2}
+
+
+def test_finished_parts_are_there_when_the_job_is_taken_up_again(tmp_path):
+    output = tmp_path / "out.tif"
+    with pytest.raises(RuntimeError), Parts(output, JOB) as parts:
+        parts.save(3, b"three")
+        raise RuntimeError
+    with Parts(output, JOB) as parts:
+        assert parts.has(3)
+        assert not parts.has(2)
+        assert parts.path(3).read_bytes() == b"three"
+
+
+def test_parts_of_another_job_are_refused_with_the_difference(tmp_path):
+    output = tmp_path / "out.tif"
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"old")
+    with pytest.raises(OutputError, match=r"scale was 2, is now 4; discard them with --restart"):
+        Parts(output, JOB | {"scale": 4}).__enter__()
+    with Parts(output, JOB | {"scale": 4}, restart=True) as parts:
+        assert not parts.has(0)
+
+
+def test_publishing_leaves_the_output_and_nothing_else(tmp_path):
+    output = tmp_path / "out.tif"
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"part")
+        parts.draft.write_bytes(b"whole")
+        parts.draft.with_name("out.tif.aux.xml").write_bytes(b"beside")
+        assert not output.exists()
+        parts.publish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tif", "out.tif.aux.xml"]
+    assert output.read_bytes() == b"whole"
+
+
+def test_half_written_files_of_a_killed_job_are_not_parts(tmp_path):
+    output = tmp_path / "out.tif"
+    with Parts(output, JOB) as parts:
+        (parts.folder / "00000001.tmp").write_bytes(b"hal")
+        parts.draft.write_bytes(b"ha")
+    with Parts(output, JOB) as parts:
+        assert not parts.has(1)
+        assert not list(parts.folder.glob("*.tmp"))
+        assert not parts.draft.exists()
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    output = tmp_path / "out.tif"
+    code = (
+        "import sys, time; from pathlib import Path; from geosr.parts import Parts\n"
+        f"with Parts(Path({os.fspath(output)!r}), {JOB!r}): print('held', flush=True); time.sleep(60)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert first.stdout.readline().strip() == b"held"
+        with pytest.raises(OutputError, match="is being made by another process"):
+            Parts(output, JOB).__enter__()
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    time.sleep(0.1)
+    with Parts(output, JOB) as parts:
+        assert not parts.has(0)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write to"):
+        Parts(tmp_path / "file" / "out.tif", JOB).__enter__()

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from conftest import texture
+
+from geosr import records
+from geosr.errors import DatasetError
+from geosr.grid import Window
+from geosr.radiometry import fixed
+from geosr.records import Sample, Shards
+
+
+def sample(seed=0, dtype="uint16"):
+    images = {"gt": texture(3, 12, 12, seed=seed), "down": texture(3, 6, 6), "bic_up": texture(3, 12, 12)}
+    return Sample(
+        **{k: v.astype(dtype) for k, v in images.items()},
+        range=fixed(0, 300, 3),
+        scene="a.tif",
+        window=Window(1, 2, 12, 12),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_sample_comes_back_as_it_was(dtype):
+    made = sample(dtype=dtype)
+    again = records.decode(records.encode(made))
+    for name in records.IMAGES:
+        assert (getattr(again, name) == getattr(made, name)).all()
+        assert getattr(again, name).dtype == dtype
+    assert (again.range, again.scene, again.window, again.scale) == (made.range, made.scene, made.window, 2)
+
+
+def test_an_example_needs_no_side_knowledge():
+    import tensorflow as tf
+
+    features = tf.train.Example.FromString(records.encode(sample())).features.feature
+    rows, cols, bands = (features[k].int64_list.value[0] for k in ("rows", "cols", "bands"))
+    pixels = np.frombuffer(features["gt"].bytes_list.value[0], features["dtype"].bytes_list.value[0].decode())
+    assert (pixels.reshape(rows, cols, bands) == sample().gt.transpose(1, 2, 0)).all()
+
+
+def test_shards_have_their_names_when_all_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "SHARD_BYTES", 3000)
+    with Shards(tmp_path, "set") as out:
+        for seed in range(10):
+            out.write(records.encode(sample(seed)))
+        assert not list(tmp_path.glob("set.*"))
+    names = [path.name for path in records.shards(tmp_path)]
+    assert len(names) > 2
+    assert names[1] == f"set.tfrecord-00001-of-{len(names):05d}"
+    assert [s.gt[0, 0, 0] for s in records.read(tmp_path)] == [sample(seed).gt[0, 0, 0] for seed in range(10)]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), Shards(tmp_path, "set") as out:
+        out.write(records.encode(sample()))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_or_foreign_shard_is_named_with_the_record(tmp_path):
+    import tensorflow as tf
+
+    with Shards(tmp_path, "set") as out:
+        for seed in range(3):
+            out.write(records.encode(sample(seed)))
+    [path] = records.shards(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match=r"set\.tfrecord-00000-of-00001', record 2"):
+        list(records.read(tmp_path))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"something else")
+    with pytest.raises(DatasetError, match="record 0: a record is not a sample"):
+        list(records.read(tmp_path))
+
+
+def test_missing_shards_and_empty_folders_are_said(tmp_path):
+    with pytest.raises(DatasetError, match="make one with geosr dataset"):
+        records.shards(tmp_path)
+    (tmp_path / "set.tfrecord-00000-of-00002").touch()
+    with pytest.raises(DatasetError, match="shards are missing"):
+        records.shards(tmp_path)

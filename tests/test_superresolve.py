@@ -1,0 +1,510 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from conftest import camera, texture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+
+from geosr import pools, raster
+from geosr.errors import ModelError, OptionError, OutputError, RasterError
+from geosr.grid import Grid
+from geosr.parts import Parts
+from geosr.raster import ArraySource, Profile
+from geosr.resample import enlarge
+from geosr.superresolve import Options, Plan, plan, stamp, super_resolve, tile_size, upscaled
+from geosr.upscalers import Bicubic, load
+
+BICUBIC = Options(model="bicubic", scale=2)
+
+
+def result(source, tmp_path, options=BICUBIC, **kwargs):
+    output = tmp_path / "out" / "result.tif"
+    output.parent.mkdir(exist_ok=True)
+    super_resolve(source, output, options, overwrite=True, **kwargs)
+    return output
+
+
+def assembled(array, upscaler, *, size, halo=None, batch=1, nodata=None):
+    """The whole output before rounding, from tiles of an array."""
+    source = ArraySource(
+        array, Profile(array.shape[2], array.shape[1], array.shape[0], str(array.dtype), nodata=nodata)
+    )
+    grid = Grid(array.shape[2], array.shape[1], size, upscaler.halo if halo is None else halo)
+    job = Plan(
+        source, upscaler, raster.fixed(0, 255, len(array)), grid, source.profile.scale(upscaler.scale), {}, batch
+    )
+    k = upscaler.scale
+    out = np.zeros((len(array), array.shape[1] * k, array.shape[2] * k))
+    for tile in grid:
+        read = source.read(tile.outer)
+        [made] = upscaled([tile], [read], [source.valid(tile.outer, read)], job=job)
+        core = tile.core.scale(k)
+        out[:, core.row_off : core.row_off + core.height, core.col_off : core.col_off + core.width] = made
+    return out
+
+
+# Tiled equals whole
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(2, 4), st.integers(2, 9))
+def test_tiled_bicubic_is_the_bicubic_of_the_whole(width, height, size, k, halo):
+    array = texture(2, height, width, seed=width)
+    assert np.allclose(assembled(array, Bicubic(k), size=size, halo=halo), enlarge(array, k), atol=1e-3)
+
+
+@settings(max_examples=6)
+@given(st.integers(20, 70), st.integers(20, 70), st.integers(16, 50), st.sampled_from([2, 4]))
+def test_a_tiled_network_is_the_network_on_the_whole(random_idn, width, height, size, k):
+    upscaler = load(str(random_idn(k)))
+    array = texture(1, height, width, seed=size)
+    whole = assembled(array, upscaler, size=max(width, height))
+    assert np.abs(whole - enlarge(array, k)).max() > 3
+    assert np.abs(assembled(array, upscaler, size=size) - whole).max() < 1e-2
+    assert np.abs(assembled(array, upscaler, size=size, halo=upscaler.halo + 5) - whole).max() < 1e-2
+
+
+def test_half_the_halo_is_not_enough(random_idn):
+    upscaler = load(str(random_idn()))
+    array = texture(1, 90, 90)
+    whole = assembled(array, upscaler, size=90)
+    assert np.abs(assembled(array, upscaler, size=30, halo=upscaler.halo // 4) - whole).max() > 0.01
+
+
+def test_the_file_is_the_bicubic_of_the_whole(make_raster, tmp_path):
+    array = texture(3, 70, 90)
+    with rasterio.open(result(make_raster(array), tmp_path, replace(BICUBIC, tile=32))) as out:
+        expected = np.clip(np.rint(enlarge(array, 2)), 0, 255)
+        assert (out.read() == expected).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
+def test_the_dtype_is_the_input_s_and_values_outside_the_range_survive(make_raster, tmp_path, dtype):
+    array = texture(1, 40, 40, dtype=dtype, low=10, high=100)
+    array[0, 20, 20] = 120 if dtype == "uint8" else 5000
+    with rasterio.open(result(make_raster(array), tmp_path)) as out:
+        assert out.dtypes == (dtype,)
+        assert out.read().max() > (100 if dtype == "uint8" else 3000)
+
+
+# The same bytes
+
+
+def test_the_bytes_do_not_depend_on_the_pool_or_the_batch(make_raster, tmp_path):
+    source = make_raster(texture(3, 200, 210))
+    options = replace(BICUBIC, tile=64)
+    alone = result(source, tmp_path, options).read_bytes()
+    with pools.threads(3) as pool:
+        assert result(source, tmp_path, options, pool=pool).read_bytes() == alone
+        assert result(source, tmp_path, replace(options, batch=4), pool=pool).read_bytes() == alone
+
+
+# Georeferencing and metadata
+
+
+@given(
+    st.floats(-1e6, 1e6), st.floats(-1e7, 1e7), st.floats(1e-6, 1e3), st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-6),
+    st.floats(-0.5, 0.5), st.integers(2, 4),
+)  # fmt: skip
+@settings(max_examples=25)
+def test_bounds_are_kept_to_a_billionth_of_a_pixel(tmp_path_factory, x, y, dx, dy, turn, k):
+    folder = tmp_path_factory.mktemp("bounds")
+    transform = Affine(dx, turn * dx, x, turn * dy, dy, y)
+    with rasterio.open(
+        folder / "a.tif",
+        "w",
+        driver="GTiff",
+        width=7,
+        height=5,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=transform,
+    ) as out:
+        out.write(texture(1, 5, 7))
+    super_resolve(folder / "a.tif", folder / "b.tif", Options(model="bicubic", scale=k))
+    with rasterio.open(folder / "a.tif") as before, rasterio.open(folder / "b.tif") as after:
+        assert after.crs.to_wkt() == before.crs.to_wkt()
+        assert (after.width, after.height) == (7 * k, 5 * k)
+        for corner in ((0, 0), (7, 0), (0, 5), (7, 5)):
+            moved = np.subtract(after.transform @ np.multiply(corner, k), before.transform @ corner)
+            in_pixels = np.hypot(*moved) / min(abs(dx), abs(dy))
+            assert in_pixels < max(1e-9, 4 * np.spacing(1e7) / min(abs(dx), abs(dy)))
+        assert np.allclose(
+            np.array(after.transform)[[0, 1, 3, 4]] * k, np.array(before.transform)[[0, 1, 3, 4]], rtol=1e-12
+        )
+
+
+MARS = 'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190,169.894447223612]],PRIMEM["Reference_Meridian",0],UNIT["degree",0.0174532925199433]]'
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32733", "EPSG:3857", "ESRI:102039", MARS, None])
+def test_the_crs_is_the_same(make_raster, tmp_path, crs):
+    source = make_raster(crs=crs and CRS.from_user_input(crs))
+    with rasterio.open(source) as before, rasterio.open(result(source, tmp_path)) as after:
+        assert after.crs == before.crs
+        assert crs is None or after.crs.to_epsg() == before.crs.to_epsg()
+
+
+def test_metadata_are_carried_over(make_raster, tmp_path):
+    source = make_raster(texture(4, 30, 30, dtype="int16", high=2000), nodata=-1, photometric="RGB")
+    with rasterio.open(source, "r+") as out:
+        out.descriptions = ("red", "green", "blue", "near infrared")
+        out.units = ("W", "W", "W", "W/m2")
+        out.scales, out.offsets = (0.1, 0.1, 0.1, 0.2), (1, 2, 3, 4)
+        out.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.gray]
+        out.update_tags(MISSION="test", AREA_OR_POINT="Area")
+        out.update_tags(ns="PRIVATE", secret="kept")
+        out.update_tags(2, wavelength="560", STATISTICS_MEAN="1")
+    with rasterio.open(source) as before, rasterio.open(result(source, tmp_path)) as after:
+        for name in ("descriptions", "units", "scales", "offsets", "colorinterp", "nodata", "dtypes"):
+            assert getattr(after, name) == getattr(before, name), name
+        assert after.tags()["MISSION"] == "test"
+        assert after.tags(ns="PRIVATE") == {"secret": "kept"}
+        assert after.tags(2) == {"wavelength": "560"}
+        assert {"GEOSR_VERSION", "GEOSR_MODEL", "GEOSR_SCALE", "GEOSR_RANGE"} <= set(after.tags())
+        assert after.compression.value == "DEFLATE"
+        assert after.profile["tiled"]
+
+
+def test_pixel_is_point_stays_and_moves_nothing(make_raster, tmp_path):
+    source = make_raster()
+    with rasterio.open(source, "r+") as out:
+        out.update_tags(AREA_OR_POINT="Point")
+    with rasterio.open(source) as before, rasterio.open(result(source, tmp_path)) as after:
+        assert after.tags()["AREA_OR_POINT"] == "Point"
+        assert np.allclose(after.bounds, before.bounds, atol=1e-6)
+
+
+def test_control_points_and_rpcs_scale_with_the_pixels(make_raster, tmp_path):
+    gcps = [GroundControlPoint(r, c, 10 + c, 50 - r, 7) for r, c in ((0, 0), (0, 60), (50, 0), (25.5, 30.25))]
+    rpcs = camera(24.5, 29.5, 30)
+    source = make_raster(crs=None, transform=Affine.identity())
+    with rasterio.open(source, "r+") as out:
+        out.gcps = gcps, CRS.from_epsg(4326)
+        out.rpcs = rpcs
+    with rasterio.open(result(source, tmp_path)) as after:
+        points, crs = after.gcps
+        assert crs == CRS.from_epsg(4326)
+        assert [(p.row, p.col, p.x, p.y, p.z) for p in points] == [(2 * p.row, 2 * p.col, p.x, p.y, p.z) for p in gcps]
+        assert (after.rpcs.line_off, after.rpcs.samp_off) == (49.5, 59.5)
+        assert (after.rpcs.line_scale, after.rpcs.samp_scale) == (60, 60)
+
+
+def test_what_cannot_be_carried_is_named(make_raster, tmp_path, caplog, monkeypatch):
+    source = make_raster()
+    with rasterio.open(source, "r+") as out:
+        out.update_tags(ns="GEOLOCATION", X_DATASET="x.tif", Y_DATASET="y.tif")
+    result(source, tmp_path)
+    assert "geolocation arrays cannot be carried" in caplog.text
+
+
+# Nodata, masks, alpha
+
+
+def holes(array, nodata, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(array.shape[1:]) < 0.1
+    mask[10:20, 5:25] = True
+    return np.where(mask, np.asarray(nodata, array.dtype), array), mask
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("uint8", 0), ("uint16", 65535), ("int16", -9999), ("float32", -3.4e38), ("float32", np.nan)]
+)
+def test_nodata_in_is_nodata_out_exactly(make_raster, tmp_path, dtype, nodata):
+    array, mask = holes(texture(2, 60, 50, dtype=dtype, low=1, high=200), nodata)
+    source = make_raster(array, nodata=nodata)
+    with rasterio.open(source) as before, rasterio.open(result(source, tmp_path, replace(BICUBIC, tile=16))) as out:
+        assert out.nodata == before.nodata or np.isnan(nodata)
+        bad = ~raster.measured(out.read(), nodata)
+        assert (bad == mask.repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_invalid_pixels_never_reach_valid_ones(make_raster, tmp_path):
+    """What stands in the holes does not change a valid pixel, tiled or whole."""
+    array, mask = holes(texture(1, 60, 50, dtype="float32", low=1, high=200), -9999)
+    other = np.where(mask, np.float32(np.nan), array)
+    kept = ~mask.repeat(2, 0).repeat(2, 1)
+    made = []
+    for i, (pixels, nodata) in enumerate([(array, -9999), (other, np.nan)]):
+        for tile in (16, 64):
+            source = make_raster(pixels, nodata=nodata, name=f"{i}.tif")
+            with rasterio.open(result(source, tmp_path, replace(BICUBIC, tile=tile))) as out:
+                made.append(out.read(1)[kept])
+    for block in made[1:]:
+        assert np.allclose(block, made[0], atol=1e-3)
+    assert made[0].min() > -50
+    assert made[0].max() < 250
+
+
+@settings(max_examples=8)
+@given(st.integers(20, 60), st.integers(20, 60), st.integers(8, 30), st.integers(0, 1000))
+def test_tiled_equals_whole_beside_holes(width, height, size, seed):
+    array = texture(1, height, width, seed=seed, dtype="float32")
+    rng = np.random.default_rng(seed)
+    bad = rng.random(array.shape) < rng.choice([0.02, 0.5, 0.95])
+    bad[0, 0, 0] = False
+    array[bad] = -1
+    good = ~bad.repeat(2, 1).repeat(2, 2)
+    tiled = assembled(array, Bicubic(2), size=size, nodata=-1)
+    whole = assembled(array, Bicubic(2), size=60, nodata=-1)
+    assert np.allclose(tiled[good], whole[good], atol=1e-3)
+
+
+def test_no_valid_pixel_takes_the_nodata_value():
+    for dtype, nodata in (("uint8", 0), ("uint8", 255), ("uint8", 100), ("int16", 0), ("float32", 0.0)):
+        made = np.linspace(-2, 258, 64).reshape(1, 8, 8) if nodata else np.linspace(-2, 2, 64).reshape(1, 8, 8)
+        made[0, 0, :4] = [nodata, nodata - 0.3, nodata + 0.3, nodata]
+        profile = Profile(8, 8, 1, dtype, nodata=nodata)
+        out = stamp(made, np.ones((1, 4, 4), dtype), np.ones((1, 4, 4), bool), profile)
+        assert not (out == nodata).any()
+        assert np.abs(out.astype(float) - np.clip(made, *((0, 255) if dtype == "uint8" else (-9, 9)))).max() <= 1.5
+
+
+def test_a_mask_band_is_carried_over(make_raster, tmp_path):
+    source = make_raster(texture(3, 60, 50))
+    mask = np.full((60, 50), 255, "uint8")
+    mask[20:40, :10] = 0
+    with rasterio.open(source, "r+") as out:
+        out.write_mask(mask)
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, tile=16))) as out:
+        assert MaskFlags.per_dataset in out.mask_flag_enums[0]
+        assert (out.dataset_mask() == mask.repeat(2, 0).repeat(2, 1)).all()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result.tif"]
+
+
+def test_transparency_is_repeated_and_hides_what_is_under_it(make_raster, tmp_path):
+    array = texture(4, 40, 40)
+    array[3] = 255
+    array[3, 10:20, 10:20] = 0
+    clean = array.copy()
+    array[:3, 10:20, 10:20] = 0
+    clean[:3, 10:20, 10:20] = 255
+    outs = []
+    for i, pixels in enumerate((array, clean)):
+        with rasterio.open(result(make_raster(pixels, f"{i}.tif", photometric="RGB", alpha="YES"), tmp_path)) as out:
+            assert out.colorinterp[3] is ColorInterp.alpha
+            outs.append(out.read())
+    seen = array[3].repeat(2, 0).repeat(2, 1) == 255
+    assert (outs[0][3] == np.where(seen, 255, 0)).all()
+    assert (outs[0][:, seen] == outs[1][:, seen]).all()
+
+
+def test_near_infrared_that_is_called_alpha_is_a_band(make_raster, tmp_path, caplog):
+    array = texture(4, 40, 40, low=20, high=230)
+    source = make_raster(array, photometric="RGB", alpha="YES")
+    with rasterio.open(result(source, tmp_path)) as out:
+        assert (out.read(4) == np.clip(np.rint(enlarge(array[3], 2)), 0, 255)).all()
+        assert ColorInterp.alpha not in out.colorinterp
+    assert "band 4 is called alpha but holds an image" in caplog.text
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, alpha="mask"))) as out:
+        assert (out.read(4) == array[3].repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_all_nodata_stays_so_without_a_network(make_raster, tmp_path):
+    source = make_raster(np.zeros((2, 40, 40), "uint16"), nodata=0)
+    with rasterio.open(result(source, tmp_path)) as out:
+        assert (out.read() == 0).all()
+
+
+# Choices
+
+
+def test_bands_are_chosen_in_order(make_raster, tmp_path):
+    array = texture(4, 30, 30)
+    with rasterio.open(result(make_raster(array), tmp_path, replace(BICUBIC, bands=(4, 2)))) as out:
+        assert (out.read() == np.clip(np.rint(enlarge(array[[3, 1]], 2)), 0, 255)).all()
+
+
+def test_another_dtype_keeps_nodata_or_is_refused(make_raster, tmp_path):
+    source = make_raster(texture(1, 30, 30, dtype="int16", low=1, high=3000), nodata=-1)
+    with pytest.raises(OptionError, match="nodata -1 does not fit in uint16; give one that does with --nodata"):
+        plan(source, replace(BICUBIC, dtype="uint16"))
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, dtype="uint16", nodata=65535))) as out:
+        assert (out.nodata, out.dtypes) == (65535, ("uint16",))
+
+
+def test_creation_options_override(make_raster, tmp_path):
+    with rasterio.open(result(make_raster(), tmp_path, replace(BICUBIC, creation={"COMPRESS": "LZW"}))) as out:
+        assert out.compression.value == "LZW"
+
+
+def test_a_network_of_three_bands_takes_exactly_three(make_raster, random_idn, tmp_path):
+    options = Options(model=str(random_idn(2, 3)))
+    with pytest.raises(OptionError, match="gives 4 bands but .* takes 3; choose them with --bands"):
+        plan(make_raster(texture(4, 20, 20)), options)
+    with rasterio.open(result(make_raster(texture(4, 20, 20)), tmp_path, replace(options, bands=(3, 2, 1)))) as out:
+        assert out.count == 3
+
+
+def test_luma_needs_three_bands(make_raster):
+    with pytest.raises(OptionError, match="needs red, green and blue, got 4 bands"):
+        plan(make_raster(texture(4, 20, 20)), Options(bands_mode="luma"))
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([2, 3, 4]))
+def test_parts_cover_whole_blocks_of_the_output(width, height, k):
+    size = tile_size(width, height, Bicubic(k))
+    assert size * k % raster.BLOCK_SIZE == 0
+
+
+# Nothing half-written
+
+
+def test_an_output_that_exists_is_kept_unless_told(make_raster, tmp_path):
+    (tmp_path / "there.tif").write_text("mine")
+    with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
+        super_resolve(make_raster(), tmp_path / "there.tif", BICUBIC)
+    assert (tmp_path / "there.tif").read_text() == "mine"
+
+
+def test_the_input_is_never_the_output(make_raster):
+    source = make_raster()
+    with pytest.raises(OutputError, match="is the input"):
+        super_resolve(source, source, BICUBIC, overwrite=True)
+
+
+def test_a_folder_that_is_not_there_is_said_before_the_work(make_raster, tmp_path):
+    with pytest.raises(OutputError, match="there is no folder"):
+        super_resolve(make_raster(), tmp_path / "no" / "out.tif", BICUBIC)
+
+
+def test_a_damaged_input_leaves_no_output_and_keeps_the_finished_parts(make_raster, tmp_path):
+    source = make_raster(texture(1, 256, 256), tiled=True, blockxsize=128, blockysize=128, compress="deflate")
+    with rasterio.open(source) as written:
+        offset = int(written.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    data = bytearray(source.read_bytes())
+    data[offset : offset + 100] = b"\xff" * 100
+    source.write_bytes(data)
+    with pytest.raises(RasterError, match="scene.tif"):
+        super_resolve(source, tmp_path / "out.tif", replace(BICUBIC, tile=100))
+    assert not (tmp_path / "out.tif").exists()
+    assert len(list((tmp_path / ".out.tif.geosr").glob("*.part"))) == 4
+
+
+def test_a_changed_input_is_not_mixed_with_old_parts(make_raster, tmp_path):
+    source, output = make_raster(), tmp_path / "out.tif"
+    with contextlib.suppress(RuntimeError):
+        super_resolve(source, output, replace(BICUBIC, tile=32), progress=stop_at(2))
+    assert list((tmp_path / ".out.tif.geosr").glob("*.part"))
+    make_raster(texture(3, 50, 60, seed=9))
+    with pytest.raises(OutputError, match="holds parts of another job: input size and time was .*--restart"):
+        super_resolve(source, output, replace(BICUBIC, tile=32))
+    super_resolve(source, output, replace(BICUBIC, tile=32), restart=True)
+
+
+def test_a_cancelled_job_goes_on_where_it_stopped_and_gives_the_same_bytes(make_raster, tmp_path):
+    source = make_raster(texture(2, 150, 130))
+    options = replace(BICUBIC, tile=32)
+    whole = result(source, tmp_path, options).read_bytes()
+    output = tmp_path / "taken_up.tif"
+    for after in (3, 9, 14):
+        with pytest.raises(RuntimeError):
+            super_resolve(source, output, options, progress=stop_at(after))
+        assert not output.exists()
+    seen = []
+    super_resolve(source, output, options, progress=lambda done, total: seen.append(done))
+    assert seen[0] >= 13
+    assert output.read_bytes() == whole
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def stop_at(done_tiles):
+    def progress(done, total):
+        if done >= done_tiles:
+            raise RuntimeError("stop")
+
+    return progress
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_under_the_name_and_is_taken_up_to_the_same_bytes(make_raster, tmp_path):
+    source = make_raster(texture(3, 900, 800))
+    options = replace(BICUBIC, tile=64)
+    whole = result(source, tmp_path, options).read_bytes()
+    output = tmp_path / "killed.tif"
+    command = [
+        sys.executable,
+        "-m",
+        "geosr",
+        "superresolve",
+        os.fspath(source),
+        os.fspath(output),
+        "-m",
+        "bicubic",
+        "--tile",
+        "64",
+    ]
+    rng = np.random.default_rng(0)
+    kills = 0
+    for _ in range(40):
+        run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(0.5 + rng.random())
+        if run.poll() is not None:
+            break
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        kills += 1
+        assert not output.exists() or output.read_bytes() == whole
+    run.wait()
+    assert kills
+    if not output.exists():
+        subprocess.run(command, check=True)
+    assert output.read_bytes() == whole
+
+
+def test_two_jobs_do_not_write_one_output(make_raster, tmp_path):
+    source, output = make_raster(), tmp_path / "out.tif"
+    with Parts(output, {}), pytest.raises(OutputError, match="is being made by another process"):
+        super_resolve(source, output, BICUBIC)
+
+
+def test_a_missing_model_is_said_before_the_work(make_raster, tmp_path):
+    with pytest.raises(ModelError, match="no model 'nothing.keras'"):
+        super_resolve(make_raster(), tmp_path / "out.tif", Options(model="nothing.keras"))
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_every_real_raster_is_processed_or_refused_in_one_line(shared, tmp_path):
+    refused = []
+    for path in sorted((shared / "nasty").iterdir()):
+        if path.suffix not in (".tif", ".vrt") or path.stat().st_size > 3_000_000 or path.name.startswith("big_"):
+            continue
+        output = tmp_path / f"{path.stem}.tif"
+        try:
+            super_resolve(path, output, BICUBIC)
+        except (RasterError, OptionError) as error:
+            assert "\n" not in str(error)
+            assert not output.exists()
+            refused.append(path.name)
+            continue
+        with rasterio.open(path) as before, rasterio.open(output) as after:
+            assert after.crs == before.crs
+            assert after.shape == (before.height * 2, before.width * 2)
+            assert after.dtypes == before.dtypes
+            assert (after.dataset_mask() > 0).tolist() == (before.dataset_mask() > 0).repeat(2, 0).repeat(2, 1).tolist()
+    assert sorted(refused) == [
+        "broken_vrt_missing_source.vrt", "complex_int16_gcps.tif", "d_text.tif", "d_truncated_header.tif",
+        "palette_colormap_4326.tif", "palette_lcc.tif", "palette_utm17.tif", "unknown_datum_geokeys.tif",
+    ]  # fmt: skip
+
+
+def test_the_sample_scenes_are_where_they_were(tmp_path):
+    for path in sorted((Path(__file__).parents[1] / "data").glob("*.tif")):
+        with rasterio.open(path) as before, rasterio.open(result(path, tmp_path)) as after:
+            assert after.crs == before.crs
+            assert np.allclose(after.bounds, before.bounds, rtol=0, atol=1e-9 * abs(before.transform.a))

@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import texture
+
+from geosr import dataset, models, records, train
+from geosr.errors import DatasetError, ModelError
+from geosr.resample import enlarge, shrink
+from geosr.train import Options
+
+QUICK = Options(epochs=2, batch=4, crop=12, rate=1e-3)
+
+
+@pytest.fixture
+def data(make_raster, tmp_path):
+    scenes = [make_raster(texture(2, 100, 100, seed=i), f"s{i}.tif", crs=None) for i in range(3)]
+    dataset.build(scenes, tmp_path / "data", size=32, validation=0.3)
+    return tmp_path / "data"
+
+
+def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
+    told = []
+    path = train.train(
+        data, tmp_path / "runs", QUICK, report=lambda epoch, epochs, log: told.append((epoch, dict(log)))
+    )
+    assert path == tmp_path / "runs" / "x2" / "idn_x2.keras"
+    assert models.shape(models.load(path)) == (2, 1)
+    assert sorted(p.name for p in (path.parent / "ckpts").iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
+    assert list((path.parent / "Log").rglob("events*"))
+    assert [epoch for epoch, _ in told] == [1, 2]
+    assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(told[0][1])
+
+
+def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path):
+    whole = train.train(data, tmp_path / "whole", replace(QUICK, epochs=4))
+
+    def stop(epoch, epochs, log):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=stop)
+    cut = train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=lambda epoch, *_: told.append(epoch))
+    assert told == [3, 4]
+    for a, b in zip(models.load(whole).get_weights(), models.load(cut).get_weights(), strict=True):
+        assert np.abs(a - b).max() < 0.02  # the same but for the order in which tiles are drawn
+
+
+def test_the_loss_falls(data, tmp_path):
+    losses = []
+    options = replace(QUICK, epochs=8, loss="ssim")
+    train.train(data, tmp_path / "runs", options, report=lambda epoch, epochs, log: losses.append(log["loss"]))
+    assert losses[-1] < losses[0]
+
+
+def test_input_and_truth_are_cropped_flipped_and_turned_together(data):
+    sample = next(records.read(data / "x2" / "Training"))
+    seen = set()
+    for seed in range(40):
+        low, high = train.augmented(sample, 12, 1, np.random.default_rng(seed))
+        assert low.shape == (12, 12, 1)
+        assert high.shape == (24, 24, 1)
+        assert np.abs(shrink(high[..., 0], 2) - low[..., 0])[2:-2, 2:-2].max() < 0.01
+        seen.add(low.tobytes())
+    assert len(seen) == 40
+
+
+def test_bicubic_s_score_is_scikit_image_s(data):
+    from skimage.metrics import peak_signal_noise_ratio
+
+    low, high = train.validation_pairs(data / "x2" / "Validation", QUICK)
+    scores = [
+        peak_signal_noise_ratio(truth[..., 0], enlarge(image[..., 0], 2), data_range=1)
+        for image, truth in zip(low, high, strict=True)
+    ]
+    assert train.bicubic_psnr(low, high, 2) == pytest.approx(np.mean(scores), abs=1e-3)
+
+
+def test_a_run_can_begin_with_the_weights_of_another_scale(random_idn):
+    model = models.build("idn", 4)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    train.begin_with(model, random_idn(2))
+    given = {layer.name: layer.get_weights() for layer in models.load(random_idn(2)).layers}
+    assert (model.get_layer("conv3_1").get_weights()[0] == given["conv3_1"][0]).all()
+    assert not (model.get_layer("conv3_1").get_weights()[0] == before["conv3_1"][0]).all()
+
+
+def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn):
+    with pytest.raises(DatasetError, match=r"smaller than the crop of 48 x 2 pixels; use --crop 16"):
+        train.train(data, tmp_path / "runs", replace(QUICK, crop=48))
+    with pytest.raises(DatasetError, match="make one with geosr dataset"):
+        train.train(tmp_path, tmp_path / "runs", QUICK)
+    with pytest.raises(DatasetError, match=r"scenes of \[2\] bands but the network takes 3"):
+        train.train(data, tmp_path / "runs", replace(QUICK, bands=3))
+    with pytest.raises(ModelError, match="checkpoint of another network"):
+        train.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 3))
