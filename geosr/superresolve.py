@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -85,15 +85,29 @@ def super_resolve(
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
-    output = Path(output)
-    _check_output(Path(source), output, overwrite)
+    check_output(output, overwrite, source=source)
     job = plan(source, options)
-    with Parts(output, manifest(job), restart=restart) as parts:
-        compute(job, parts, pool=pool, progress=progress)
-        for _ in raster.join(_windows(job, parts), parts.draft, job.profile, job.creation):
-            pass
-        parts.publish()
+    write(job, output, restart=restart, pool=pool, progress=progress)
     return job
+
+
+def write(
+    job: Plan,
+    output: str | os.PathLike[str],
+    *,
+    restart: bool = False,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Does what is planned, as `super_resolve` says; an output that exists is replaced when the new one is whole."""
+    with Parts(Path(output), manifest(job), restart=restart) as parts:
+        written = raster.join(finished(job, parts, pool), parts.draft, job.profile, job.creation)
+        if progress:
+            progress(sum(parts.has(tile.index) for tile in job.grid), len(job.grid))
+        for count, _ in enumerate(written, 1):
+            if progress:
+                progress(count, len(job.grid))
+        parts.publish()
 
 
 def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
@@ -125,19 +139,16 @@ def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
     )
 
 
-def compute(job: Plan, parts: Parts, *, pool: Pool | None = None, progress: Progress | None = None) -> None:
-    """Makes the parts that are missing."""
+def finished(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, Path]]:
+    """The parts in order, each with its window in the output; those that are missing are made on the way."""
     missing = [tile for tile in job.grid if not parts.has(tile.index)]
-    done = len(job.grid) - len(missing)
-    work = partial(upscaled_parts, job=job)
-    if progress:
-        progress(done, len(job.grid))
-    for tiles, made in engine.run(work, batches(missing, job.batch), pool):
-        for tile, part in zip(tiles, made, strict=True):
-            parts.save(tile.index, part)
-        done += len(tiles)
-        if progress:
-            progress(done, len(job.grid))
+    results = engine.run(partial(upscaled_parts, job=job), batches(missing, job.batch), pool)
+    for tile in job.grid:
+        if not parts.has(tile.index):
+            made = zip(*next(results), strict=True)
+            for one, part in made:
+                parts.save(one.index, part)
+        yield tile.core.scale(job.upscaler.scale), parts.path(tile.index)
 
 
 def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
@@ -258,10 +269,6 @@ def manifest(job: Plan) -> dict[str, Any]:
     }
 
 
-def _windows(job: Plan, parts: Parts) -> list[tuple[Window, Path]]:
-    return [(tile.core.scale(job.upscaler.scale), parts.path(tile.index)) for tile in job.grid]
-
-
 def _with_provenance(profile: Profile, upscaler: Upscaler, values: Range) -> dict[str, Mapping[str, str]]:
     told = {
         "GEOSR_VERSION": __version__,
@@ -309,11 +316,15 @@ def _check_nodata(nodata: float | None, dtype: str) -> None:
         )
 
 
-def _check_output(source: Path, output: Path, overwrite: bool) -> None:
+def check_output(
+    output: str | os.PathLike[str], overwrite: bool, *, source: str | os.PathLike[str] | None = None
+) -> None:
+    """Refuses an output that cannot be written, or must not be."""
+    output = Path(output)
     if output.exists():
         if output.is_dir():
             raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
-        if source.exists() and output.samefile(source):
+        if source and Path(source).exists() and output.samefile(source):
             raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
         if not overwrite:
             raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")

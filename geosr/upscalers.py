@@ -67,7 +67,7 @@ class Network:
         self.path, self.mode = path, mode
         card = cards.of(path)
         self.scale, self.bands, self.halo = card.scale, None if card.bands == 1 else card.bands, card.halo
-        self.identity = f"{path.stem} {card.sha256[:16]} {mode}"
+        self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}"
         if mode == "luma":
             if card.bands != 1:
                 raise OptionError(f"--bands-mode luma needs a network of one band, {path.name!r} takes {card.bands}")

@@ -89,3 +89,8 @@ def random_idn(tmp_path_factory):
         return made[scale, bands]
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """The slow tests last."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -118,7 +118,7 @@ def test_ssim_is_scikit_image_s():
     rng = np.random.default_rng(0)
     a = rng.random((40, 50), "float32")
     b = np.clip(a + rng.normal(0, 0.1, a.shape), 0, 1).astype("float32")
-    theirs, whole = structural_similarity(
+    _, whole = structural_similarity(
         a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
     assert abs(1 - float(ssim(a[None, ..., None], b[None, ..., None])[0]) - whole[5:-5, 5:-5].mean()) < 1e-5
@@ -158,7 +158,7 @@ def test_a_network_pickles_as_its_path(random_idn):
 def test_a_card_beside_a_model_is_believed_only_for_that_file(random_idn, tmp_path):
     path = tmp_path / "m.keras"
     path.write_bytes(random_idn().read_bytes())
-    card = cards.describe(path)
+    card = cards.describe(path, cards.digest_of(path))
     assert (card.scale, card.bands, card.halo) == (2, 1, 30)
     told = {**{f: getattr(card, f) for f in card.__slots__}, "purpose": "testing"}
     path.with_suffix(".json").write_text(json.dumps(told))
@@ -171,7 +171,7 @@ def test_shipped_cards_tell_the_truth_about_their_networks():
     assert cards.shipped(), "no model is shipped"
     for card in cards.shipped():
         path = cards.shipped_path(card.name, card.scale)
-        found = cards.describe(path)
+        found = cards.describe(path, cards.digest_of(path))
         assert (card.scale, card.bands, card.halo, card.sha256) == (found.scale, found.bands, found.halo, found.sha256)
         assert card.purpose
         assert card.training_data
@@ -196,7 +196,7 @@ def test_a_model_with_code_in_it_is_refused(tmp_path):
     inputs = keras.Input((None, None, 1))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
     model.save(tmp_path / "lambda.keras")
-    with pytest.raises(ModelError, match="cannot be loaded safely|can be loaded safely"):
+    with pytest.raises(ModelError, match="loaded safely"):
         upscalers.load(str(tmp_path / "lambda.keras"))
 
 

@@ -115,8 +115,8 @@ def test_the_bytes_do_not_depend_on_the_pool_or_the_batch(make_raster, tmp_path)
 
 
 @given(
-    st.floats(-1e6, 1e6), st.floats(-1e7, 1e7), st.floats(1e-6, 1e3), st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-6),
-    st.floats(-0.5, 0.5), st.integers(2, 4),
+    st.floats(-1e6, 1e6), st.floats(-1e7, 1e7), st.floats(1e-6, 1e3),
+    st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-6), st.floats(-0.5, 0.5), st.integers(2, 4),
 )  # fmt: skip
 @settings(max_examples=25)
 def test_bounds_are_kept_to_a_billionth_of_a_pixel(tmp_path_factory, x, y, dx, dy, turn, k):
@@ -147,7 +147,10 @@ def test_bounds_are_kept_to_a_billionth_of_a_pixel(tmp_path_factory, x, y, dx, d
         )
 
 
-MARS = 'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190,169.894447223612]],PRIMEM["Reference_Meridian",0],UNIT["degree",0.0174532925199433]]'
+MARS = (
+    'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190,169.894447223612]],'
+    'PRIMEM["Reference_Meridian",0],UNIT["degree",0.0174532925199433]]'
+)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32733", "EPSG:3857", "ESRI:102039", MARS, None])
@@ -344,7 +347,7 @@ def test_creation_options_override(make_raster, tmp_path):
 
 def test_a_network_of_three_bands_takes_exactly_three(make_raster, random_idn, tmp_path):
     options = Options(model=str(random_idn(2, 3)))
-    with pytest.raises(OptionError, match="gives 4 bands but .* takes 3; choose them with --bands"):
+    with pytest.raises(OptionError, match=r"gives 4 bands but .* takes 3; choose them with --bands"):
         plan(make_raster(texture(4, 20, 20)), options)
     with rasterio.open(result(make_raster(texture(4, 20, 20)), tmp_path, replace(options, bands=(3, 2, 1)))) as out:
         assert out.count == 3
@@ -389,7 +392,7 @@ def test_a_damaged_input_leaves_no_output_and_keeps_the_finished_parts(make_rast
     data = bytearray(source.read_bytes())
     data[offset : offset + 100] = b"\xff" * 100
     source.write_bytes(data)
-    with pytest.raises(RasterError, match="scene.tif"):
+    with pytest.raises(RasterError, match=r"scene\.tif"):
         super_resolve(source, tmp_path / "out.tif", replace(BICUBIC, tile=100))
     assert not (tmp_path / "out.tif").exists()
     assert len(list((tmp_path / ".out.tif.geosr").glob("*.part"))) == 4
@@ -401,7 +404,7 @@ def test_a_changed_input_is_not_mixed_with_old_parts(make_raster, tmp_path):
         super_resolve(source, output, replace(BICUBIC, tile=32), progress=stop_at(2))
     assert list((tmp_path / ".out.tif.geosr").glob("*.part"))
     make_raster(texture(3, 50, 60, seed=9))
-    with pytest.raises(OutputError, match="holds parts of another job: input size and time was .*--restart"):
+    with pytest.raises(OutputError, match=r"holds parts of another job: input size and time was .*--restart"):
         super_resolve(source, output, replace(BICUBIC, tile=32))
     super_resolve(source, output, replace(BICUBIC, tile=32), restart=True)
 
@@ -473,7 +476,7 @@ def test_two_jobs_do_not_write_one_output(make_raster, tmp_path):
 
 
 def test_a_missing_model_is_said_before_the_work(make_raster, tmp_path):
-    with pytest.raises(ModelError, match="no model 'nothing.keras'"):
+    with pytest.raises(ModelError, match=r"no model 'nothing\.keras'"):
         super_resolve(make_raster(), tmp_path / "out.tif", Options(model="nothing.keras"))
     assert not list(tmp_path.glob(".*"))
 

@@ -96,13 +96,13 @@ def _one(
     **chosen: Any,
 ) -> None:
     from geosr import pools
-    from geosr.superresolve import Options, plan, super_resolve
+    from geosr.superresolve import Options, check_output, plan, write
 
-    asked = Options(range=values, **chosen)
-    job = plan(source, asked)
+    check_output(output, overwrite, source=source)
+    job = plan(source, Options(range=values, **chosen))
     tile_megapixels = (job.grid.size * job.upscaler.scale) ** 2 / 1e6
     with (
         pools.threads(jobs) as pool,
         options.progress(Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx") as show,
     ):
-        super_resolve(source, output, asked, overwrite=overwrite, restart=restart, pool=pool, progress=show)
+        write(job, output, restart=restart, pool=pool, progress=show)

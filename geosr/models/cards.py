@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,18 @@ def of(path: Path) -> Card:
     Raises:
         ModelError: the file is missing or no model, or the card cannot be read.
     """
-    digest = _digest(path)
+    digest = digest_of(path)
     beside = path.with_suffix(".json")
     if beside.is_file():
         card = _read(beside)
         if card.sha256 == digest:
             return card
-    return describe(path)
+    return describe(path, digest)
 
 
-def describe(path: Path) -> Card:
-    """A new card, from the network alone."""
+@cache
+def describe(path: Path, digest: str) -> Card:
+    """A new card, from the network alone; `digest` is the file's SHA-256."""
     model = models.load(path)
     scale, bands = models.shape(model)
     return Card(
@@ -61,7 +63,7 @@ def describe(path: Path) -> Card:
         scale=scale,
         bands=bands,
         halo=models.receptive_radius(model),
-        sha256=_digest(path),
+        sha256=digest,
         parameters=model.count_params(),
     )
 
@@ -100,7 +102,8 @@ def _read(path: Path) -> Card:
         raise ModelError(f"{os.fspath(path)!r} is not the card of a model: {error}") from error
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a model file."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

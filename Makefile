@@ -1,0 +1,61 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo format lint types imports test bench check clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## install geosr into $(VENV)
+
+demo: install ## super-resolve the Landsat scene in data/ with the shipped network
+	@mkdir -p $(OUT)
+	$(BIN)/geosr superresolve data/landsat8_great_salt_lake.tif $(OUT)/landsat8_great_salt_lake_x2.tif --overwrite
+	@echo "The result is $(OUT)/landsat8_great_salt_lake_x2.tif: the same ground with half the pixel size."
+
+format: $(VENV)/.dev ## rewrite the code in its one style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## look for mistakes and misspelt words
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+
+types: $(VENV)/.dev ## check the types
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## check that imports run one way
+	$(BIN)/lint-imports
+
+test: $(VENV)/.dev ## install what the tests need and run them, the fast ones first
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev ## time the whole command beside the network alone
+	$(BIN)/python bench/superresolve.py
+
+check: lint types imports test ## everything above that can fail
+
+clean: ## remove what was installed and made here
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Debian keeps venv in a package of its own.
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); \
+		else \
+			echo "Python's venv is missing; install it and try again: sudo apt-get install python3-venv" >&2; exit 1; \
+		fi; }
+
+$(VENV)/.installed: $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
