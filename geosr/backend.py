@@ -7,7 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from threading import Lock
 from typing import Any
+
+
+_loading = Lock()
 
 
 def tensorflow() -> Any:
@@ -21,18 +25,18 @@ def keras() -> Any:
 
 
 def _load(name: str) -> Any:
-    if name in sys.modules:
-        return sys.modules[name]
-    # TensorFlow's libraries write to the descriptor while they load, whatever their log level.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if level != "3":
-        return import_module(name)
-    with _silent_stderr():
-        return import_module(name)
+    # A module that another thread is loading is in sys.modules before it is whole.
+    with _loading:
+        if name in sys.modules or level != "3":
+            return import_module(name)
+        with _silent_stderr():
+            return import_module(name)
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
+    """TensorFlow's libraries write to the descriptor while they load, whatever their log level."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from shapely import STRtree, box
 
 from geosr import engine, records
@@ -51,6 +55,15 @@ class Scene:
         return Path(self.source.path).name
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A tile's encoded sample, with the sum and the number of the normalised values of its three images."""
+
+    example: bytes
+    sums: NDArray[np.float64]
+    pixels: NDArray[np.int64]
+
+
 def build(
     scenes: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
@@ -68,7 +81,8 @@ def build(
     Tiles are `size` x `size` pixels of the scene, whole ones without nodata alone. The degraded image and the bicubic
     one are made from the tile and its surroundings and have the scene's dtype. Scenes are split by place: scenes
     that overlap on the ground stay on one side; when all show one place it is cut in two by a line, with
-    a guard of a tile between. The means of the three images go to mean_values.json, the rest to dataset.json.
+    a guard of a tile between. The means of the three images go to mean_values.json, the rest to dataset.json. The
+    folder has its name only when it is whole.
 
     Raises:
         OptionError: `size` is not a multiple of `scale`.
@@ -85,33 +99,16 @@ def build(
     total = sum(_whole_tiles(scene.source.profile, size) for scene in plan)
     order = list(plan)
     random.Random(seed).shuffle(order)
-    counts = {"Training": 0, "Validation": 0, "invalid": 0, "guard": 0}
-    sums, pixels = np.zeros(3), np.zeros(3)
-    _make_folder(folder)
-    for split in records.SPLITS:
-        for old in [folder / records.CARD, *(folder / split).glob("*.tfrecord-*")]:
-            old.unlink(missing_ok=True)
-    with Shards(folder / "Training", "geosr-train") as training, Shards(folder / "Validation", "geosr-val") as other:
-        writers = {"Training": training, "Validation": other}
-        for done, (split, result) in enumerate(_tiles(order, scale, size, pool), 1):
-            if result is None:
-                counts[split if split == "guard" else "invalid"] += 1
-            else:
-                example, means, areas = result
-                writers[split].write(example)
-                counts[split] += 1
-                sums += means * areas
-                pixels += areas
-            if progress:
-                progress(done, total)
+    with _drafted(folder) as draft:
+        counts, means = _write_tiles(draft, _tiles(order, scale, size, pool), total, progress)
         if not counts["Training"]:
             raise DatasetError(
                 f"no training tile of {size} x {size} pixels in {len(sources)} scenes: {counts['invalid']} tiles hold "
                 f"nodata, {counts['guard']} are in the guard band; use a smaller --size or other scenes"
             )
-    summary = Summary(counts["Training"], counts["Validation"], counts["invalid"], counts["guard"])
-    _write_json(folder / "mean_values.json", dict(zip(records.IMAGES, (sums / pixels).tolist(), strict=True)))
-    _write_json(folder / records.CARD, _card(plan, scale, size, summary))
+        summary = Summary(counts["Training"], counts["Validation"], counts["invalid"], counts["guard"])
+        _write_json(draft / "mean_values.json", means)
+        _write_json(draft / records.CARD, _card(plan, scale, size, summary))
     return summary
 
 
@@ -162,10 +159,32 @@ def _without_alpha(source: RasterSource) -> RasterSource:
     return RasterSource(source.path, [source.indexes[i] for i in colours], alpha=source.alpha)
 
 
-def _tiles(
-    scenes: Sequence[Scene], scale: int, size: int, pool: Pool | None
-) -> Iterator[tuple[str, tuple[bytes, np.ndarray, np.ndarray] | None]]:
-    """For every whole tile its split and its encoded sample, if it has one."""
+def _write_tiles(
+    folder: Path, tiles: Iterator[tuple[str, Made | None]], total: int, progress: Progress | None
+) -> tuple[Counter[str], dict[str, float]]:
+    """Writes the shards of both splits; the number of tiles of each fate, and the means of the images."""
+    counts: Counter[str] = Counter()
+    sums, pixels = np.zeros(3), np.zeros(3)
+    with (
+        Shards(folder / "Training", "geosr-train") as training,
+        Shards(folder / "Validation", "geosr-val") as validation,
+    ):
+        shards = {"Training": training, "Validation": validation}
+        for done, (split, made) in enumerate(tiles, 1):
+            if made is None:
+                counts["guard" if split == "guard" else "invalid"] += 1
+            else:
+                shards[split].write(made.example)
+                counts[split] += 1
+                sums += made.sums
+                pixels += made.pixels
+            if progress:
+                progress(done, total)
+    return counts, dict(zip(records.IMAGES, (sums / np.maximum(pixels, 1)).tolist(), strict=True))
+
+
+def _tiles(scenes: Sequence[Scene], scale: int, size: int, pool: Pool | None) -> Iterator[tuple[str, Made | None]]:
+    """For every whole tile its split and what is made of it, if anything."""
     for scene in scenes:
         profile = scene.source.profile
         grid = Grid(profile.width, profile.height, size, halo=2 * REACH * scale)
@@ -174,19 +193,21 @@ def _tiles(
         for tile in whole:
             if sides[tile.index] == "guard":
                 yield "guard", None
-        work = partial(_encoded, source=scene.source, scale=scale, values=scene.range)
+        work = partial(_made, source=scene.source, scale=scale, values=scene.range)
         for tile, result in engine.run(work, (t for t in whole if sides[t.index] != "guard"), pool):
             yield sides[tile.index], result
 
 
-def _encoded(
-    tile: Tile, *, source: RasterSource, scale: int, values: Range
-) -> tuple[bytes, np.ndarray, np.ndarray] | None:
-    made = sample(tile, source=source, scale=scale, values=values)
-    if made is None:
+def _made(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> Made | None:
+    one = sample(tile, source=source, scale=scale, values=values)
+    if one is None:
         return None
-    images = [values.normalise(getattr(made, name)) for name in records.IMAGES]
-    return records.encode(made), np.array([im.mean() for im in images]), np.array([im.size for im in images])
+    images = [values.normalise(getattr(one, name)) for name in records.IMAGES]
+    return Made(
+        records.encode(one),
+        np.array([float(im.sum(dtype=np.float64)) for im in images]),
+        np.array([im.size for im in images]),
+    )
 
 
 def _places(profiles: Sequence[Profile]) -> list[list[int]]:
@@ -249,14 +270,24 @@ def _card(scenes: Sequence[Scene], scale: int, size: int, summary: Summary) -> d
     }
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _drafted(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `folder` when all went well and is removed otherwise."""
+    draft = folder.with_name(f".{folder.name}.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}") from error
+        raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror}") from error
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    if folder.exists():
+        shutil.rmtree(folder)
+    draft.replace(folder)
 
 
 def _write_json(path: Path, content: object) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
+    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -7,6 +7,7 @@ GeosrError
 +-- OptionError    (also ValueError)   options that contradict the input or each other
 +-- ModelError     (also ValueError)   a model that is unknown, broken or does not fit
 +-- DatasetError   (also ValueError)   a training set that is empty, broken or foreign
++-- TrainingError  (also ArithmeticError)   a training that came to nothing
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class ModelError(GeosrError, ValueError):
 
 class DatasetError(GeosrError, ValueError):
     """A training set is empty, broken or of another program."""
+
+
+class TrainingError(GeosrError, ArithmeticError):
+    """A training has come to nothing, as by a loss that is not a number."""

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,13 @@ class Parts:
         """Where to write the output, and files that belong to it, before `publish`."""
         return self.folder / "draft" / self.output.name
 
-    def publish(self) -> None:
-        """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts."""
+    def publish(self, stale: Sequence[str] = ()) -> None:
+        """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts.
+
+        Files of an older output that are called as it is with one of the endings `stale` go first.
+        """
+        for ending in stale:
+            self.output.with_name(self.output.name + ending).unlink(missing_ok=True)
         with self.draft.open("rb") as file:
             os.fsync(file.fileno())
         for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):

@@ -325,9 +325,13 @@ def footprint(profile: Profile) -> Bounds | None:
     return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
 
 
-def encode(block: Block, mask: NDArray[np.bool_] | None, options: Mapping[str, str]) -> bytes:
-    """A part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF."""
+def encode(block: Block, mask: NDArray[np.bool_] | None = None) -> bytes:
+    """A part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF.
+
+    Compressed without loss, whatever the output will be.
+    """
     count, height, width = block.shape
+    options = creation_options(str(block.dtype), {})
     with environment(), MemoryFile() as memory:
         with (
             _quiet(),
@@ -356,7 +360,7 @@ def join(
                         out.write_mask(block.dataset_mask() > 0, window=window.toranges())
                 yield window
         _settle_colours(path, profile)
-        _check_whole(path)
+        _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
     except RasterioError as error:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {_reason(error)}") from error
 
@@ -414,8 +418,7 @@ def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
         count=profile.count,
         dtype=profile.dtype,
         nodata=profile.nodata,
-        **_photometric(profile.colorinterp),
-        **options,
+        **{**_photometric(profile.colorinterp), **options},
     )
     # PixelIsPoint first: GDAL shifts the stored tie point by half a pixel when it knows of it.
     for domain, tags in profile.tags.items():
@@ -461,8 +464,11 @@ def _settle_colours(path: Path, profile: Profile) -> None:
             written.colorinterp = profile.colorinterp
 
 
-def _check_whole(path: Path) -> None:
-    """GDAL can close a file on a full disk without an error: every block must lie inside the file."""
+def _check_whole(path: Path, *, sparse: bool) -> None:
+    """GDAL can close a file on a full disk without an error: every block must lie inside the file.
+
+    In a sparse file, blocks of zeros are not there.
+    """
     size = path.stat().st_size
     with _quiet(), rasterio.open(path) as written:
         for i in written.indexes:
@@ -470,6 +476,8 @@ def _check_whole(path: Path) -> None:
                 place = [
                     written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=i) for what in ("OFFSET", "SIZE")
                 ]
+                if sparse and None in place:
+                    continue
                 if None in place or sum(int(x) for x in place) > size:
                     raise OutputError(f"cannot write {os.fspath(path)!r} whole: is the disk full?")
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from geosr import backend
-from geosr.errors import DatasetError
+from geosr.errors import DatasetError, OutputError
 from geosr.grid import Block, Window
 from geosr.radiometry import Range
 
@@ -107,12 +107,15 @@ class Shards:
 
     def write(self, example: bytes) -> None:
         tf = backend.tensorflow()
-        if self._writer is None or len(example) > self._room:
-            self._close()
-            self._paths.append(self.folder / f".{self.name}-{len(self._paths):05d}.part")
-            self._writer = tf.io.TFRecordWriter(os.fspath(self._paths[-1]))
-            self._room = SHARD_BYTES
-        self._writer.write(example)
+        try:
+            if self._writer is None or len(example) > self._room:
+                self._close()
+                self._paths.append(self.folder / f".{self.name}-{len(self._paths):05d}.part")
+                self._writer = tf.io.TFRecordWriter(os.fspath(self._paths[-1]))
+                self._room = SHARD_BYTES
+            self._writer.write(example)
+        except tf.errors.OpError as error:
+            raise OutputError(f"cannot write to {os.fspath(self.folder)!r}: {_first_line(error)}") from error
         self._room -= len(example)
         self.count += 1
 

@@ -107,7 +107,7 @@ def write(
         for count, _ in enumerate(written, 1):
             if progress:
                 progress(count, len(job.grid))
-        parts.publish()
+        parts.publish(stale=(".aux.xml", ".ovr", ".msk"))
 
 
 def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
@@ -162,7 +162,7 @@ def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
         good = tile.trim(good)
         out = stamp(block, tile.trim(original), good, job.profile)
         mask = enlarge_nearest(np.any(good, axis=0, keepdims=True), k)[0] if job.profile.masked else None
-        parts.append(raster.encode(out, mask, job.creation))
+        parts.append(raster.encode(out, mask))
     return parts
 
 
@@ -321,9 +321,11 @@ def check_output(
 ) -> None:
     """Refuses an output that cannot be written, or must not be."""
     output = Path(output)
+    if output.is_dir():
+        raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        raise OptionError(f"geosr writes GeoTIFF; give the output a name that ends in .tif, got {output.name!r}")
     if output.exists():
-        if output.is_dir():
-            raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
         if source and Path(source).exists() and output.samefile(source):
             raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
         if not overwrite:

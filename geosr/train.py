@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import backend, models, records
-from geosr.errors import DatasetError, ModelError, OutputError
+from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.grid import batches
+from geosr.models import cards
 from geosr.records import Sample
 from geosr.resample import enlarge
 
@@ -71,35 +72,35 @@ def train(
     Raises:
         DatasetError: the set is missing, empty, for another scale, or has tiles smaller than the crop.
         ModelError: a checkpoint or `start` is of another network.
+        OptionError: the run to go on with has other options.
+        TrainingError: the loss became infinite or not a number.
     """
     keras = backend.keras()
     from geosr.models.losses import LOSSES, psnr
 
     data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
-    card = _checked_card(data, options)
+    tiles = _checked_card(data, options)["tiles"]
     checkpoints = _folder(folder / "ckpts")
     name = f"{options.model}_x{options.scale}"
     keras.utils.set_random_seed(options.seed)
-    steps = max(1, card["tiles"]["Training"] // options.batch)
+    steps = max(1, tiles["Training"] // options.batch)
 
     model = models.build(options.model, options.scale, options.bands, precision=options.precision)
     optimizer = keras.optimizers.Adam(_schedule(options, steps), clipnorm=1.0)
     model.compile(optimizer, loss=LOSSES[options.loss], metrics=[psnr])
     optimizer.build(model.trainable_variables)
-    if restart:
-        for old in checkpoints.glob("epoch-*.keras"):
-            old.unlink()
-    newest = Path(restore) if restore else _newest(checkpoints)
+    newest = Path(restore) if restore else None if restart else _newest(checkpoints)
     if newest:
         _restore(model, newest)
     elif start:
         begin_with(model, Path(start))
-    _write_json(
-        folder / "options.json", asdict(options) | {"data": os.fspath(data), "start": start and os.fspath(start)}
-    )
+    if restart:
+        for old in (*checkpoints.glob("epoch-*.keras"), *(folder / "Log").rglob("events*")):
+            old.unlink()
+    _keep_options(folder / "options.json", options, resumed=newest is not None)
 
     first = _epoch(newest) if newest else 0
-    held_out = validation_pairs(data / "Validation", options) if card["tiles"]["Validation"] else None
+    held_out = validation_pairs(data / "Validation", options) if tiles["Validation"] else None
     model.fit(
         training_pairs(data / "Training", options, first=first * steps * options.batch),
         epochs=options.epochs,
@@ -110,10 +111,17 @@ def train(
         callbacks=_callbacks(folder, checkpoints, held_out, options, report),
         verbose=0,
     )
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise TrainingError(
+            f"the loss became infinite or not a number; the last good weights are in {os.fspath(checkpoints)!r}: "
+            "begin a run in another folder with one of them (--start) and a lower --rate"
+        )
     result = folder / f"{name}.keras"
     plain = models.build(options.model, options.scale, options.bands)
     plain.set_weights(model.get_weights())
     models.save(plain, result)
+    card = cards.describe(result, cards.digest_of(result))
+    cards.write(replace(card, purpose="trained with geosr train", training_data=os.fspath(data)), result)
     return result
 
 
@@ -240,12 +248,21 @@ def _callbacks(
         """Writes weights and optimizer after each epoch, under the final name only when whole."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if not np.isfinite((logs or {}).get("loss", 0.0)):
+                return
             models.save(self.model, checkpoints / f"epoch-{epoch + 1:04d}.keras")
             for old in sorted(checkpoints.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
                 old.unlink()
 
+    class Finite(Callback):
+        """Stops the training when the loss is no longer a number."""
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            if not np.isfinite((logs or {}).get("loss", 0.0)):
+                self.model.stop_training = True
+
     log = folder / "Log"
-    return [Log(), Checkpoints(), keras.callbacks.TensorBoard(os.fspath(log)), keras.callbacks.TerminateOnNaN()]
+    return [Log(), Checkpoints(), Finite(), keras.callbacks.TensorBoard(os.fspath(log))]
 
 
 def bicubic_psnr(low: Images, high: Images, scale: int) -> float:
@@ -290,5 +307,15 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def _keep_options(path: Path, options: Options, *, resumed: bool) -> None:
+    """Writes the options beside the result; a run goes on with those it began with, but for the number of epochs."""
+    now = asdict(options)
+    if resumed and path.exists():
+        before = json.loads(path.read_text())
+        for name in sorted(set(now) - {"epochs"}):
+            if before.get(name) != now[name]:
+                raise OptionError(
+                    f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
+                    "give the same options, another folder, or --restart"
+                )
+    path.write_text(json.dumps(now, indent=1) + "\n")

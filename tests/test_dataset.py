@@ -114,3 +114,17 @@ def test_what_can_be_known_is_refused_before_the_work(make_raster, tmp_path):
     with pytest.raises(OutputError, match="holds a training set"):
         dataset.build([scene], tmp_path / "out", size=16)
     dataset.build([scene], tmp_path / "out", size=16, overwrite=True)
+
+
+def test_a_build_that_fails_leaves_the_older_set_and_nothing_else(make_raster, tmp_path):
+    dataset.build([make_raster()], tmp_path / "out", size=16)
+    before = (tmp_path / "out" / "x2" / "dataset.json").read_text()
+
+    def stop(done, total):
+        if done == 3:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        dataset.build([make_raster()], tmp_path / "out", size=24, overwrite=True, progress=stop)
+    assert (tmp_path / "out" / "x2" / "dataset.json").read_text() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x2"]

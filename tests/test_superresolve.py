@@ -511,3 +511,38 @@ def test_the_sample_scenes_are_where_they_were(tmp_path):
         with rasterio.open(path) as before, rasterio.open(result(path, tmp_path)) as after:
             assert after.crs == before.crs
             assert np.allclose(after.bounds, before.bounds, rtol=0, atol=1e-9 * abs(before.transform.a))
+
+
+def test_lossy_compression_happens_once(make_raster, tmp_path):
+    source = make_raster(texture(3, 60, 60), photometric="RGB")
+    options = replace(BICUBIC, creation={"COMPRESS": "JPEG", "PHOTOMETRIC": "YCBCR"})
+    with rasterio.open(result(source, tmp_path, options)) as out:
+        lossy = out.read().astype(float)
+        assert out.compression.value == "JPEG" or out.profile["compress"] == "jpeg"
+    with rasterio.open(result(source, tmp_path)) as out, rasterio.MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=120, height=120, count=3, dtype="uint8", tiled=True, blockxsize=256, blockysize=256,
+            compress="jpeg", photometric="ycbcr",
+        ) as once:  # fmt: skip
+            once.write(out.read())
+        with memory.open() as once:
+            assert (once.read() == lossy).all()
+
+
+def test_files_that_belonged_to_an_older_output_go_with_it(make_raster, tmp_path):
+    output = result(make_raster(), tmp_path)
+    for ending in (".ovr", ".aux.xml"):
+        output.with_name(output.name + ending).write_text("old")
+    result(make_raster(), tmp_path)
+    assert [path.name for path in output.parent.iterdir()] == ["result.tif"]
+
+
+def test_the_output_is_called_a_geotiff(make_raster, tmp_path):
+    with pytest.raises(OptionError, match=r"ends in \.tif, got 'out\.png'"):
+        super_resolve(make_raster(), tmp_path / "out.png", BICUBIC)
+
+
+def test_sparse_outputs_are_whole(make_raster, tmp_path):
+    source = make_raster(np.zeros((1, 600, 600), "uint8"))
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, creation={"SPARSE_OK": "TRUE"}))) as out:
+        assert out.shape == (1200, 1200)

@@ -75,7 +75,7 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         try:
-            _one(str(path), output / path.name, **chosen)
+            _one(str(path), output / _tiff_name(path), **chosen)
         except GeosrError as error:
             failed.append(path)
             click.echo(f"Error: {error}", err=True)
@@ -106,3 +106,7 @@ def _one(
         options.progress(Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx") as show,
     ):
         write(job, output, restart=restart, pool=pool, progress=show)
+
+
+def _tiff_name(path: Path) -> str:
+    return path.name if path.suffix.lower() in (".tif", ".tiff") else f"{path.stem}.tif"

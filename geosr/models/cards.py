@@ -86,7 +86,7 @@ def shipped_path(name: str, scale: int) -> Path:
     """
     path = WEIGHTS / f"{name}_x{scale}.keras"
     if not path.is_file():
-        names = sorted({card.name for card in shipped()})
+        names = [f"{card.name} x{card.scale}" for card in shipped()]
         raise ModelError(
             f"no shipped model {name!r} for scale {scale}; there are {', '.join(names)} and bicubic (any scale), "
             "or give the path of a .keras file"
