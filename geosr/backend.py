@@ -10,7 +10,6 @@ from importlib import import_module
 from threading import Lock
 from typing import Any
 
-
 _loading = Lock()
 
 
@@ -30,13 +29,13 @@ def _load(name: str) -> Any:
     with _loading:
         if name in sys.modules or level != "3":
             return import_module(name)
-        with _silent_stderr():
+        with silent_stderr():
             return import_module(name)
 
 
 @contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """TensorFlow's libraries write to the descriptor while they load, whatever their log level."""
+def silent_stderr() -> Iterator[None]:
+    """Nothing reaches stderr, not even from libraries in C that write to the descriptor, as TensorFlow's do."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.backend import silent_stderr
 from geosr.errors import OptionError, OutputError, RasterError, UnsupportedRaster
 from geosr.grid import Block, Window
 from geosr.radiometry import Range, fixed, sampled
@@ -352,13 +353,21 @@ def join(
         OutputError: the file cannot be written whole, for lack of space or permission.
     """
     try:
-        with environment(), _quiet(), _create(path, profile, options) as out:
-            for window, part in parts:
-                with rasterio.open(part) as block:
-                    out.write(block.read(), window=window.toranges())
-                    if profile.masked:
-                        out.write_mask(block.dataset_mask() > 0, window=window.toranges())
-                yield window
+        with environment(), _quiet():
+            out = _create(path, profile, options)
+            try:
+                for window, part in parts:
+                    with rasterio.open(part) as block:
+                        out.write(block.read(), window=window.toranges())
+                        if profile.masked:
+                            out.write_mask(block.dataset_mask() > 0, window=window.toranges())
+                    yield window
+            except BaseException:
+                # What GDAL says of a file that is given up, as on a full disk, is no news.
+                with silent_stderr():
+                    out.close()
+                raise
+            out.close()
         _settle_colours(path, profile)
         _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
     except RasterioError as error:

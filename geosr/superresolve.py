@@ -126,6 +126,11 @@ def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
     _check_nodata(nodata, dtype)
     scaled = profile.scale(upscaler.scale)
     tile = options.tile or tile_size(profile.width, profile.height, upscaler)
+    log.info(
+        "%s: %d x %d x %d %s, %s, range %s, tiles of %d with a halo of %d",
+        *(pixels.path, profile.width, profile.height, profile.count, profile.dtype, upscaler.identity, values),
+        *(tile, upscaler.halo),
+    )
     for what in profile.lost:
         log.warning("%s: %s cannot be carried to the output", pixels.path, what)
     return Plan(
