@@ -110,7 +110,7 @@ class SubpixelTransposed(keras.layers.Layer):
         channels = x.shape[-1]
         kernel = ops.pad(ops.cast(self.kernel, self.compute_dtype), [[before, after], [before, after], [0, 0], [0, 0]])
         kernel = ops.reshape(kernel, (taps, s, taps, s, channels, self.filters))
-        kernel = ops.transpose(ops.flip(kernel, (0, 2)), (0, 2, 4, 5, 1, 3))
+        kernel = ops.transpose(ops.flip(ops.flip(kernel, 0), 2), (0, 2, 4, 5, 1, 3))
         kernel = ops.reshape(kernel, (taps, taps, channels, self.filters * s * s))
         x = depth_to_space(ops.conv(x, kernel, padding="same"), s, self.filters)
         return x + ops.cast(self.bias, self.compute_dtype)
