@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from skimage.metrics import peak_signal_noise_ratio
 
 from geosr import raster, upscalers
 from geosr.models import cards
@@ -71,8 +72,8 @@ def band_scores(upscaler: upscalers.Upscaler, path: Path) -> Iterator[tuple[floa
 
 
 def psnr(made: Any, truth: Any, peak: float, shave: int) -> float:
-    error = (made.astype(float) - truth.astype(float))[shave:-shave, shave:-shave]
-    return float(10 * np.log10(peak**2 / np.mean(error**2)))
+    inside = (slice(shave, -shave), slice(shave, -shave))
+    return float(peak_signal_noise_ratio(truth[inside].astype(float), made[inside].astype(float), data_range=peak))
 
 
 def main() -> None:

@@ -52,13 +52,13 @@ def whole_job(scene: Path, output: Path, options: Options, jobs: int) -> float:
 
 
 def network_alone(scene: Path, options: Options) -> float:
-    """Seconds that the network takes for the blocks of all tiles, read beforehand."""
+    """Seconds that the network takes for the blocks of all tiles, read and normalised beforehand."""
     job = plan(scene, options)
     seconds = 0.0
     for tile in job.grid:
-        blocks = job.source.read(tile.outer)[None]
+        blocks = job.values.normalise(job.source.read(tile.outer))[:, None]
         start = time.perf_counter()
-        job.upscaler(blocks, job.values)
+        job.upscaler.forward(blocks)
         seconds += time.perf_counter() - start
     return seconds
 

@@ -10,7 +10,9 @@ from importlib import import_module
 from threading import Lock
 from typing import Any
 
-_loading = Lock()
+from geosr.errors import ModelError
+
+_loading, _stderr = Lock(), Lock()
 
 
 def tensorflow() -> Any:
@@ -27,15 +29,23 @@ def _load(name: str) -> Any:
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A module that another thread is loading is in sys.modules before it is whole.
     with _loading:
-        if name in sys.modules or level != "3":
-            return import_module(name)
-        with silent_stderr():
-            return import_module(name)
+        try:
+            if name in sys.modules or level != "3":
+                return import_module(name)
+            with silent_stderr():
+                return import_module(name)
+        except ModuleNotFoundError as error:
+            raise ModelError(f"{name} needs {error.name!r}, which is not installed; is KERAS_BACKEND set?") from error
 
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Nothing reaches stderr, not even from libraries in C that write to the descriptor, as TensorFlow's do."""
+    with _stderr:
+        yield from _without_stderr()
+
+
+def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

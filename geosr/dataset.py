@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -19,12 +20,16 @@ from shapely import STRtree, box
 
 from geosr import engine, records
 from geosr.engine import Pool, Progress
-from geosr.errors import DatasetError, OptionError, OutputError
+from geosr.errors import DatasetError, GeosrError, OptionError, OutputError
 from geosr.grid import Grid, Tile, Window
 from geosr.radiometry import Range, to_dtype
 from geosr.raster import Profile, RasterSource, bounds, footprint, scene_range
 from geosr.records import Sample, Shards
 from geosr.resample import REACH, enlarge, shrink
+
+log = logging.getLogger(__name__)
+
+MEANS = "mean_values.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Scene:
     split: str | None
     """None: by `cut`, on the ground."""
     cut: float = 0.0
-    """Tiles wholly above it are for training, those below by at least a tile for validation (map y, or -row)."""
+    """Tiles wholly north of it are for training, those south of it by at least a tile for validation: see _extent."""
 
     @property
     def name(self) -> str:
@@ -92,8 +97,7 @@ def build(
     if size < scale or size % scale:
         raise OptionError(f"the tile size must be a multiple of the scale {scale}, got {size}; change --size")
     folder = Path(out) / f"x{scale}"
-    if (folder / records.CARD).exists() and not overwrite:
-        raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
+    _check_folder(folder, overwrite)
     sources = [_without_alpha(RasterSource(path)) for path in scenes]
     plan = split_by_place(sources, size=size, validation=validation, seed=seed)
     total = sum(_whole_tiles(scene.source.profile, size) for scene in plan)
@@ -107,7 +111,7 @@ def build(
                 f"nodata, {counts['guard']} are in the guard band; use a smaller --size or other scenes"
             )
         summary = Summary(counts["Training"], counts["Validation"], counts["invalid"], counts["guard"])
-        _write_json(draft / "mean_values.json", means)
+        _write_json(draft / MEANS, means)
         _write_json(draft / records.CARD, _card(plan, scale, size, summary))
     return summary
 
@@ -117,10 +121,13 @@ def split_by_place(sources: Sequence[RasterSource], *, size: int, validation: fl
 
     Scenes whose footprints overlap are kept together. A single place is cut: see Scene.
     """
-    ranges = [scene_range(source) for source in sources]
+    ranges = []
+    for source in sources:
+        ranges.append(scene_range(source))
+        source.close()
     places = _places([source.profile for source in sources])
     if len(places) == 1:
-        return _cut(sources, ranges, validation)
+        return _cut(sources, ranges, size, validation)
     random.Random(seed).shuffle(places)
     tiles = [_whole_tiles(source.profile, size) for source in sources]
     wanted = validation * sum(tiles)
@@ -186,14 +193,14 @@ def _write_tiles(
 def _tiles(scenes: Sequence[Scene], scale: int, size: int, pool: Pool | None) -> Iterator[tuple[str, Made | None]]:
     """For every whole tile its split and what is made of it, if anything."""
     for scene in scenes:
-        profile = scene.source.profile
+        source, profile = scene.source.copy(), scene.source.profile  # whose files are closed when it is done
         grid = Grid(profile.width, profile.height, size, halo=2 * REACH * scale)
         whole = [tile for tile in grid if tile.core.width == tile.core.height == size]
         sides = {tile.index: scene.split or _side(scene, tile) for tile in whole}
         for tile in whole:
             if sides[tile.index] == "guard":
                 yield "guard", None
-        work = partial(_made, source=scene.source, scale=scale, values=scene.range)
+        work = partial(_made, source=source, scale=scale, values=scene.range)
         for tile, result in engine.run(work, (t for t in whole if sides[t.index] != "guard"), pool):
             yield sides[tile.index], result
 
@@ -215,6 +222,8 @@ def _places(profiles: Sequence[Profile]) -> list[list[int]]:
     found = [footprint(profile) for profile in profiles]
     group = list(range(len(profiles)))
     located = [(i, box(*ground)) for i, ground in enumerate(found) if ground]
+    if len(profiles) > 1 and len(located) < len(profiles):
+        log.warning("%d scenes have no CRS: each is taken for a place of its own", len(profiles) - len(located))
     tree = STRtree([ground for _, ground in located])
     for i, j in tree.query(tree.geometries, predicate="intersects").T:
         old, new = group[located[i][0]], group[located[j][0]]
@@ -222,24 +231,33 @@ def _places(profiles: Sequence[Profile]) -> list[list[int]]:
     return [[i for i, g in enumerate(group) if g == place] for place in sorted(set(group))]
 
 
-def _cut(sources: Sequence[RasterSource], ranges: Sequence[Range], validation: float) -> list[Scene]:
-    scenes = []
-    for source, values in zip(sources, ranges, strict=True):
-        _, south, _, north = bounds(source.profile, source.profile.window)
-        scenes.append((source, values, south, north))
-    if validation == 0:
-        return [Scene(source, values, "Training") for source, values, *_ in scenes]
-    south, north = min(s for *_, s, _ in scenes), max(n for *_, n in scenes)
-    cut = south + validation * (north - south)
-    return [Scene(source, values, None, cut) for source, values, *_ in scenes]
+def _cut(sources: Sequence[RasterSource], ranges: Sequence[Range], size: int, validation: float) -> list[Scene]:
+    grounds = [_extent(source.profile, source.profile.window) for source in sources]
+    south, north = min(ground[0] for ground in grounds), max(ground[1] for ground in grounds)
+    highest = max(
+        (top - bottom) * size / source.profile.height for source, (bottom, top) in zip(sources, grounds, strict=True)
+    )
+    # What is left over below the last whole tile, a tile that validates, and the guard.
+    cut = south + max(validation * (north - south), 3 * highest)
+    if validation and cut > (south + north) / 2:
+        log.warning("the scenes show one place, which is too small to keep a part of it for validation")
+    if validation == 0 or cut > (south + north) / 2:
+        return [Scene(source, values, "Training") for source, values in zip(sources, ranges, strict=True)]
+    return [Scene(source, values, None, cut) for source, values in zip(sources, ranges, strict=True)]
 
 
 def _side(scene: Scene, tile: Tile) -> str:
-    _, south, _, north = bounds(scene.source.profile, tile.core)
+    south, north = _extent(scene.source.profile, tile.core)
     if south >= scene.cut:
         return "Training"
     # The guard is as high as the tile, which is wider than the reach of any degradation.
     return "Validation" if north + (north - south) <= scene.cut else "guard"
+
+
+def _extent(profile: Profile, window: Window) -> tuple[float, float]:
+    """South and north of the window: latitudes, the one axis that scenes of any CRS share, or else map coordinates."""
+    _, south, _, north = footprint(profile, window) or bounds(profile, window)
+    return south, north
 
 
 def _whole_tiles(profile: Profile, size: int) -> int:
@@ -270,23 +288,37 @@ def _card(scenes: Sequence[Scene], scale: int, size: int, summary: Summary) -> d
     }
 
 
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Only a training set may be replaced, and only on request."""
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if found - {*records.SPLITS, records.CARD, MEANS} or (found and records.CARD not in found):
+        raise OutputError(f"{os.fspath(folder)!r} holds other files than a training set; choose another folder")
+    if found and not overwrite:
+        raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
+
+
 @contextmanager
 def _drafted(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` when all went well and is removed otherwise."""
     draft = folder.with_name(f".{folder.name}.part")
+    old = folder.with_name(f".{folder.name}.old")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror}") from error
-    try:
         yield draft
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.replace(old)
+        draft.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, GeosrError):
+            raise
+        raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror or error}") from error
     except BaseException:
-        shutil.rmtree(draft)
+        shutil.rmtree(draft, ignore_errors=True)
         raise
-    if folder.exists():
-        shutil.rmtree(folder)
-    draft.replace(folder)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,8 @@ class Parts:
 
     def save(self, index: int, data: bytes) -> None:
         """Keeps a finished part."""
-        part = self.folder / f"{index:08d}.tmp"
         try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path(index))
+            _write(self.path(index), data)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
 
@@ -86,43 +82,63 @@ class Parts:
 
         Files of an older output that are called as it is with one of the endings `stale` go first.
         """
-        for ending in stale:
-            self.output.with_name(self.output.name + ending).unlink(missing_ok=True)
-        with self.draft.open("rb") as file:
-            os.fsync(file.fileno())
-        for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
-            path.replace(self.output.with_name(path.name))
+        try:
+            with self.draft.open("rb") as file:
+                os.fsync(file.fileno())
+            for ending in stale:
+                self.output.with_name(self.output.name + ending).unlink(missing_ok=True)
+            for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
+                path.replace(self.output.with_name(path.name))
+        except OSError as error:
+            raise _cannot_write(self.output.parent, error) from error
         shutil.rmtree(self.folder)
 
     def _open(self) -> None:
         manifest = self.folder / MANIFEST
-        if self._restart or not manifest.exists():
+        found = None if self._restart else _read(manifest)
+        if found is None or not any(self.folder.glob("*.part")):
             shutil.rmtree(self.folder, ignore_errors=True)
-        try:
-            self.draft.parent.mkdir(parents=True, exist_ok=True)
-            if not manifest.exists():
-                _write(manifest, json.dumps(self._manifest, indent=1))
-            found = json.loads(manifest.read_text())
-            for leftover in [*self.draft.parent.iterdir(), *self.folder.glob("*.tmp")]:
-                leftover.unlink()
-        except OSError as error:
-            raise _cannot_write(self.output.parent, error) from error
+            found = self._manifest
         for key in sorted({*found, *self._manifest}):
             if found.get(key) != self._manifest.get(key):
                 raise OutputError(
                     f"{os.fspath(self.folder)!r} holds parts of another job: {key} was {found.get(key)}, is now "
                     f"{self._manifest.get(key)}; discard them with --restart"
                 )
+        try:
+            self.draft.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in [*self.draft.parent.iterdir(), *self.folder.glob("*.tmp")]:
+                leftover.unlink()
+            _write(manifest, json.dumps(self._manifest, indent=1).encode())
+        except OSError as error:
+            raise _cannot_write(self.output.parent, error) from error
 
     def _unlock(self) -> None:
-        self._lock.release()
+        if self.folder.exists() and not any(self.folder.glob("*.part")):
+            shutil.rmtree(self.folder, ignore_errors=True)
         if not self.folder.exists():
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            # Before it is released: a file that another process has locked is not removed.
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink()
+        self._lock.release()
 
 
-def _write(path: Path, text: str) -> None:
+def _read(manifest: Path) -> dict[str, Any] | None:
+    """What a manifest says; None if there is none, or power failed while it was written."""
+    try:
+        content = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file that has its name only when it is on the disk."""
     part = path.with_suffix(".tmp")
-    part.write_text(text)
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

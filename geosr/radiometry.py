@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Block = NDArray[Any]
+from geosr.errors import OptionError
+from geosr.grid import Block
 
 PERCENTILES = (0.5, 99.5)
 """Of a sampled band; robust against a few glints, clouds and dead pixels."""
@@ -49,7 +49,13 @@ class Range:
 
 
 def fixed(low: float, high: float, bands: int) -> Range:
-    """The same map for every band."""
+    """The same map for every band.
+
+    Raises:
+        OptionError: the two do not rise, or are not finite.
+    """
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise OptionError(f"a range must be two finite numbers that rise, got {low:g},{high:g}; change --range")
     return Range((float(low),) * bands, (float(high),) * bands)
 
 

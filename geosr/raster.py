@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +23,11 @@ from geosr.errors import OptionError, OutputError, RasterError, UnsupportedRaste
 from geosr.grid import Block, Window
 from geosr.radiometry import Range, fixed, sampled
 
-# A PROJ or GDAL of QGIS, conda or the system breaks the ones inside rasterio's wheel, in silence.
-for _name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"):
-    os.environ.pop(_name, None)
+_bundled = find_spec("rasterio")
+if _bundled and _bundled.origin and (Path(_bundled.origin).parent / "proj_data").exists():
+    # A wheel brings PROJ and GDAL along; variables that point to those of QGIS or the system break them, in silence.
+    for _name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"):
+        os.environ.pop(_name, None)
 
 import rasterio
 from affine import Affine
@@ -40,16 +43,23 @@ Bounds = tuple[float, float, float, float]
 
 log = logging.getLogger(__name__)
 
-GDAL_OPTIONS = {"GDAL_CACHEMAX": 128_000_000, "GDAL_PAM_ENABLED": True, "GDAL_DISABLE_READDIR_ON_OPEN": False}
+GDAL_OPTIONS = {
+    "GDAL_CACHEMAX": 128_000_000,
+    "GDAL_PAM_ENABLED": True,
+    "GDAL_TIFF_INTERNAL_MASK": True,
+    "GDAL_DISABLE_READDIR_ON_OPEN": False,
+}
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
 
 # Domains that describe the file as it was stored, and tags that GDAL computed from pixels that change.
 _STORAGE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "COLOR_PROFILE", "GEOLOCATION"}
 _STATISTICS = ("STATISTICS_",)
+_LOST_DOMAINS = {"GEOLOCATION": "geolocation arrays", "COLOR_PROFILE": "the colour profile", "xml:XMP": "XMP metadata"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Profile:
             self,
             width=self.width * k,
             height=self.height * k,
-            transform=self.transform if self.transform.is_identity else self.transform @ Affine.scale(1 / k),
+            transform=self.transform @ Affine.scale(1 / k) if self.located else self.transform,
             gcps=tuple(_scaled_gcp(gcp, k) for gcp in self.gcps),
             rpcs=_scaled_rpcs(self.rpcs, k),
         )
@@ -117,6 +127,11 @@ class Profile:
     def colours(self) -> list[int]:
         """Positions, from 0, of the bands that are not transparency."""
         return [i for i in range(self.count) if i != self.alpha]
+
+    @property
+    def located(self) -> bool:
+        """Whether the transform says where the raster is; without a CRS, GDAL gives the identity for none."""
+        return self.crs is not None or not self.transform.is_identity
 
     @property
     def window(self) -> Window:
@@ -182,6 +197,9 @@ class RasterSource:
         if whole.alpha is not None and alpha == "band":
             whole = replace(whole, alpha=None, colorinterp=_without_alpha(whole.colorinterp))
         self.alpha = alpha
+        self._mask_band = whole.masked
+        self._alpha_band = None if whole.alpha is None else whole.alpha + 1
+        self.files = tuple(self._dataset.files)
         self.indexes = tuple(bands or range(1, whole.count + 1))
         if wrong := [i for i in self.indexes if not 1 <= i <= whole.count]:
             raise OptionError(f"{self.path!r} has bands 1 to {whole.count}, got {wrong[0]}; choose others with --bands")
@@ -206,25 +224,39 @@ class RasterSource:
 
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         good = measured(block, self.profile.nodata)
-        if not self._has_mask:
-            return good
         inside = window.intersection(self.profile.window)
         with _errors(self.path, inside), environment():
-            mask = self._dataset.read_masks(self.indexes, window=inside.toranges())
-        return good & (mirrored(mask, inside, window) > 0)
+            for mask in self._masks(window=inside.toranges()):
+                good &= mirrored(mask, inside, window) > 0
+        if self.profile.alpha is not None:
+            good[self.profile.alpha] = True
+        return good
 
     def thumbnail(self, side: int) -> tuple[Block, NDArray[np.bool_]]:
         """A decimated read with at most `side` rows and columns, and where it is valid."""
         with _errors(self.path, self.profile.window), environment():
             block = self._decimated(side, self.indexes)
             good = measured(block, self.profile.nodata)
-            if self._has_mask:
-                good &= self._dataset.read_masks(self.indexes, out_shape=block.shape) > 0
+            for mask in self._masks(out_shape=(1, *block.shape[1:])):
+                good &= mask > 0
         return block, good
 
-    @property
-    def _has_mask(self) -> bool:
-        return self.profile.masked or self.profile.alpha is not None
+    def copy(self) -> RasterSource:
+        """The same, with no file open but its own."""
+        return RasterSource(self.path, self.indexes, alpha=self.alpha)
+
+    def close(self) -> None:
+        """Closes the file in this thread; it is opened again when it is needed."""
+        if hasattr(self._local, "dataset"):
+            self._local.dataset.close()
+            del self._local.dataset
+
+    def _masks(self, **where: Any) -> Iterator[Block]:
+        """What says (1, rows, cols) where all bands are valid, above 0: a mask band, a band of transparency."""
+        if self._mask_band:
+            yield self._dataset.read_masks([1], **where)
+        if self._alpha_band:
+            yield self._dataset.read([self._alpha_band], **where)
 
     def _decimated(self, side: int, indexes: Sequence[int]) -> Block:
         data = self._dataset
@@ -294,33 +326,33 @@ def profile(dataset: Any) -> Profile:
         rpcs=dataset.rpcs,
         masked=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in dataset.mask_flag_enums),
         alpha=dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None,
-        lost=("geolocation arrays",) if "GEOLOCATION" in dataset.tag_namespaces() else (),
+        lost=tuple(what for domain, what in _LOST_DOMAINS.items() if domain in dataset.tag_namespaces()),
     )
 
 
 def scene_range(source: RasterSource) -> Range:
     """The map of a whole scene: the dtype's range for uint8, else robust percentiles of a decimated read."""
-    profile = source.profile
-    if profile.dtype == "uint8":
-        return fixed(0, 255, profile.count)
+    if source.profile.dtype == "uint8":
+        return fixed(0, 255, source.profile.count)
     return sampled(*source.thumbnail(THUMBNAIL))
 
 
 def bounds(profile: Profile, window: Window) -> Bounds:
     """Left, bottom, right and top of the window on the map; without a transform x is the column, y the negative row."""
-    transform = Affine(1, 0, 0, 0, -1, 0) if profile.transform.is_identity else profile.transform
+    transform = profile.transform if profile.located else Affine(1, 0, 0, 0, -1, 0)
     (top, bottom), (left, right) = window.toranges()
     corners = [transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
     xs, ys = zip(*corners, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def footprint(profile: Profile) -> Bounds | None:
-    """West, south, east and north of the raster in degrees; None when that cannot be known."""
+def footprint(profile: Profile, window: Window | None = None) -> Bounds | None:
+    """West, south, east and north of the window, or all, in degrees; None when that cannot be known."""
     if profile.crs is None:
         return None
     try:
-        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
+        ground = bounds(profile, window or profile.window)
+        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *ground)
     except RasterioError:
         return None
     return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
@@ -372,6 +404,29 @@ def join(
         _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
     except RasterioError as error:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def check_creation(profile: Profile, options: Mapping[str, str]) -> None:
+    """Tries GDAL's options on a small raster in memory, since GDAL passes over those that it does not know.
+
+    Raises:
+        OptionError: an option is unknown or its value is wrong.
+    """
+    said = _Said()
+    logger = logging.getLogger("rasterio")
+    logger.addHandler(said)
+    small = {"driver": "GTiff", "width": 256, "height": 256, "count": profile.count, "dtype": profile.dtype}
+    try:
+        with environment(), _quiet(), MemoryFile() as memory:
+            memory.open(**{**small, **_photometric(profile.colorinterp), **options}).close()
+    except (RasterioError, ValueError) as error:
+        raise OptionError(
+            f"GDAL refuses the creation options {_pairs(options)}: {_reason(error)}; change --co"
+        ) from error
+    finally:
+        logger.removeHandler(said)
+    if said.lines:
+        raise OptionError(f"GDAL refuses the creation options {_pairs(options)}: {said.lines[0]}; change --co")
 
 
 def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -435,7 +490,7 @@ def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
     if profile.gcps:
         out.gcps = list(profile.gcps), profile.gcps_crs
     else:
-        if not profile.transform.is_identity:
+        if profile.located:
             out.transform = profile.transform
         if profile.crs is not None:
             out.crs = profile.crs
@@ -459,7 +514,7 @@ def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
 
 def _photometric(colorinterp: Sequence[ColorInterp]) -> dict[str, str]:
     """GDAL guesses a fourth band of 8 bits to be alpha unless told."""
-    rgb = tuple(colorinterp[:3]) == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    rgb = tuple(colorinterp[:3]) == RGB
     alpha = ColorInterp.alpha in colorinterp
     return {"PHOTOMETRIC": "RGB" if rgb else "MINISBLACK", "ALPHA": "UNSPECIFIED" if alpha else "NO"}
 
@@ -491,6 +546,21 @@ def _check_whole(path: Path, *, sparse: bool) -> None:
                     raise OutputError(f"cannot write {os.fspath(path)!r} whole: is the disk full?")
 
 
+class _Said(logging.Handler):
+    """Keeps the warnings that GDAL gives through rasterio."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().partition(" in ")[2] or record.getMessage())
+
+
+def _pairs(options: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
 def _check_kind(dataset: Any) -> None:
     path = dataset.name
     if not dataset.count:
@@ -505,6 +575,10 @@ def _check_kind(dataset: Any) -> None:
         raise UnsupportedRaster(
             f"{path!r} has bands of several types {dataset.dtypes}; choose one: gdal_translate -ot TYPE IN OUT"
         )
+    if not dataset.dtypes[0].startswith("complex") and dataset.dtypes[0] not in DTYPES:
+        raise UnsupportedRaster(
+            f"{path!r} holds {dataset.dtypes[0]}; convert it first: gdal_translate -ot Float32 IN OUT"
+        )
     if dataset.dtypes[0] not in DTYPES:
         raise UnsupportedRaster(
             f"{path!r} holds {dataset.dtypes[0]}; take its amplitude first: "
@@ -513,7 +587,8 @@ def _check_kind(dataset: Any) -> None:
 
 
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
-    domains = ["", *(ns for ns in dataset.tag_namespaces(*band) if ns and ns not in _STORAGE_DOMAINS)]
+    named = [ns for ns in dataset.tag_namespaces(*band) if ns and ns not in _STORAGE_DOMAINS]
+    domains = ["", *(ns for ns in named if not ns.startswith("xml:"))]
     found = {ns: dataset.tags(*band, ns=ns) if ns else dataset.tags(*band) for ns in domains}
     kept = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in found.items()}
     return {ns: tags for ns, tags in kept.items() if tags}

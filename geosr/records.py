@@ -168,7 +168,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     """What the card of a training set says."""
     try:
         card: dict[str, Any] = json.loads((folder / CARD).read_text())
-    except (OSError, ValueError) as error:
+        _ = card["size"], card["scale"], card["scenes"], [card["tiles"][split] for split in SPLITS]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"no training set in {os.fspath(folder)!r} ({error}); make one with geosr dataset"
         ) from error

@@ -7,12 +7,11 @@ edges: the convention of Matlab's imresize. Knows arrays alone, no rasters.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Block = NDArray[Any]
+from geosr.grid import Block
 
 REACH = 2
 """Input pixels that an output pixel of `enlarge` sees on either side of the one it lies in."""

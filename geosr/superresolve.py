@@ -16,11 +16,11 @@ from scipy.ndimage import distance_transform_edt
 
 from geosr import __version__, engine, raster, upscalers
 from geosr.engine import Pool, Progress
-from geosr.errors import OptionError, OutputError
+from geosr.errors import OptionError, OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.radiometry import Range, fixed, to_dtype
-from geosr.raster import BLOCK_SIZE, Profile, RasterSource, Source
+from geosr.raster import BLOCK_SIZE, RGB, Profile, RasterSource, Source
 from geosr.upscalers import Upscaler
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ LARGEST_TILE = 512
 """Rows and columns of a core; IDN then needs about a gigabyte."""
 
 
+TILE_BYTES = 256 * 2**20
+"""Most memory for a tile's result before rounding, all bands, 8 bytes a value."""
 TILE_COST = 20_000
 """What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
 
@@ -102,10 +104,11 @@ def write(
     """Does what is planned, as `super_resolve` says; an output that exists is replaced when the new one is whole."""
     with Parts(Path(output), manifest(job), restart=restart) as parts:
         written = raster.join(finished(job, parts, pool), parts.draft, job.profile, job.creation)
+        already = sum(parts.has(tile.index) for tile in job.grid)
         if progress:
-            progress(sum(parts.has(tile.index) for tile in job.grid), len(job.grid))
+            progress(already, len(job.grid))
         for count, _ in enumerate(written, 1):
-            if progress:
+            if progress and count > already:
                 progress(count, len(job.grid))
         parts.publish(stale=(".aux.xml", ".ovr", ".msk"))
 
@@ -123,9 +126,9 @@ def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
     values = fixed(*options.range, profile.count) if options.range else raster.scene_range(pixels)
     dtype = options.dtype or profile.dtype
     nodata = profile.nodata if options.nodata is None else options.nodata
-    _check_nodata(nodata, dtype)
+    _check_dtype(profile, dtype, nodata)
     scaled = profile.scale(upscaler.scale)
-    tile = options.tile or tile_size(profile.width, profile.height, upscaler)
+    tile = options.tile or tile_size(profile.width, profile.height, profile.count, upscaler)
     log.info(
         "%s: %d x %d x %d %s, %s, range %s, tiles of %d with a halo of %d",
         *(pixels.path, profile.width, profile.height, profile.count, profile.dtype, upscaler.identity, values),
@@ -133,13 +136,17 @@ def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
     )
     for what in profile.lost:
         log.warning("%s: %s cannot be carried to the output", pixels.path, what)
+    made = replace(scaled, dtype=dtype, nodata=nodata, tags=_with_provenance(scaled, upscaler, values))
+    creation = raster.creation_options(dtype, options.creation or {})
+    if options.creation:
+        raster.check_creation(made, creation)
     return Plan(
         source=pixels,
         upscaler=upscaler,
         values=values,
         grid=Grid(profile.width, profile.height, tile, upscaler.halo),
-        profile=replace(scaled, dtype=dtype, nodata=nodata, tags=_with_provenance(scaled, upscaler, values)),
-        creation=raster.creation_options(dtype, options.creation or {}),
+        profile=made,
+        creation=creation,
         batch=options.batch,
     )
 
@@ -165,7 +172,7 @@ def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
     parts = []
     for tile, block, original, good in zip(tiles, made, read, valid, strict=True):
         good = tile.trim(good)
-        out = stamp(block, tile.trim(original), good, job.profile)
+        out = stamp(block, _invalid_values(tile.trim(original), job), good, job.profile)
         mask = enlarge_nearest(np.any(good, axis=0, keepdims=True), k)[0] if job.profile.masked else None
         parts.append(raster.encode(out, mask))
     return parts
@@ -213,20 +220,19 @@ def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.boo
     return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
 
 
-def stamp(made: Block, original: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
-    """The enlarged block in the output's dtype: invalid pixels as they were, no valid one equal to nodata.
+def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
+    """The enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
 
-    In an output of another dtype than the input's, invalid pixels become nodata.
+    No valid pixel is equal to nodata. `invalid` and `valid` have the input's rows and columns.
     """
-    k = made.shape[-1] // original.shape[-1]
-    out = _off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
+    k = made.shape[-1] // invalid.shape[-1]
+    rounded = to_dtype(made, profile.dtype)
+    out = _off_nodata(made, rounded, profile.nodata)
+    if profile.alpha is not None:
+        out[profile.alpha] = rounded[profile.alpha]
     if valid.all():
         return out
-    if str(original.dtype) != profile.dtype and profile.nodata is not None:
-        old = np.full(original.shape, profile.nodata, profile.dtype)
-    else:
-        old = original.astype(profile.dtype, copy=False)
-    return np.where(enlarge_nearest(valid, k), out, enlarge_nearest(old, k))
+    return np.where(enlarge_nearest(valid, k), out, enlarge_nearest(invalid, k))
 
 
 def enlarge_nearest(block: Block, k: int) -> Block:
@@ -236,6 +242,10 @@ def enlarge_nearest(block: Block, k: int) -> Block:
 
 def bands_mode(profile: Profile, mode: str) -> str:
     """`each` or `luma`; auto is `each`: what a network can add to a colour differs from band to band."""
+    labels = tuple(profile.colorinterp[i] for i in profile.colours) if profile.colorinterp else ()
+    if mode == "luma" and len(labels) == 3 and set(labels) & set(RGB) and labels != RGB:
+        names = ", ".join(label.name for label in labels)
+        raise OptionError(f"--bands-mode luma needs red, green and blue, got {names}; choose them with --bands")
     if mode == "luma" and len(profile.colours) != 3:
         raise OptionError(
             f"--bands-mode luma needs red, green and blue, got {len(profile.colours)} bands; choose them with --bands"
@@ -243,10 +253,11 @@ def bands_mode(profile: Profile, mode: str) -> str:
     return "luma" if mode == "luma" else "each"
 
 
-def tile_size(width: int, height: int, upscaler: Upscaler) -> int:
+def tile_size(width: int, height: int, bands: int, upscaler: Upscaler) -> int:
     """The core size that makes the least work of a raster, of those whose parts cover whole blocks of the output."""
-    step = BLOCK_SIZE // np.gcd(BLOCK_SIZE, upscaler.scale)
-    sizes = range(step, max(LARGEST_TILE, step) + 1, step)
+    step = BLOCK_SIZE // int(np.gcd(BLOCK_SIZE, upscaler.scale))
+    largest = min(LARGEST_TILE, int((TILE_BYTES / 8 / bands) ** 0.5 / upscaler.scale))
+    sizes = range(step, max(largest, step) + 1, step)
 
     def work(size: int) -> int:
         return len(Grid(width, height, size)) * ((size + 2 * upscaler.halo) ** 2 + TILE_COST)
@@ -254,13 +265,27 @@ def tile_size(width: int, height: int, upscaler: Upscaler) -> int:
     return min(sizes, key=lambda size: (work(size), -size))
 
 
+def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
+    """Whether `output` says that it was made by this very job, after the input was last changed."""
+    inputs = [Path(file) for file in job.source.files if Path(file).exists()]
+    if not Path(output).exists() or any(p.stat().st_mtime > Path(output).stat().st_mtime for p in inputs):
+        return False
+    try:
+        found = RasterSource(output).profile
+    except RasterError:
+        return False
+    same = (found.width, found.height, found.count) == (job.profile.width, job.profile.height, job.profile.count)
+    told = job.profile.tags[""].items()
+    return same and {(k, v) for k, v in told if k.startswith("GEOSR_")} <= set(found.tags.get("", {}).items())
+
+
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
-    path = Path(job.source.path)
-    stat = path.stat() if path.exists() else None
+    files = [Path(file) for file in job.source.files if Path(file).exists()]
+    stats = [(os.fspath(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return {
-        "input": os.fspath(path.absolute()) if stat else job.source.path,
-        "input size and time": [stat.st_size, stat.st_mtime_ns] if stat else None,
+        "input": job.source.path,
+        "files of the input, their size and time": stats,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,
         "model": job.upscaler.identity,
@@ -272,6 +297,14 @@ def manifest(job: Plan) -> dict[str, Any]:
         "options": dict(job.creation),
         "version": __version__,
     }
+
+
+def _invalid_values(original: Block, job: Plan) -> Block:
+    """What stands in invalid pixels: what stood there, or nodata if that or the dtype is another than the input's."""
+    was, now = job.source.profile, job.profile
+    if now.nodata is None or (str(was.nodata), was.dtype) == (str(now.nodata), now.dtype):
+        return original.astype(now.dtype, copy=False)
+    return np.full(original.shape, now.nodata, now.dtype)
 
 
 def _with_provenance(profile: Profile, upscaler: Upscaler, values: Range) -> dict[str, Mapping[str, str]]:
@@ -310,12 +343,20 @@ def _off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
     return np.where(hit, rounded + step, rounded)
 
 
-def _check_nodata(nodata: float | None, dtype: str) -> None:
+def _check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
     kind = np.dtype(dtype)
-    if nodata is None or kind.kind == "f":
-        return
-    info = np.iinfo(kind)
-    if not (float(nodata).is_integer() and info.min <= nodata <= info.max):
+    if dtype != profile.dtype and profile.alpha is not None:
+        raise OptionError(
+            "--dtype would change what opaque means in the band of transparency; leave it out with --bands"
+        )
+    if kind.kind == "f":
+        fits = nodata is None or not np.isfinite(nodata) or abs(nodata) <= np.finfo(kind).max
+    else:
+        info = np.iinfo(kind)
+        fits = nodata is None or (float(nodata).is_integer() and info.min <= nodata <= info.max)
+        if nodata is None and np.dtype(profile.dtype).kind == "f":
+            raise OptionError(f"{dtype} has no value for pixels that are not a number; give one with --nodata")
+    if not fits:
         raise OptionError(
             f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,13 @@ from numpy.typing import NDArray
 
 from geosr import backend, models, records
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
-from geosr.grid import batches
 from geosr.models import cards
 from geosr.records import Sample
 from geosr.resample import enlarge
 
 KEPT_CHECKPOINTS = 3
-VALIDATION_SAMPLES = 400
-"""Most one-band tiles that an epoch's validation looks at, spread over the set."""
+VALIDATION_TILES = 400
+"""Most tiles that an epoch's validation looks at, spread over the set."""
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 """Called after each epoch with its number, the number of epochs, and the epoch's log."""
@@ -89,29 +90,32 @@ def train(
     optimizer = keras.optimizers.Adam(_schedule(options, steps), clipnorm=1.0)
     model.compile(optimizer, loss=LOSSES[options.loss], metrics=[psnr])
     optimizer.build(model.trainable_variables)
+    if restore and restart:
+        raise OptionError("--restore goes on with a run and --restart begins anew; give one of them")
     newest = Path(restore) if restore else None if restart else _newest(checkpoints)
+    first = _epoch(newest) if newest else 0
     if newest:
         _restore(model, newest)
     elif start:
         begin_with(model, Path(start))
-    if restart:
-        for old in (*checkpoints.glob("epoch-*.keras"), *(folder / "Log").rglob("events*")):
-            old.unlink()
-    _keep_options(folder / "options.json", options, resumed=newest is not None)
-
-    first = _epoch(newest) if newest else 0
-    held_out = validation_pairs(data / "Validation", options) if tiles["Validation"] else None
-    model.fit(
-        training_pairs(data / "Training", options, first=first * steps * options.batch),
-        epochs=options.epochs,
-        initial_epoch=first,
-        steps_per_epoch=steps,
-        validation_data=held_out,
-        validation_batch_size=options.batch,
-        callbacks=_callbacks(folder, checkpoints, held_out, options, report),
-        verbose=0,
-    )
-    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+    _keep_options(folder / "options.json", _told(options, data, start), resumed=newest is not None)
+    held_out = validation_pairs(data / "Validation", tiles["Validation"], options) if tiles["Validation"] else None
+    pairs = training_pairs(data / "Training", options, first=first * steps * options.batch)
+    _clear(folder, after=first)
+    try:
+        model.fit(
+            pairs,
+            epochs=options.epochs,
+            initial_epoch=first,
+            steps_per_epoch=steps,
+            validation_data=held_out,
+            validation_batch_size=options.batch,
+            callbacks=_callbacks(folder, checkpoints, held_out, options, report),
+            verbose=0,
+        )
+    except backend.tensorflow().errors.OpError as error:
+        raise DatasetError(f"the training set in {os.fspath(data)!r} cannot be read: {error.message}") from error
+    if not _finite(model):
         raise TrainingError(
             f"the loss became infinite or not a number; the last good weights are in {os.fspath(checkpoints)!r}: "
             "begin a run in another folder with one of them (--start) and a lower --rate"
@@ -128,8 +132,8 @@ def train(
 def training_pairs(folder: Path, options: Options, *, first: int = 0) -> Any:
     """An endless tf.data.Dataset of batches (input, truth), randomly cropped, flipped and turned.
 
-    A sample depends on the seed and on its number since the start of the training alone; `first` is the number
-    to go on with.
+    How the sample with a number is cropped and turned depends on the seed and that number alone; which tile it is, on
+    the seed and on `first`, the number that the training goes on with.
     """
     tf = backend.tensorflow()
     crop, bands = options.crop, options.bands
@@ -176,10 +180,17 @@ def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -
     return turned(low), turned(high)
 
 
-def validation_pairs(folder: Path, options: Options) -> tuple[Images, Images]:
-    """Inputs and truths (n, rows, cols, bands) of tiles spread over the validation set, 0..1."""
-    pairs = [pair for sample in records.read(folder) for pair in _whole_tiles(sample, options.bands)]
-    pairs = pairs[:: -(-len(pairs) // VALIDATION_SAMPLES)]
+def validation_pairs(folder: Path, count: int, options: Options) -> tuple[Images, Images]:
+    """Inputs and truths (n, rows, cols, bands) of tiles spread over the validation set of `count` tiles, 0..1.
+
+    Of a tile, a network of one band gets one band: the first of the first tile, the second of the next, and so on.
+    """
+    step = -(-count // VALIDATION_TILES)
+    pairs = []
+    for number, sample in enumerate(islice(records.read(folder), 0, None, step)):
+        bands = [number % sample.gt.shape[0]] if options.bands == 1 else list(range(options.bands))
+        values = sample.range.bands(bands)
+        pairs.append([values.normalise(block[bands]).transpose(1, 2, 0) for block in (sample.down, sample.gt)])
     low, high = zip(*pairs, strict=True)
     return np.stack(low), np.stack(high)
 
@@ -248,7 +259,7 @@ def _callbacks(
         """Writes weights and optimizer after each epoch, under the final name only when whole."""
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if not np.isfinite((logs or {}).get("loss", 0.0)):
+            if not _finite(self.model):
                 return
             models.save(self.model, checkpoints / f"epoch-{epoch + 1:04d}.keras")
             for old in sorted(checkpoints.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
@@ -266,16 +277,27 @@ def _callbacks(
 
 
 def bicubic_psnr(low: Images, high: Images, scale: int) -> float:
-    """The mean PSNR in dB of bicubic enlargements of `low` (n, rows, cols, bands)."""
+    """The mean PSNR in dB of bicubic enlargements of `low` (n, rows, cols, bands); at most 100 for an image."""
+    from skimage.metrics import peak_signal_noise_ratio
+
     made = enlarge(low.transpose(0, 3, 1, 2), scale).transpose(0, 2, 3, 1)
-    errors = np.square(made - high).mean(axis=(1, 2, 3))
-    return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
+    with np.errstate(divide="ignore"):
+        scores = [peak_signal_noise_ratio(t, m, data_range=1) for t, m in zip(high, made, strict=True)]
+    return float(np.mean(np.minimum(scores, 100)))
 
 
-def _whole_tiles(sample: Sample, bands: int) -> Iterator[tuple[Images, Images]]:
-    low, high = (sample.range.normalise(block).transpose(1, 2, 0) for block in (sample.down, sample.gt))
-    for chosen in batches(range(low.shape[-1]), bands):
-        yield low[..., chosen], high[..., chosen]
+def _finite(model: Any) -> bool:
+    return all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def _clear(folder: Path, *, after: int) -> None:
+    """Removes the checkpoints of epochs after `after`, which a run now makes again; with 0 the logs too."""
+    for path in (folder / "ckpts").glob("epoch-*.keras"):
+        if _epoch(path) > after:
+            path.unlink()
+    if not after:
+        for path in (folder / "Log").rglob("events*"):
+            path.unlink()
 
 
 def _newest(checkpoints: Path) -> Path | None:
@@ -283,7 +305,10 @@ def _newest(checkpoints: Path) -> Path | None:
 
 
 def _epoch(checkpoint: Path) -> int:
-    return int(re.findall(r"\d+", checkpoint.stem)[-1])
+    number = re.fullmatch(r"epoch-(\d+)", checkpoint.stem)
+    if not number:
+        raise OptionError(f"a checkpoint is called epoch-0007.keras, got {checkpoint.name!r}; begin with it by --start")
+    return int(number[1])
 
 
 def _restore(model: Any, path: Path) -> None:
@@ -293,7 +318,7 @@ def _restore(model: Any, path: Path) -> None:
         model.set_weights(saved.get_weights())
         for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
             mine.assign(theirs)
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         raise ModelError(
             f"{os.fspath(path)!r} is a checkpoint of another network; choose another folder or --restart"
         ) from error
@@ -307,12 +332,17 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _keep_options(path: Path, options: Options, *, resumed: bool) -> None:
-    """Writes the options beside the result; a run goes on with those it began with, but for the number of epochs."""
-    now = asdict(options)
+def _told(options: Options, data: Path, start: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The options as they are written beside the result, with the training set's fingerprint."""
+    card = hashlib.sha256((data / records.CARD).read_bytes()).hexdigest()
+    return asdict(options) | {"data": os.fspath(data), "data sha256": card, "start": start and os.fspath(start)}
+
+
+def _keep_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
+    """Writes the options; a run goes on with those that it began with, but for the number of epochs."""
     if resumed and path.exists():
         before = json.loads(path.read_text())
-        for name in sorted(set(now) - {"epochs"}):
+        for name in sorted(set(now) - {"epochs", "data", "start"}):
             if before.get(name) != now[name]:
                 raise OptionError(
                     f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "

@@ -20,6 +20,8 @@ from geosr.resample import REACH, enlarge
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
+_loading = threading.Lock()
+
 BANDS_MODES = ("auto", "each", "luma")
 
 
@@ -67,6 +69,7 @@ class Network:
         self.path, self.mode = path, mode
         card = cards.of(path)
         self.scale, self.bands, self.halo = card.scale, None if card.bands == 1 else card.bands, card.halo
+        self._sha256 = card.sha256
         self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}"
         if mode == "luma":
             if card.bands != 1:
@@ -81,21 +84,22 @@ class Network:
         if self.mode == "luma":
             high = self._luma(low)
         elif self.bands:
-            high = self._run(low)
+            high = self.forward(low)
         else:
             rows, cols = low.shape[-2:]
-            high = self._run(low.reshape(-1, 1, rows, cols))
+            high = self.forward(low.reshape(-1, 1, rows, cols))
             high = high.reshape(*low.shape[:2], *high.shape[-2:])
         return np.stack([values.restore(block) for block in high])
 
     def _luma(self, low: Block) -> Block:
         luma = np.einsum("nbij,b->nij", low, LUMA)[:, None].astype(np.float32)
-        added: Block = self._run(luma) - enlarge(luma, self.scale)
+        added: Block = self.forward(luma) - enlarge(luma, self.scale)
         return enlarge(low, self.scale) + added
 
-    def _run(self, blocks: Block) -> Block:
+    def forward(self, blocks: Block) -> Block:
         """Through the network (n, bands, rows, cols), one block at a time, so that memory is one block's."""
-        model, lock = _loaded(self.path)
+        with _loading:
+            model, lock = _loaded(self.path, self._sha256)
         blocks = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
         with lock:
             done = [np.asarray(model.predict_on_batch(block[None])) for block in blocks]
@@ -127,6 +131,6 @@ def _network(path: Path, mode: str) -> Network:
 
 
 @cache
-def _loaded(path: Path) -> tuple[Any, Any]:
+def _loaded(path: Path, sha256: str) -> tuple[Any, Any]:
     """The model and the lock that lets one call at a time use it, and with it all cores."""
     return models.load(path), threading.Lock()

@@ -80,6 +80,27 @@ def test_a_folder_keeps_names_and_goes_on_after_a_bad_file(make_raster, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.TIF"]
 
 
+def test_a_folder_is_taken_up_where_it_stopped(make_raster, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        make_raster(texture(1, 20, 20), f"in/{name}")
+    args = ("superresolve", tmp_path / "in", tmp_path / "out", "-m", "bicubic", "-q")
+    assert command(*args).returncode == 0
+    (tmp_path / "out" / "b.tif").unlink()
+    kept = (tmp_path / "out" / "a.tif").stat().st_mtime_ns
+    assert command(*args).returncode == 0
+    assert (tmp_path / "out" / "a.tif").stat().st_mtime_ns == kept
+    assert (tmp_path / "out" / "b.tif").exists()
+    done = command(*args, "--scale", "3")
+    assert "exists" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_file_where_a_folder_must_be_is_said(make_raster, tmp_path):
+    source = make_raster()
+    assert "is a file, but INPUT is a folder" in one_line_error(command("superresolve", tmp_path, source))
+
+
 def test_an_empty_folder_is_said(tmp_path):
     (tmp_path / "in").mkdir()
     assert "no .jp2 files" in one_line_error(
@@ -270,3 +291,5 @@ def test_published_weights_are_imported(shared, tmp_path, name):
     done = command("models", "import", shared / "published_idn" / name, target)
     assert done.stdout.strip() == str(target), done.stderr
     assert "exists" in one_line_error(command("models", "import", shared / "published_idn" / name, target))
+    nowhere = tmp_path / "no" / "idn.keras"
+    assert "cannot write" in one_line_error(command("models", "import", shared / "published_idn" / name, nowhere))

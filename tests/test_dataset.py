@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,50 @@ def test_scenes_that_overlap_on_the_ground_stay_on_one_side(make_raster, tmp_pat
         scenes = dataset.split_by_place(sources, size=32, validation=0.3, seed=seed)
         assert scenes[0].split == scenes[1].split
         assert {scene.split for scene in scenes} == {"Training", "Validation"}
+
+
+def test_two_dates_of_one_place_are_cut_along_one_line(make_raster, tmp_path):
+    """In UTM and in degrees: no ground is in both splits."""
+    first = make_raster(texture(1, 200, 100), "a2016.tif", transform=at(400_000, 5_000_000))
+    degree = Affine(10 / 78_600, 0, 13.7275, 0, -10 / 111_100, 45.1465)
+    second = make_raster(texture(1, 200, 100), "a2020.tif", crs="EPSG:4326", transform=degree)
+    scenes = dataset.split_by_place([RasterSource(first), RasterSource(second)], size=16, validation=0.3, seed=0)
+    assert len({scene.cut for scene in scenes}) == 1
+    assert 45.12 < scenes[0].cut < 45.15
+    dataset.build([first, second], tmp_path / "out", size=16, validation=0.3)
+    found = samples(tmp_path / "out" / "x2")
+    assert {s.scene for s in found["Validation"]} == {s.scene for s in found["Training"]} == {"a2016.tif", "a2020.tif"}
+
+
+def test_a_small_single_scene_keeps_a_tile_for_validation_or_says_that_it_cannot(make_raster, tmp_path, caplog):
+    made = dataset.build([make_raster(texture(1, 250, 100))], tmp_path / "a", size=32)
+    assert made.validation
+    made = dataset.build([make_raster(texture(1, 100, 100))], tmp_path / "b", size=32)
+    assert (made.training, made.validation, made.guard) == (9, 0, 0)
+    assert "too small to keep a part of it for validation" in caplog.text
+
+
+def test_another_folder_is_never_replaced(make_raster, tmp_path):
+    (tmp_path / "runs" / "x2" / "ckpts").mkdir(parents=True)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="holds other files than a training set"):
+            dataset.build([make_raster()], tmp_path / "runs", size=16, overwrite=overwrite)
+    assert (tmp_path / "runs" / "x2" / "ckpts").is_dir()
+
+
+def test_files_of_many_scenes_are_not_open_at_once(make_raster, tmp_path):
+    scenes = [make_raster(texture(1, 40, 40, seed=i), f"s{i}.tif", crs=None) for i in range(30)]
+
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("needs /proc to count open files")
+
+    def opened(done, total):
+        files = [os.path.realpath(path) for path in descriptors.iterdir()]
+        assert sum(name.endswith(".tif") for name in files) < 10
+
+    with pools.threads(2) as pool:
+        dataset.build(scenes, tmp_path / "out", size=16, pool=pool, progress=opened)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32633", None])

@@ -67,6 +67,14 @@ def test_the_radius_from_the_layers_is_the_reach_of_a_change(name, scale):
     assert max(first, last) == radius
 
 
+def test_the_radius_of_an_even_kernel_is_its_longer_side():
+    import keras
+
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.Conv2D(1, 4, padding="same")(inputs)
+    assert models.receptive_radius(keras.Model(inputs, outputs)) == 2
+
+
 def test_idn_has_the_paper_s_size():
     assert models.build("idn", 2).count_params() == 552_769
 

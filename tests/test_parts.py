@@ -75,6 +75,15 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         assert not parts.has(0)
 
 
+def test_a_manifest_that_power_cut_short_is_no_manifest(tmp_path):
+    output = tmp_path / "out.tif"
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"old")
+        (parts.folder / "manifest.json").write_text("")
+    with Parts(output, JOB) as parts:
+        assert not parts.has(0)
+
+
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write to"):

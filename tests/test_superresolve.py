@@ -24,7 +24,7 @@ from geosr.grid import Grid
 from geosr.parts import Parts
 from geosr.raster import ArraySource, Profile
 from geosr.resample import enlarge
-from geosr.superresolve import Options, Plan, plan, stamp, super_resolve, tile_size, upscaled
+from geosr.superresolve import Options, Plan, is_done, plan, stamp, super_resolve, tile_size, upscaled
 from geosr.upscalers import Bicubic, load
 
 BICUBIC = Options(model="bicubic", scale=2)
@@ -80,7 +80,7 @@ def test_half_the_halo_is_not_enough(random_idn):
     upscaler = load(str(random_idn()))
     array = texture(1, 90, 90)
     whole = assembled(array, upscaler, size=90)
-    assert np.abs(assembled(array, upscaler, size=30, halo=upscaler.halo // 4) - whole).max() > 0.01
+    assert np.abs(assembled(array, upscaler, size=30, halo=upscaler.halo // 2) - whole).max() > 0.01
 
 
 def test_the_file_is_the_bicubic_of_the_whole(make_raster, tmp_path):
@@ -360,7 +360,7 @@ def test_luma_needs_three_bands(make_raster):
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([2, 3, 4]))
 def test_parts_cover_whole_blocks_of_the_output(width, height, k):
-    size = tile_size(width, height, Bicubic(k))
+    size = tile_size(width, height, 3, Bicubic(k))
     assert size * k % raster.BLOCK_SIZE == 0
 
 
@@ -404,7 +404,7 @@ def test_a_changed_input_is_not_mixed_with_old_parts(make_raster, tmp_path):
         super_resolve(source, output, replace(BICUBIC, tile=32), progress=stop_at(2))
     assert list((tmp_path / ".out.tif.geosr").glob("*.part"))
     make_raster(texture(3, 50, 60, seed=9))
-    with pytest.raises(OutputError, match=r"holds parts of another job: input size and time was .*--restart"):
+    with pytest.raises(OutputError, match=r"another job: files of the input, their size and time was .*--restart"):
         super_resolve(source, output, replace(BICUBIC, tile=32))
     super_resolve(source, output, replace(BICUBIC, tile=32), restart=True)
 
@@ -421,6 +421,7 @@ def test_a_cancelled_job_goes_on_where_it_stopped_and_gives_the_same_bytes(make_
     seen = []
     super_resolve(source, output, options, progress=lambda done, total: seen.append(done))
     assert seen[0] >= 13
+    assert seen == sorted(seen)
     assert output.read_bytes() == whole
     assert [path.name for path in tmp_path.glob(".*")] == []
 
@@ -546,3 +547,134 @@ def test_sparse_outputs_are_whole(make_raster, tmp_path):
     source = make_raster(np.zeros((1, 600, 600), "uint8"))
     with rasterio.open(result(source, tmp_path, replace(BICUBIC, creation={"SPARSE_OK": "TRUE"}))) as out:
         assert out.shape == (1200, 1200)
+
+
+def test_another_nodata_value_is_written_into_the_holes(make_raster, tmp_path):
+    array, mask = holes(texture(1, 40, 40, dtype="int16", low=1, high=99), -9999)
+    with rasterio.open(result(make_raster(array, nodata=-9999), tmp_path, replace(BICUBIC, nodata=0))) as out:
+        assert out.nodata == 0
+        assert ((out.read(1) == 0) == mask.repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_numbers_that_are_not_need_a_value_in_integers(make_raster, tmp_path):
+    array = texture(1, 20, 20, dtype="float32", low=1, high=200)
+    array[0, 5, 5] = np.nan
+    source = make_raster(array)
+    with pytest.raises(OptionError, match=r"uint8 has no value for pixels that are not a number; .*--nodata"):
+        plan(source, replace(BICUBIC, dtype="uint8"))
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, dtype="uint8", nodata=0))) as out:
+        assert np.argwhere(out.read(1) == 0).tolist() == [[10, 10], [10, 11], [11, 10], [11, 11]]
+
+
+def test_transparency_hides_pixels_beside_a_nodata_value_too(make_raster, tmp_path):
+    array = texture(4, 40, 40, low=1, high=109)
+    array[3] = 255
+    array[3, 10:20, 10:20] = 0
+    array[:3, 10:20, 10:20] = 255
+    source = make_raster(array, photometric="RGB", alpha="YES", nodata=0)
+    with rasterio.open(result(source, tmp_path)) as out:
+        seen = out.read(4) > 0
+        assert out.read([1, 2, 3])[:, seen].max() < 115
+
+
+def test_another_dtype_is_refused_beside_transparency(make_raster):
+    array = texture(4, 20, 20)
+    array[3] = 255
+    source = make_raster(array, photometric="RGB", alpha="YES")
+    with pytest.raises(OptionError, match="leave it out with --bands"):
+        plan(source, replace(BICUBIC, dtype="uint16"))
+
+
+def test_transparency_that_is_left_out_becomes_a_mask(make_raster, tmp_path):
+    array = texture(4, 40, 40)
+    array[3] = 255
+    array[3, 10:20, 10:20] = 0
+    source = make_raster(array, photometric="RGB", alpha="YES")
+    with rasterio.open(result(source, tmp_path, replace(BICUBIC, bands=(1, 2, 3)))) as out:
+        assert (out.dataset_mask() == array[3].repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_masks_do_not_depend_on_gdal_s_environment(make_raster, tmp_path, monkeypatch):
+    monkeypatch.setenv("GDAL_TIFF_INTERNAL_MASK", "NO")
+    source = make_raster(texture(1, 30, 30))
+    mask = np.full((30, 30), 255, "uint8")
+    mask[:9] = 0
+    with rasterio.open(source, "r+") as out:
+        out.write_mask(mask)
+    output = result(source, tmp_path)
+    assert [path.name for path in output.parent.iterdir()] == ["result.tif"]
+    with rasterio.open(output) as out:
+        assert (out.dataset_mask() == mask.repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_a_model_file_that_changes_is_read_again(make_raster, random_idn, tmp_path):
+    from geosr import models
+
+    path = tmp_path / "m.keras"
+    source = make_raster(texture(1, 20, 20))
+    pixels = []
+    for seed in (0, 1):
+        model = models.load(random_idn())
+        model.set_weights([w * (1 + seed * 0.2) for w in model.get_weights()])
+        models.save(model, path)
+        with rasterio.open(result(source, tmp_path, Options(model=str(path)), restart=True)) as out:
+            pixels.append(out.read())
+    assert (pixels[0] != pixels[1]).any()
+
+
+def test_a_network_is_loaded_once_by_many_threads(make_raster, random_idn, tmp_path, monkeypatch):
+    from geosr import models
+
+    loads = []
+    load_one = models.load
+    path = tmp_path / "once.keras"
+    path.write_bytes(random_idn().read_bytes())
+    options = Options(model=str(path), tile=32)
+    source = make_raster(texture(1, 100, 100))
+    plan(source, options)
+    monkeypatch.setattr(models, "load", lambda *args, **kwargs: loads.append(args) or load_one(*args, **kwargs))
+    with pools.threads(4) as pool:
+        result(source, tmp_path, options, pool=pool)
+    assert len(loads) == 1
+
+
+def test_a_job_that_failed_without_a_part_does_not_stand_in_the_way(make_raster, tmp_path, monkeypatch):
+    source, output = make_raster(), tmp_path / "out.tif"
+    with pytest.raises(RuntimeError):
+        super_resolve(source, output, BICUBIC, progress=stop_at(0))
+    assert not list(tmp_path.glob(".*"))
+    super_resolve(source, output, replace(BICUBIC, creation={"COMPRESS": "LZW"}))
+
+
+@pytest.mark.parametrize("option", [("COMPRESS", "FOO"), ("FOO", "BAR"), ("BLOCKXSIZE", "100")])
+def test_creation_options_that_gdal_would_pass_over_are_refused_before_the_work(make_raster, option):
+    with pytest.raises(OptionError, match=r"GDAL refuses the creation options .*change --co"):
+        plan(make_raster(), replace(BICUBIC, creation=dict([option])))
+
+
+def test_a_finished_output_is_known_again_until_its_input_changes(make_raster, tmp_path):
+    source = make_raster()
+    output = result(source, tmp_path)
+    assert is_done(plan(source, BICUBIC), output)
+    assert not is_done(plan(source, replace(BICUBIC, scale=3)), output)
+    os.utime(source, (time.time() + 60, time.time() + 60))
+    assert not is_done(plan(source, BICUBIC), output)
+
+
+def test_luma_of_colours_in_another_order_is_refused(make_raster):
+    source = make_raster(photometric="RGB")
+    with pytest.raises(OptionError, match="needs red, green and blue, got blue, green, red"):
+        plan(source, Options(bands_mode="luma", bands=(3, 2, 1)))
+
+
+def test_xmp_is_named_as_lost(make_raster, tmp_path, caplog):
+    from rasterio.shutil import copy
+
+    source = make_raster()
+    vrt = tmp_path / "x.vrt"
+    copy(source, vrt, driver="VRT")
+    xmp = '<Metadata domain="xml:XMP" format="xml"><x:xmpmeta xmlns:x="adobe:ns:meta/" /></Metadata>'
+    vrt.write_text(vrt.read_text().replace("</VRTDataset>", xmp + "</VRTDataset>"))
+    with rasterio.open(result(vrt, tmp_path)) as out:
+        assert "xml:XMP" not in out.tag_namespaces()
+    assert "XMP metadata cannot be carried" in caplog.text

@@ -44,6 +44,8 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path):
         train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=stop)
     cut = train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=lambda epoch, *_: told.append(epoch))
     assert told == [3, 4]
+    saved = [models.load(path.parent / "ckpts" / "epoch-0004.keras", compiled=True) for path in (whole, cut)]
+    assert int(saved[0].optimizer.iterations) == int(saved[1].optimizer.iterations) > 0
     for a, b in zip(models.load(whole).get_weights(), models.load(cut).get_weights(), strict=True):
         assert np.abs(a - b).max() < 0.02  # the same but for the order in which tiles are drawn
 
@@ -92,7 +94,8 @@ def test_input_and_truth_are_cropped_flipped_and_turned_together(data):
 def test_bicubic_s_score_is_scikit_image_s(data):
     from skimage.metrics import peak_signal_noise_ratio
 
-    low, high = train.validation_pairs(data / "x2" / "Validation", QUICK)
+    low, high = train.validation_pairs(data / "x2" / "Validation", 9, QUICK)
+    assert low.shape == (9, 16, 16, 1)
     scores = [
         peak_signal_noise_ratio(truth[..., 0], enlarge(image[..., 0], 2), data_range=1)
         for image, truth in zip(low, high, strict=True)
@@ -116,5 +119,34 @@ def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn
         train.train(tmp_path, tmp_path / "runs", QUICK)
     with pytest.raises(DatasetError, match=r"scenes of \[2\] bands but the network takes 3"):
         train.train(data, tmp_path / "runs", replace(QUICK, bands=3))
-    with pytest.raises(ModelError, match="checkpoint of another network"):
-        train.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 3))
+    for path, name in ((random_idn(2, 3), "epoch-0001.keras"), (random_idn(2, 1), "epoch-0002.keras")):
+        checkpoint = tmp_path / name
+        checkpoint.write_bytes(path.read_bytes())
+        with pytest.raises(ModelError, match="checkpoint of another network"):
+            train.train(data, tmp_path / "runs", QUICK, restore=checkpoint)
+    with pytest.raises(OptionError, match="begin with it by --start"):
+        train.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 1))
+    with pytest.raises(OptionError, match="give one of them"):
+        train.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 1), restart=True)
+
+
+def test_going_on_from_an_older_checkpoint_replaces_the_newer_ones(data, tmp_path):
+    train.train(data, tmp_path / "runs", replace(QUICK, epochs=3))
+    folder = tmp_path / "runs" / "x2" / "ckpts"
+
+    def stop(epoch, epochs, log):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(data, tmp_path / "runs", replace(QUICK, epochs=3), restore=folder / "epoch-0001.keras", report=stop)
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
+
+
+def test_a_damaged_shard_is_said_in_one_line(data, tmp_path):
+    [shard] = records.shards(data / "x2" / "Training")
+    content = bytearray(shard.read_bytes())
+    content[5000:5100] = bytes(100)
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        train.train(data, tmp_path / "runs", QUICK)

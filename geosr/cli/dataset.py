@@ -60,6 +60,8 @@ def dataset(
     paths = [
         path for name in scenes for path in (options.rasters_in(Path(name), ext) if Path(name).is_dir() else [name])
     ]
+    if not paths:
+        raise click.ClickException(f"no .{ext.lstrip('.')} files in {', '.join(scenes)}; name another kind with --ext")
     with pools.threads(jobs) as pool, options.progress("dataset", "tiles", quiet=bool(quiet)) as show:
         made = job.build(
             paths,

@@ -32,6 +32,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except GeosrError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
+            raise click.ClickException(" ".join(told.split())) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(130)

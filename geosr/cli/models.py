@@ -57,7 +57,7 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
     """
     from geosr.models import caffe, save
 
-    named = re.search(r"x([234])", source.stem)
+    named = re.search(r"_x([234])$", source.stem)
     scale = scale or (int(named[1]) if named else None)
     if scale is None:
         raise click.UsageError(f"the scale cannot be told from the name {source.name!r}; give it with --scale")

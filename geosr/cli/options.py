@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -47,8 +48,8 @@ class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             low, high = (float(part) for part in value.split(","))
         except ValueError:
             self.fail(f"must be two numbers with a comma between, as 0,4095, got {value!r}", param, ctx)
-        if not low < high:
-            self.fail(f"must rise, got {value!r}", param, ctx)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            self.fail(f"must be finite and rise, got {value!r}", param, ctx)
         return low, high
 
 
@@ -74,9 +75,9 @@ jobs: Decorator = click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="cores",
-    help="Threads that work at once.",
+    default=min(os.cpu_count() or 1, 4),
+    show_default="cores, at most 4",
+    help="Threads that read, compute and write at once.",
 )
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")

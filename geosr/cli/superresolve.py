@@ -72,10 +72,12 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
+    if output.exists() and not output.is_dir():
+        raise click.ClickException(f"{str(output)!r} is a file, but INPUT is a folder; name a folder")
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         try:
-            _one(str(path), output / _tiff_name(path), **chosen)
+            _one(str(path), output / _tiff_name(path), skip_done=True, **chosen)
         except GeosrError as error:
             failed.append(path)
             click.echo(f"Error: {error}", err=True)
@@ -93,14 +95,22 @@ def _one(
     quiet: int,
     overwrite: bool,
     restart: bool,
+    skip_done: bool = False,
     **chosen: Any,
 ) -> None:
     from geosr import pools
-    from geosr.superresolve import Options, check_output, plan, write
+    from geosr.superresolve import Options, check_output, is_done, plan, write
 
+    if (
+        skip_done
+        and output.exists()
+        and not overwrite
+        and is_done(plan(source, Options(range=values, **chosen)), output)
+    ):
+        return
     check_output(output, overwrite, source=source)
     job = plan(source, Options(range=values, **chosen))
-    tile_megapixels = (job.grid.size * job.upscaler.scale) ** 2 / 1e6
+    tile_megapixels = job.profile.width * job.profile.height / len(job.grid) / 1e6
     with (
         pools.threads(jobs) as pool,
         options.progress(Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx") as show,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr import backend
-from geosr.errors import ModelError
+from geosr.errors import ModelError, OutputError
 
 MODELS: dict[str, str] = {"idn": "geosr.models.idn"}
 """The module of each architecture; its `build(scale, bands)` makes the network."""
@@ -30,8 +30,12 @@ def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") 
 def save(model: Any, path: Path) -> None:
     """Saves the network as a .keras file, which has its name only when it is whole."""
     part = path.with_name(f".{path.stem}.part.keras")
-    model.save(part)
-    part.replace(path)
+    try:
+        model.save(part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
 
 
 def load(path: Path, *, compiled: bool = False) -> Any:
@@ -95,7 +99,8 @@ def _reach(operation: Any) -> int:
         return int(operation.reach)
     if isinstance(operation, layers.Conv2D) and set(operation.strides) == {1}:
         return max(
-            (size - 1) * step // 2 for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True)
+            -(-(size - 1) * step // 2)
+            for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True)
         )
     if (
         isinstance(operation, (layers.Add, layers.Concatenate, layers.LeakyReLU))

@@ -33,15 +33,14 @@ def read_idn(path: Path, scale: int) -> Any:
             continue
         if layer.name not in blobs:
             raise ModelError(f"{os.fspath(path)!r} is not IDN: it has no layer {layer.name!r}")
-        kernel, bias = blobs[layer.name]
         # Caffe convolves (out, in, rows, cols); its transposed convolution is (in, out, rows, cols).
         order = (2, 3, 0, 1) if layer.name == "upsample" else (2, 3, 1, 0)
         try:
+            kernel, bias = blobs[layer.name]
             layer.set_weights([kernel.transpose(order), bias])
         except ValueError as error:
-            raise ModelError(
-                f"{os.fspath(path)!r} is not IDN: layer {layer.name!r} has the shape {kernel.shape}"
-            ) from error
+            shapes = [blob.shape for blob in blobs[layer.name]]
+            raise ModelError(f"{os.fspath(path)!r} is not IDN: layer {layer.name!r} has the shapes {shapes}") from error
     return model
 
 
@@ -65,7 +64,7 @@ def read_blobs(path: Path) -> dict[str, list[Weights]]:
 
 def _layer(message: memoryview) -> Iterator[tuple[str, Any]]:
     fields = list(_fields(message))
-    yield "name", next(value for number, value in fields if number == 1)
+    yield "name", next((value for number, value in fields if number == 1), b"")
     yield "blobs", [_blob(value) for number, value in fields if number == 7]
 
 

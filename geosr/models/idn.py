@@ -44,7 +44,9 @@ def _distil(x: Any, block: int) -> Any:
 
 
 def _conv(x: Any, filters: int, name: str, *, size: int = 3) -> Any:
-    x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", name=name)(x)
+    x = layers.Conv2D(
+        filters, size, padding="same", data_format="channels_last", kernel_initializer="he_normal", name=name
+    )(x)
     return _leaky(x, name)
 
 

@@ -40,7 +40,9 @@ class Bicubic(keras.layers.Layer):
             x = ops.concatenate([ops.flip(first, axis), x, ops.flip(last, axis)], axis=axis)
         bands = x.shape[-1]
         kernel = ops.tile(ops.convert_to_tensor(self.kernel), (1, 1, bands, 1))
-        return depth_to_space(ops.depthwise_conv(x, kernel, padding="valid"), self.scale, bands)
+        return depth_to_space(
+            ops.depthwise_conv(x, kernel, padding="valid", data_format="channels_last"), self.scale, bands
+        )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return _enlarged(input_shape, self.scale, input_shape[-1])
@@ -73,7 +75,9 @@ class GroupedConv2D(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         diagonal = ops.cast(self.diagonal, self.compute_dtype)
         kernel = ops.tile(ops.cast(self.kernel, self.compute_dtype), (1, 1, self.groups, 1)) * diagonal
-        return ops.conv(x, kernel, padding="same") + ops.cast(self.bias, self.compute_dtype)
+        return ops.conv(x, kernel, padding="same", data_format="channels_last") + ops.cast(
+            self.bias, self.compute_dtype
+        )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.filters)
@@ -112,7 +116,7 @@ class SubpixelTransposed(keras.layers.Layer):
         kernel = ops.reshape(kernel, (taps, s, taps, s, channels, self.filters))
         kernel = ops.transpose(ops.flip(ops.flip(kernel, 0), 2), (0, 2, 4, 5, 1, 3))
         kernel = ops.reshape(kernel, (taps, taps, channels, self.filters * s * s))
-        x = depth_to_space(ops.conv(x, kernel, padding="same"), s, self.filters)
+        x = depth_to_space(ops.conv(x, kernel, padding="same", data_format="channels_last"), s, self.filters)
         return x + ops.cast(self.bias, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -31,7 +31,7 @@ def ssim(truth: Any, result: Any) -> Any:
     kernel = ops.convert_to_tensor(np.repeat(window[:, :, None, None], bands, axis=2).astype("float32"))
 
     def local_mean(x: Any) -> Any:
-        return ops.depthwise_conv(x, kernel, padding="valid")
+        return ops.depthwise_conv(x, kernel, padding="valid", data_format="channels_last")
 
     mean_t, mean_r = local_mean(truth), local_mean(result)
     var_t = local_mean(truth * truth) - mean_t * mean_t
