@@ -112,6 +112,7 @@ def train(
             validation_batch_size=options.batch,
             callbacks=_callbacks(folder, checkpoints, held_out, options, report),
             verbose=0,
+            shuffle=False,  # tf.data does it
         )
     except backend.tensorflow().errors.OpError as error:
         raise DatasetError(f"the training set in {os.fspath(data)!r} cannot be read: {error.message}") from error
