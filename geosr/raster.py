@@ -302,7 +302,7 @@ def profile(dataset: Any) -> Profile:
     """What an open rasterio dataset is.
 
     Raises:
-        UnsupportedRaster: it has a palette, single bits, complex numbers or bands of several dtypes.
+        UnsupportedRaster: it has a palette, single bits, complex numbers, or bands of several dtypes or nodata values.
     """
     _check_kind(dataset)
     gcps, gcps_crs = dataset.gcps
@@ -574,6 +574,11 @@ def _check_kind(dataset: Any) -> None:
     if len(set(dataset.dtypes)) > 1:
         raise UnsupportedRaster(
             f"{path!r} has bands of several types {dataset.dtypes}; choose one: gdal_translate -ot TYPE IN OUT"
+        )
+    if len({str(value) for value in dataset.nodatavals}) > 1:
+        raise UnsupportedRaster(
+            f"{path!r} has a nodata value for each band {dataset.nodatavals}, which a GeoTIFF cannot hold; "
+            "set one for all: gdalwarp -dstnodata VALUE IN OUT"
         )
     if not dataset.dtypes[0].startswith("complex") and dataset.dtypes[0] not in DTYPES:
         raise UnsupportedRaster(

@@ -100,6 +100,17 @@ def test_complex_numbers_and_single_bits_are_refused(make_raster):
         RasterSource(make_raster(texture(1, 20, 20) // 255, nbits=1))
 
 
+def test_a_nodata_value_for_each_band_is_refused(make_raster, tmp_path):
+    from rasterio.shutil import copy
+
+    copy(make_raster(texture(2, 20, 20), nodata=0), tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    head, _, tail = text.rpartition("<NoDataValue>0</NoDataValue>")
+    (tmp_path / "a.vrt").write_text(f"{head}<NoDataValue>7</NoDataValue>{tail}")
+    with pytest.raises(UnsupportedRaster, match="has a nodata value for each band"):
+        RasterSource(tmp_path / "a.vrt")
+
+
 def test_what_is_no_raster_is_said_in_one_line(tmp_path):
     (tmp_path / "notes.tif").write_text("not a raster at all")
     for path in (tmp_path / "notes.tif", tmp_path / "missing.tif"):

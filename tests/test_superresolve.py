@@ -102,9 +102,10 @@ def test_the_dtype_is_the_input_s_and_values_outside_the_range_survive(make_rast
 # The same bytes
 
 
-def test_the_bytes_do_not_depend_on_the_pool_or_the_batch(make_raster, tmp_path):
-    source = make_raster(texture(3, 200, 210))
-    options = replace(BICUBIC, tile=64)
+@pytest.mark.parametrize("model", ["bicubic", "a network"])
+def test_the_bytes_do_not_depend_on_the_pool_or_the_batch(make_raster, random_idn, tmp_path, model):
+    source = make_raster(texture(3, 200, 210) if model == "bicubic" else texture(1, 100, 110))
+    options = Options(model=model if model == "bicubic" else str(random_idn()), tile=64)
     alone = result(source, tmp_path, options).read_bytes()
     with pools.threads(3) as pool:
         assert result(source, tmp_path, options, pool=pool).read_bytes() == alone
