@@ -9,7 +9,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -318,6 +318,8 @@ def _drafted(folder: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror or error}") from error
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()  # if it was made for this, and holds nothing
         raise
 
 

@@ -44,6 +44,8 @@ class Parts:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
+            if not Path(self._lock.lock_file).exists():
+                raise OutputError(f"cannot write to {os.fspath(self.output.parent)!r}") from error
             raise OutputError(f"{os.fspath(self.output)!r} is being made by another process") from error
         except OSError as error:
             raise _cannot_write(self.output.parent, error) from error
@@ -100,10 +102,12 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             found = self._manifest
         for key in sorted({*found, *self._manifest}):
-            if found.get(key) != self._manifest.get(key):
+            before, now = found.get(key), self._manifest.get(key)
+            if before != now:
+                difference = "differ" if isinstance(now, list | dict) else f"was {before}, is now {now}"
                 raise OutputError(
-                    f"{os.fspath(self.folder)!r} holds parts of another job: {key} was {found.get(key)}, is now "
-                    f"{self._manifest.get(key)}; discard them with --restart"
+                    f"{os.fspath(self.folder)!r} holds parts of another job: {key} {difference}; "
+                    "discard them with --restart"
                 )
         try:
             self.draft.parent.mkdir(parents=True, exist_ok=True)

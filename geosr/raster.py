@@ -52,6 +52,7 @@ GDAL_OPTIONS = {
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+ALPHA_MODES = ("auto", "band", "mask")
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
@@ -326,7 +327,7 @@ def profile(dataset: Any) -> Profile:
         rpcs=dataset.rpcs,
         masked=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in dataset.mask_flag_enums),
         alpha=dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None,
-        lost=tuple(what for domain, what in _LOST_DOMAINS.items() if domain in dataset.tag_namespaces()),
+        lost=tuple(_lost(dataset)),
     )
 
 
@@ -412,9 +413,11 @@ def check_creation(profile: Profile, options: Mapping[str, str]) -> None:
     Raises:
         OptionError: an option is unknown or its value is wrong.
     """
-    said = _Said()
-    logger = logging.getLogger("rasterio")
+    said, logger = _Said(), logging.getLogger("rasterio")
+    level, propagates = logger.level, logger.propagate
     logger.addHandler(said)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
     small = {"driver": "GTiff", "width": 256, "height": 256, "count": profile.count, "dtype": profile.dtype}
     try:
         with environment(), _quiet(), MemoryFile() as memory:
@@ -425,6 +428,8 @@ def check_creation(profile: Profile, options: Mapping[str, str]) -> None:
         ) from error
     finally:
         logger.removeHandler(said)
+        logger.setLevel(level)
+        logger.propagate = propagates
     if said.lines:
         raise OptionError(f"GDAL refuses the creation options {_pairs(options)}: {said.lines[0]}; change --co")
 
@@ -589,6 +594,18 @@ def _check_kind(dataset: Any) -> None:
             f"{path!r} holds {dataset.dtypes[0]}; take its amplitude first: "
             "gdal_calc.py -A IN --calc='abs(A)' --type=Float32 --outfile=OUT"
         )
+
+
+def _lost(dataset: Any) -> Iterator[str]:
+    for domain, what in _LOST_DOMAINS.items():
+        if domain in dataset.tag_namespaces():
+            yield what
+    if dataset.subdatasets:
+        yield "its other pages"
+    if any(dataset.overviews(i) for i in dataset.indexes):
+        yield "overviews (rio overview makes them again)"
+    if bits := {dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS") for i in dataset.indexes} - {None}:
+        yield f"the limit to {', '.join(sorted(map(str, bits)))} bits a pixel"
 
 
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:

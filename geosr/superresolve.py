@@ -20,8 +20,8 @@ from geosr.errors import OptionError, OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.radiometry import Range, fixed, to_dtype
-from geosr.raster import BLOCK_SIZE, RGB, Profile, RasterSource, Source
-from geosr.upscalers import Upscaler
+from geosr.raster import ALPHA_MODES, BLOCK_SIZE, DTYPES, RGB, Profile, RasterSource, Source
+from geosr.upscalers import BANDS_MODES, Upscaler
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +37,45 @@ TILE_COST = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What may be chosen about a run; None is decided from the raster and the model."""
+    """What may be chosen about a run; None is decided from the raster and the model.
+
+    Raises:
+        OptionError: a value is none of those that are possible.
+    """
 
     scale: int | None = None
+    """The model's own by default, or 2."""
     model: str = "idn"
+    """`bicubic`, the name of a shipped model, or the path of a .keras file."""
     bands: tuple[int, ...] | None = None
+    """Numbers, from 1, of the bands to use, in this order."""
     bands_mode: str = "auto"
+    """How a network of one band treats several: `each` by itself, or the `luma` of red, green and blue alone."""
     alpha: str = "auto"
+    """How to take a band called alpha: as transparency (`mask`), or as a `band` like others."""
     range: tuple[float, float] | None = None
+    """Values that become 0 and 1 for the network, of every band."""
     dtype: str | None = None
+    """Of the output; the input's by default. Values are rounded and saturated, not scaled."""
     nodata: float | None = None
+    """Of the output; the input's by default."""
     tile: int | None = None
+    """Rows and columns of a tile's core."""
     batch: int = 1
+    """Tiles in a task."""
     creation: Mapping[str, str] | None = None
+    """GDAL's creation options, `--co` on the command line."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("bands_mode", BANDS_MODES), ("alpha", ALPHA_MODES), ("dtype", (None, *DTYPES))):
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        for name, least in (("scale", 1), ("tile", 1), ("batch", 1)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise OptionError(f"{name} must be a whole number of {least} or more, got {value!r}")
+        if self.bands is not None and not (isinstance(self.bands, Sequence) and self.bands):
+            raise OptionError(f"bands must be band numbers from 1, as (4, 3, 2), got {self.bands!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +113,7 @@ def super_resolve(
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
+    RasterSource(source, alpha="band").close()  # an input that cannot be read is said before anything else
     check_output(output, overwrite, source=source)
     job = plan(source, options)
     write(job, output, restart=restart, pool=pool, progress=progress)
@@ -134,6 +161,8 @@ def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
         *(pixels.path, profile.width, profile.height, profile.count, profile.dtype, upscaler.identity, values),
         *(tile, upscaler.halo),
     )
+    if dtype != profile.dtype:
+        _warn_of_saturation(pixels, dtype)
     for what in profile.lost:
         log.warning("%s: %s cannot be carried to the output", pixels.path, what)
     made = replace(scaled, dtype=dtype, nodata=nodata, tags=_with_provenance(scaled, upscaler, values))
@@ -285,7 +314,7 @@ def manifest(job: Plan) -> dict[str, Any]:
     stats = [(os.fspath(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return {
         "input": job.source.path,
-        "files of the input, their size and time": stats,
+        "size and time of the input's files": stats,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,
         "model": job.upscaler.identity,
@@ -360,6 +389,14 @@ def _check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
         raise OptionError(
             f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
         )
+
+
+def _warn_of_saturation(source: RasterSource, dtype: str) -> None:
+    block, valid = source.thumbnail(raster.THUMBNAIL)
+    values = block[valid]
+    lost = values.size and np.count_nonzero(to_dtype(values, dtype) != np.rint(values)) / values.size
+    if np.dtype(dtype).kind in "iu" and lost > 0.01:
+        log.warning("%s: %.0f %% of the values do not fit in %s and saturate", source.path, 100 * lost, dtype)
 
 
 def check_output(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from geosr.errors import DatasetError, ModelError, OptionError, OutputError, Tra
 from geosr.models import cards
 from geosr.records import Sample
 from geosr.resample import enlarge
+
+log = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 3
 VALIDATION_TILES = 400
@@ -103,7 +106,7 @@ def train(
     pairs = training_pairs(data / "Training", options, first=first * steps * options.batch)
     _clear(folder, after=first)
     try:
-        model.fit(
+        history = model.fit(
             pairs,
             epochs=options.epochs,
             initial_epoch=first,
@@ -125,8 +128,11 @@ def train(
     plain = models.build(options.model, options.scale, options.bands)
     plain.set_weights(model.get_weights())
     models.save(plain, result)
+    scores = {name: values[-1] for name, values in history.history.items() if name.startswith("val_psnr")}
+    if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
+        log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
     card = cards.describe(result, cards.digest_of(result))
-    cards.write(replace(card, purpose="trained with geosr train", training_data=os.fspath(data)), result)
+    cards.write(replace(card, purpose="trained with geosr train", training_data=os.fspath(data), scores=scores), result)
     return result
 
 

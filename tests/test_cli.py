@@ -70,14 +70,14 @@ def test_each_command_has_a_sentence_and_an_example(name):
 
 
 def test_a_folder_keeps_names_and_goes_on_after_a_bad_file(make_raster, tmp_path):
-    for name in ("a.tif", "b.TIF", "c.tiff"):
+    for name in ("a.tif", "b.TIF", "c.tiff", "d.jp2"):
         make_raster(texture(1, 20, 20), name)
     (tmp_path / "notes.tif").write_text("no raster")
     done = command("superresolve", tmp_path, tmp_path / "out", "-m", "bicubic", "-q")
     assert done.returncode == 1
-    assert "1 of 3 rasters failed" in done.stderr
+    assert "1 of 4 rasters failed" in done.stderr
     assert "notes.tif" in done.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.TIF"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.TIF", "c.tiff"]
 
 
 def test_a_folder_is_taken_up_where_it_stopped(make_raster, tmp_path):
@@ -98,7 +98,18 @@ def test_a_folder_is_taken_up_where_it_stopped(make_raster, tmp_path):
 
 def test_a_file_where_a_folder_must_be_is_said(make_raster, tmp_path):
     source = make_raster()
-    assert "is a file, but INPUT is a folder" in one_line_error(command("superresolve", tmp_path, source))
+    for output in (source, tmp_path / "new.tif"):
+        assert "a file's name, but INPUT is a folder" in one_line_error(command("superresolve", tmp_path, output))
+
+
+def test_a_missing_input_is_said_before_what_is_wrong_with_the_output(tmp_path):
+    assert "'nothere/'" in one_line_error(command("superresolve", "nothere/", tmp_path / "out2"))
+
+
+def test_wrong_creation_options_are_refused_whatever_is_said(make_raster, tmp_path):
+    for said in ([], ["-v"], ["-qq"]):
+        args = (make_raster(), tmp_path / "o.tif", "-m", "bicubic", "--co", "COMPRESS=BANANA")
+        assert "COMPRESS=BANANA" in one_line_error(command("superresolve", *args, *said))
 
 
 def test_an_empty_folder_is_said(tmp_path):

@@ -405,7 +405,7 @@ def test_a_changed_input_is_not_mixed_with_old_parts(make_raster, tmp_path):
         super_resolve(source, output, replace(BICUBIC, tile=32), progress=stop_at(2))
     assert list((tmp_path / ".out.tif.geosr").glob("*.part"))
     make_raster(texture(3, 50, 60, seed=9))
-    with pytest.raises(OutputError, match=r"another job: files of the input, their size and time was .*--restart"):
+    with pytest.raises(OutputError, match=r"another job: size and time of the input's files differ; .*--restart"):
         super_resolve(source, output, replace(BICUBIC, tile=32))
     super_resolve(source, output, replace(BICUBIC, tile=32), restart=True)
 
@@ -679,3 +679,25 @@ def test_xmp_is_named_as_lost(make_raster, tmp_path, caplog):
     with rasterio.open(result(vrt, tmp_path)) as out:
         assert "xml:XMP" not in out.tag_namespaces()
     assert "XMP metadata cannot be carried" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"bands_mode": "xx"}, {"scale": 2.0}, {"scale": "2"}, {"bands": 9}, {"dtype": "complex64"}, {"tile": 0}]
+)
+def test_options_say_what_they_may_be(wrong):
+    with pytest.raises(OptionError, match=f"{next(iter(wrong))} must be"):
+        Options(**wrong)
+
+
+def test_values_that_another_dtype_cannot_hold_are_told_of(make_raster, tmp_path, caplog):
+    source = make_raster(texture(1, 30, 30, dtype="uint16", low=100, high=4000))
+    result(source, tmp_path, replace(BICUBIC, dtype="uint8"))
+    assert "% of the values do not fit in uint8 and saturate" in caplog.text
+
+
+def test_overviews_are_named_as_lost(make_raster, tmp_path, caplog):
+    source = make_raster()
+    with rasterio.open(source, "r+") as out:
+        out.build_overviews([2])
+    result(source, tmp_path)
+    assert "overviews (rio overview makes them again) cannot be carried" in caplog.text

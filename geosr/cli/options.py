@@ -91,8 +91,8 @@ def set_verbosity(verbose: int, quiet: int) -> None:
     """What logging says on stderr; warnings by default."""
     level = logging.WARNING + 10 * (quiet > 1) * 2 - 10 * verbose
     logging.getLogger().setLevel(max(level, logging.DEBUG))
-    if not verbose:
-        logging.getLogger("rasterio").setLevel(logging.ERROR)
+    # GDAL warns of much that is as it should be, and rasterio tells of every step.
+    logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
 
 
@@ -173,6 +173,7 @@ class _Start:
 
 
 def rasters_in(folder: Path, extension: str) -> list[Path]:
-    """The files in a folder with this extension, in order of name."""
+    """The files in a folder with this extension, in order of name; `tif` takes .tiff too."""
     suffix = "." + extension.lstrip(".").lower()
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and not path.name.startswith("."))
+    suffixes = (".tif", ".tiff") if suffix == ".tif" else (suffix,)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))

@@ -39,10 +39,15 @@ from geosr.errors import GeosrError
     "-t",
     "--dtype",
     type=click.Choice(["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
-    help="Data type of the output; the input's by default.",
+    help="Data type of the output; the input's by default. Values saturate, they are not scaled.",
 )
 @click.option("--nodata", type=float, help="Nodata value of the output; the input's by default.")
-@click.option("--ext", default="tif", show_default=True, help="Of the files to take when INPUT is a folder.")
+@click.option(
+    "--ext",
+    default="tif",
+    show_default=True,
+    help="Of the files to take when INPUT is a folder, without its subfolders; tif takes .tiff too.",
+)
 @click.option(
     "--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default."
 )
@@ -57,8 +62,8 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     """Super-resolve a raster, or all rasters of a folder.
 
     OUTPUT has SCALE times as many rows and columns on the same ground, with the CRS, the data type and all metadata of
-    INPUT. When INPUT is a folder, OUTPUT is one too, and files keep their names. An interrupted run goes on
-    where it stopped when the same command is given again.
+    INPUT. When INPUT is a folder, OUTPUT is one too, which is made; files keep their names, with the ending .tif. An
+    interrupted run goes on where it stopped when the same command is given again; files that are done are passed over.
 
     \b
     Example:
@@ -72,8 +77,8 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
-    if output.exists() and not output.is_dir():
-        raise click.ClickException(f"{str(output)!r} is a file, but INPUT is a folder; name a folder")
+    if not output.is_dir() and (output.exists() or output.suffix.lower() in (".tif", ".tiff")):
+        raise click.ClickException(f"{str(output)!r} is a file's name, but INPUT is a folder; name a folder")
     output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         try:
@@ -99,21 +104,23 @@ def _one(
     **chosen: Any,
 ) -> None:
     from geosr import pools
+    from geosr.raster import RasterSource
     from geosr.superresolve import Options, check_output, is_done, plan, write
 
-    if (
-        skip_done
-        and output.exists()
-        and not overwrite
-        and is_done(plan(source, Options(range=values, **chosen)), output)
-    ):
+    asked = Options(range=values, **chosen)
+    RasterSource(source, alpha="band").close()  # an input that cannot be read is said before anything else
+    if skip_done and output.exists() and not overwrite and is_done(plan(source, asked), output):
+        if not quiet:
+            click.echo(f"{Path(source).name}: done already", err=True)
         return
     check_output(output, overwrite, source=source)
-    job = plan(source, Options(range=values, **chosen))
+    job = plan(source, asked)
     tile_megapixels = job.profile.width * job.profile.height / len(job.grid) / 1e6
     with (
         pools.threads(jobs) as pool,
-        options.progress(Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="Mpx") as show,
+        options.progress(
+            Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="output Mpx"
+        ) as show,
     ):
         write(job, output, restart=restart, pool=pool, progress=show)
 

@@ -25,7 +25,13 @@ from geosr.cli import options
     show_default=True,
     help="Bands that the network takes; 1 makes one for any raster.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=50, show_default=True, help="Passes over the training tiles.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Passes over the training tiles; the learning rate falls to 0 over all of them, so choose before you begin.",
+)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Samples in a step.")
 @click.option(
     "--crop", type=click.IntRange(8), default=48, show_default=True, help="Rows and columns of the network's input."

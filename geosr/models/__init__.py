@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from geosr import backend
 from geosr.errors import ModelError, OutputError
@@ -49,6 +50,8 @@ def load(path: Path, *, compiled: bool = False) -> Any:
     import_module("geosr.models.losses")
     if not path.is_file():
         raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists")
+    if not is_zipfile(path):
+        raise ModelError(f"{os.fspath(path)!r} is no .keras file; geosr train makes them")
     try:
         return keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except Exception as error:

@@ -85,6 +85,8 @@ def shipped_path(name: str, scale: int) -> Path:
         ModelError: there is no such model, or none for this scale.
     """
     path = WEIGHTS / f"{name}_x{scale}.keras"
+    if name not in {card.name for card in shipped()}:
+        raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a .keras file")
     if not path.is_file():
         names = [f"{card.name} x{card.scale}" for card in shipped()]
         raise ModelError(
