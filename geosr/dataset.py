@@ -300,26 +300,24 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
 @contextmanager
 def _drafted(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` when all went well and is removed otherwise."""
-    draft = folder.with_name(f".{folder.name}.part")
-    old = folder.with_name(f".{folder.name}.old")
+    draft, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         yield draft
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
             folder.replace(old)
         draft.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, GeosrError):
-            raise
-        raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror or error}") from error
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):
+            if old.exists() and not folder.exists():
+                old.replace(folder)
             folder.parent.rmdir()  # if it was made for this, and holds nothing
+        if isinstance(error, OSError) and not isinstance(error, GeosrError):
+            raise OutputError(f"cannot write to {os.fspath(folder.parent)!r}: {error.strerror or error}") from error
         raise
 
 

@@ -58,8 +58,8 @@ BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
 
 # Domains that describe the file as it was stored, and tags that GDAL computed from pixels that change.
-_STORAGE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "COLOR_PROFILE", "GEOLOCATION"}
-_STATISTICS = ("STATISTICS_",)
+_STORAGE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC"}
+_STATISTICS = "STATISTICS_"
 _LOST_DOMAINS = {"GEOLOCATION": "geolocation arrays", "COLOR_PROFILE": "the colour profile", "xml:XMP": "XMP metadata"}
 
 
@@ -492,13 +492,12 @@ def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
     # PixelIsPoint first: GDAL shifts the stored tie point by half a pixel when it knows of it.
     for domain, tags in profile.tags.items():
         out.update_tags(ns=domain or None, **tags)
-    if profile.gcps:
-        out.gcps = list(profile.gcps), profile.gcps_crs
-    else:
-        if profile.located:
-            out.transform = profile.transform
+    if profile.located:
+        out.transform = profile.transform
         if profile.crs is not None:
             out.crs = profile.crs
+    elif profile.gcps:
+        out.gcps = list(profile.gcps), profile.gcps_crs
     if profile.rpcs is not None:
         out.rpcs = profile.rpcs
     if profile.colorinterp:
@@ -597,9 +596,11 @@ def _check_kind(dataset: Any) -> None:
 
 
 def _lost(dataset: Any) -> Iterator[str]:
-    for domain, what in _LOST_DOMAINS.items():
-        if domain in dataset.tag_namespaces():
-            yield what
+    domains = {*dataset.tag_namespaces(), *(ns for i in dataset.indexes for ns in dataset.tag_namespaces(i))}
+    for domain in sorted(filter(_cannot_be_written, domains)):
+        yield _LOST_DOMAINS.get(domain, f"metadata of the domain {domain}")
+    if dataset.gcps[0] and (dataset.crs is not None or not dataset.transform.is_identity):
+        yield "ground control points beside a transform"
     if dataset.subdatasets:
         yield "its other pages"
     if any(dataset.overviews(i) for i in dataset.indexes):
@@ -608,9 +609,14 @@ def _lost(dataset: Any) -> Iterator[str]:
         yield f"the limit to {', '.join(sorted(map(str, bits)))} bits a pixel"
 
 
+def _cannot_be_written(domain: str) -> bool:
+    """rasterio writes domains of names and values, not documents."""
+    return domain in _LOST_DOMAINS or domain.startswith(("xml:", "json:"))
+
+
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
     named = [ns for ns in dataset.tag_namespaces(*band) if ns and ns not in _STORAGE_DOMAINS]
-    domains = ["", *(ns for ns in named if not ns.startswith("xml:"))]
+    domains = ["", *(ns for ns in named if not _cannot_be_written(ns))]
     found = {ns: dataset.tags(*band, ns=ns) if ns else dataset.tags(*band) for ns in domains}
     kept = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in found.items()}
     return {ns: tags for ns, tags in kept.items() if tags}

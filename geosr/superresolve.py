@@ -113,8 +113,7 @@ def super_resolve(
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
-    RasterSource(source, alpha="band").close()  # an input that cannot be read is said before anything else
-    check_output(output, overwrite, source=source)
+    check(source, output, overwrite=overwrite)
     job = plan(source, options)
     write(job, output, restart=restart, pool=pool, progress=progress)
     return job
@@ -399,17 +398,16 @@ def _warn_of_saturation(source: RasterSource, dtype: str) -> None:
         log.warning("%s: %.0f %% of the values do not fit in %s and saturate", source.path, 100 * lost, dtype)
 
 
-def check_output(
-    output: str | os.PathLike[str], overwrite: bool, *, source: str | os.PathLike[str] | None = None
-) -> None:
-    """Refuses an output that cannot be written, or must not be."""
+def check(source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuses, in this order, an input that cannot be read and an output that cannot be written, or must not be."""
+    RasterSource(source, alpha="band").close()
     output = Path(output)
     if output.is_dir():
         raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
     if output.suffix.lower() not in (".tif", ".tiff"):
         raise OptionError(f"geosr writes GeoTIFF; give the output a name that ends in .tif, got {output.name!r}")
     if output.exists():
-        if source and Path(source).exists() and output.samefile(source):
+        if Path(source).exists() and output.samefile(source):
             raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
         if not overwrite:
             raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")

@@ -62,6 +62,23 @@ def test_the_public_names_and_commands_are_these():
     assert COMMANDS == ("superresolve", "dataset", "train", "models")
 
 
+def test_the_choices_are_those_of_the_library():
+    """The command does not load the library for its help, so it says them again."""
+    from geosr import models, raster, upscalers
+    from geosr.cli.superresolve import superresolve
+    from geosr.cli.train import train
+    from geosr.models.losses import LOSSES
+
+    def choices(command, name):
+        return next(tuple(p.type.choices) for p in command.params if p.name == name)
+
+    assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
+    assert choices(superresolve, "alpha") == raster.ALPHA_MODES
+    assert set(choices(superresolve, "dtype")) <= set(raster.DTYPES)
+    assert choices(train, "model") == tuple(models.MODELS)
+    assert choices(train, "loss") == tuple(LOSSES)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_a_sentence_and_an_example(name):
     text = run(name, "--help").output

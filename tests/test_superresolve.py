@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from conftest import camera, texture
 from hypothesis import given, settings
@@ -668,17 +669,32 @@ def test_luma_of_colours_in_another_order_is_refused(make_raster):
         plan(source, Options(bands_mode="luma", bands=(3, 2, 1)))
 
 
-def test_xmp_is_named_as_lost(make_raster, tmp_path, caplog):
-    from rasterio.shutil import copy
-
-    source = make_raster()
-    vrt = tmp_path / "x.vrt"
-    copy(source, vrt, driver="VRT")
-    xmp = '<Metadata domain="xml:XMP" format="xml"><x:xmpmeta xmlns:x="adobe:ns:meta/" /></Metadata>'
-    vrt.write_text(vrt.read_text().replace("</VRTDataset>", xmp + "</VRTDataset>"))
+@pytest.mark.parametrize(
+    ("domain", "told"), [("xml:XMP", "XMP metadata"), ("xml:ESRI", "metadata of the domain xml:ESRI")]
+)
+def test_documents_among_the_metadata_are_named_as_lost(make_raster, tmp_path, caplog, domain, told):
+    vrt = as_vrt(make_raster(), tmp_path, f'<Metadata domain="{domain}" format="xml"><x:a xmlns:x="b:c/" /></Metadata>')
     with rasterio.open(result(vrt, tmp_path)) as out:
-        assert "xml:XMP" not in out.tag_namespaces()
-    assert "XMP metadata cannot be carried" in caplog.text
+        assert domain not in out.tag_namespaces()
+    assert f"{told} cannot be carried" in caplog.text
+
+
+def test_an_exact_transform_comes_before_control_points_and_that_is_said(make_raster, tmp_path, caplog):
+    gcps = '<GCPList Projection="EPSG:4326"><GCP Id="1" Pixel="0" Line="0" X="13" Y="45" /></GCPList>'
+    vrt = as_vrt(make_raster(), tmp_path, gcps)
+    with rasterio.open(vrt) as before, rasterio.open(result(vrt, tmp_path)) as after:
+        assert before.gcps[0]
+        assert after.crs == before.crs
+        assert np.allclose(after.bounds, before.bounds, atol=1e-6)
+    assert "ground control points beside a transform cannot be carried" in caplog.text
+
+
+def as_vrt(source, folder, extra):
+    """A VRT of a raster with something more in it."""
+    vrt = folder / "x.vrt"
+    rasterio.shutil.copy(source, vrt, driver="VRT")
+    vrt.write_text(vrt.read_text().replace("<VRTRasterBand", extra + "<VRTRasterBand", 1))
+    return vrt
 
 
 @pytest.mark.parametrize(

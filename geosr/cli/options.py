@@ -89,7 +89,7 @@ scale: Decorator = click.option(
 
 def set_verbosity(verbose: int, quiet: int) -> None:
     """What logging says on stderr; warnings by default."""
-    level = logging.WARNING + 10 * (quiet > 1) * 2 - 10 * verbose
+    level = logging.WARNING + 20 * (quiet > 1) - 10 * verbose
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
     logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)

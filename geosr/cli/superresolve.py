@@ -104,16 +104,14 @@ def _one(
     **chosen: Any,
 ) -> None:
     from geosr import pools
-    from geosr.raster import RasterSource
-    from geosr.superresolve import Options, check_output, is_done, plan, write
+    from geosr.superresolve import Options, check, is_done, plan, write
 
     asked = Options(range=values, **chosen)
-    RasterSource(source, alpha="band").close()  # an input that cannot be read is said before anything else
     if skip_done and output.exists() and not overwrite and is_done(plan(source, asked), output):
         if not quiet:
             click.echo(f"{Path(source).name}: done already", err=True)
         return
-    check_output(output, overwrite, source=source)
+    check(source, output, overwrite=overwrite)
     job = plan(source, asked)
     tile_megapixels = job.profile.width * job.profile.height / len(job.grid) / 1e6
     with (
