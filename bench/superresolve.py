@@ -24,7 +24,8 @@ import rasterio
 from affine import Affine
 
 from geosr import pools
-from geosr.superresolve import Options, plan, super_resolve
+from geosr.plan import Options, plan
+from geosr.superresolve import super_resolve
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "data" / "neon_osbs_rgb.tif"

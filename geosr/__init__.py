@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["GeosrError", "Options", "super_resolve"]
 
-_HOMES = {"GeosrError": "geosr.errors", "Options": "geosr.superresolve", "super_resolve": "geosr.superresolve"}
+_HOMES = {"GeosrError": "geosr.errors", "Options": "geosr.plan", "super_resolve": "geosr.superresolve"}
 
 
 def __getattr__(name: str) -> Any:

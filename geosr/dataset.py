@@ -22,8 +22,9 @@ from geosr import engine, records
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, GeosrError, OptionError, OutputError
 from geosr.grid import Grid, Tile, Window
+from geosr.profile import Profile, bounds, footprint
 from geosr.radiometry import Range, to_dtype
-from geosr.raster import Profile, RasterSource, bounds, footprint, scene_range
+from geosr.raster import RasterSource, scene_range
 from geosr.records import Sample, Shards
 from geosr.resample import REACH, enlarge, shrink
 

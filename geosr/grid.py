@@ -38,6 +38,10 @@ class Window:
         """The same ground in a raster with `k` times as many rows and columns."""
         return Window(self.col_off * k, self.row_off * k, self.width * k, self.height * k)
 
+    def relative(self, to: Window) -> Window:
+        """This window as it lies in the block of pixels of another."""
+        return Window(self.col_off - to.col_off, self.row_off - to.row_off, self.width, self.height)
+
     def intersection(self, other: Window) -> Window:
         """The pixels in both; without any, width or height is 0."""
         col, row = max(self.col_off, other.col_off), max(self.row_off, other.row_off)
@@ -47,8 +51,8 @@ class Window:
 
     def slices(self, within: Window) -> tuple[slice, slice]:
         """Rows and columns of this window in a block that holds the pixels of `within`."""
-        row, col = self.row_off - within.row_off, self.col_off - within.col_off
-        return slice(row, row + self.height), slice(col, col + self.width)
+        (top, bottom), (left, right) = self.relative(within).toranges()
+        return slice(top, bottom), slice(left, right)
 
     def toranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """((first row, end row), (first column, end column)), which rasterio takes as a window."""
@@ -114,6 +118,17 @@ class Grid(Sequence[Tile]):
         whole = Window(col * self.size, row * self.size, self.size, self.size)
         core = whole.intersection(Window(0, 0, self.width, self.height))
         return Tile(index, core, whole.pad(self.halo))
+
+    def cut(self, window: Window) -> Sequence[Tile]:
+        """The tiles that own pixels of the window, each core cut to it; what they need stays the same."""
+        if window == Window(0, 0, self.width, self.height):
+            return self
+        inside = window.intersection(Window(0, 0, self.width, self.height))
+        (top, bottom), (left, right) = inside.toranges()
+        rows = range(top // self.size, -(-bottom // self.size))
+        cols = range(left // self.size, -(-right // self.size))
+        tiles = [self[row * self.cols + col] for row in rows for col in cols]
+        return [Tile(tile.index, tile.core.intersection(inside), tile.outer) for tile in tiles]
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

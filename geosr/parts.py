@@ -79,16 +79,16 @@ class Parts:
         """Where to write the output, and files that belong to it, before `publish`."""
         return self.folder / "draft" / self.output.name
 
-    def publish(self, stale: Sequence[str] = ()) -> None:
+    def publish(self, stale: Sequence[Path] = ()) -> None:
         """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts.
 
-        Files of an older output that are called as it is with one of the endings `stale` go first.
+        The files `stale`, which belong to an older output, go first.
         """
         try:
             with self.draft.open("rb") as file:
                 os.fsync(file.fileno())
-            for ending in stale:
-                self.output.with_name(self.output.name + ending).unlink(missing_ok=True)
+            for path in stale:
+                path.unlink(missing_ok=True)
             for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
                 path.replace(self.output.with_name(path.name))
         except OSError as error:
@@ -111,7 +111,8 @@ class Parts:
                 )
         try:
             self.draft.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in [*self.draft.parent.iterdir(), *self.folder.glob("*.tmp")]:
+            kept = {manifest, self.draft.parent, *self.folder.glob("*.part")}
+            for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - kept)]:
                 leftover.unlink()
             _write(manifest, json.dumps(self._manifest, indent=1).encode())
         except OSError as error:

@@ -2,94 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
-from geosr import __version__, engine, raster, upscalers
+from geosr import __version__, budget, engine, writer
+from geosr.budget import readable
 from geosr.engine import Pool, Progress
-from geosr.errors import OptionError, OutputError, RasterError
+from geosr.errors import OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
+from geosr.nodata import enlarge_nearest, filled_block, invalid_values, stamp
 from geosr.parts import Parts
-from geosr.radiometry import Range, fixed, to_dtype
-from geosr.raster import ALPHA_MODES, BLOCK_SIZE, DTYPES, RGB, Profile, RasterSource, Source
-from geosr.upscalers import BANDS_MODES, Upscaler
+from geosr.plan import Options, Plan, plan
+from geosr.raster import Damage, RasterSource
+from geosr.resample import enlarge
 
 log = logging.getLogger(__name__)
 
-LARGEST_TILE = 512
-"""Rows and columns of a core; IDN then needs about a gigabyte."""
-
-
-TILE_BYTES = 256 * 2**20
-"""Most memory for a tile's result before rounding, all bands, 8 bytes a value."""
-TILE_COST = 20_000
-"""What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may be chosen about a run; None is decided from the raster and the model.
-
-    Raises:
-        OptionError: a value is none of those that are possible.
-    """
-
-    scale: int | None = None
-    """The model's own by default, or 2."""
-    model: str = "idn"
-    """`bicubic`, the name of a shipped model, or the path of a .keras file."""
-    bands: tuple[int, ...] | None = None
-    """Numbers, from 1, of the bands to use, in this order."""
-    bands_mode: str = "auto"
-    """How a network of one band treats several: `each` by itself, or the `luma` of red, green and blue alone."""
-    alpha: str = "auto"
-    """How to take a band called alpha: as transparency (`mask`), or as a `band` like others."""
-    range: tuple[float, float] | None = None
-    """Values that become 0 and 1 for the network, of every band."""
-    dtype: str | None = None
-    """Of the output; the input's by default. Values are rounded and saturated, not scaled."""
-    nodata: float | None = None
-    """Of the output; the input's by default."""
-    tile: int | None = None
-    """Rows and columns of a tile's core."""
-    batch: int = 1
-    """Tiles in a task."""
-    creation: Mapping[str, str] | None = None
-    """GDAL's creation options, `--co` on the command line."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("bands_mode", BANDS_MODES), ("alpha", ALPHA_MODES), ("dtype", (None, *DTYPES))):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        for name, least in (("scale", 1), ("tile", 1), ("batch", 1)):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= least):
-                raise OptionError(f"{name} must be a whole number of {least} or more, got {value!r}")
-        if self.bands is not None and not (isinstance(self.bands, Sequence) and self.bands):
-            raise OptionError(f"bands must be band numbers from 1, as (4, 3, 2), got {self.bands!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that decides the output's pixels: made before any work, checked, and the same for the same input."""
-
-    source: RasterSource
-    upscaler: Upscaler
-    values: Range
-    grid: Grid
-    profile: Profile
-    """The output's."""
-    creation: Mapping[str, str]
-    batch: int
+SAMPLES = 3
+"""Rows and columns of windows that the size of the output is guessed from."""
 
 
 def super_resolve(
@@ -99,6 +38,7 @@ def super_resolve(
     *,
     overwrite: bool = False,
     restart: bool = False,
+    resume: bool = True,
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -106,7 +46,7 @@ def super_resolve(
 
     The output covers the same ground: CRS and bounds are the input's, to 1e-9 pixel. It appears under its name only
     when it is whole. A job that was interrupted leaves its parts in a folder beside the output, and the same call
-    takes it up again; `restart` discards them.
+    takes it up again; `restart` discards them. Without `resume` there are no parts, and the disk holds one copy less.
 
     Raises:
         RasterError: the input cannot be read, or is of a kind that must not be super-resolved.
@@ -114,8 +54,8 @@ def super_resolve(
         OptionError, ModelError: the options or the model do not fit the raster.
     """
     check(source, output, overwrite=overwrite)
-    job = plan(source, options)
-    write(job, output, restart=restart, pool=pool, progress=progress)
+    job = plan(source, options, output)
+    write(job, output, restart=restart, resume=resume, pool=pool, progress=progress)
     return job
 
 
@@ -124,86 +64,126 @@ def write(
     output: str | os.PathLike[str],
     *,
     restart: bool = False,
+    resume: bool = True,
     pool: Pool | None = None,
     progress: Progress | None = None,
-) -> None:
-    """Does what is planned, as `super_resolve` says; an output that exists is replaced when the new one is whole."""
-    with Parts(Path(output), manifest(job), restart=restart) as parts:
-        written = raster.join(finished(job, parts, pool), parts.draft, job.profile, job.creation)
-        already = sum(parts.has(tile.index) for tile in job.grid)
+) -> list[Damage]:
+    """Does what is planned, as `super_resolve` says; an output that exists is replaced when the new one is whole.
+
+    Returns the blocks of the input that could not be read and became nodata.
+    """
+    tiles = job.tiles
+    damaged: set[Damage] = set()
+    with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
+        already = sum(parts.has(tile.index) for tile in tiles)
+        check_space(job, output, share=1 - already / len(tiles), resume=resume)
+        whole = parts.folder / "whole.tif" if job.copied else parts.draft
+        made = finished(job, parts, pool) if resume else streamed(job, pool)
+        creation = writer.creation_options(job.profile.dtype, {} if job.copied else job.creation)
         if progress:
-            progress(already, len(job.grid))
-        for count, _ in enumerate(written, 1):
+            progress(already, len(tiles))
+        for count, note in enumerate(writer.join(made, whole, job.profile, creation), 1):
+            damaged.update((band, Window(*where)) for band, *where in json.loads(note or "[]"))
             if progress and count > already:
-                progress(count, len(job.grid))
-        parts.publish(stale=(".aux.xml", ".ovr", ".msk"))
+                progress(count, len(tiles))
+        if job.overviews:
+            writer.add_overviews(whole)
+        if job.copied:
+            writer.copy(whole, parts.draft, job.driver, job.creation)
+        for what in writer.lost(parts.draft, job.profile):
+            log.warning("%s: %s could not be kept in the format %s", os.fspath(output), what, job.driver)
+        parts.publish(stale=writer.stale(Path(output)))
+    return sorted(damaged, key=str)
 
 
-def plan(source: str | os.PathLike[str], options: Options = Options()) -> Plan:
-    """What `super_resolve` would do."""
-    pixels = RasterSource(source, options.bands, alpha=options.alpha)
-    profile = pixels.profile
-    upscaler = upscalers.load(options.model, options.scale, mode=bands_mode(profile, options.bands_mode))
-    if upscaler.bands not in (None, len(profile.colours)):
-        raise OptionError(
-            f"{pixels.path!r} gives {len(profile.colours)} bands but {options.model!r} takes {upscaler.bands}; "
-            "choose them with --bands"
+def check(
+    source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool, made: bool = False
+) -> None:
+    """Refuses, in this order, an input that cannot be read and an output that cannot be written, or must not be.
+
+    `made` says that the output's folder will be made if it is not there.
+    """
+    RasterSource(source, alpha="band").close()
+    output = Path(output)
+    if output.is_dir():
+        raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
+    if output.exists():
+        if Path(source).exists() and output.samefile(source):
+            raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
+        if not overwrite:
+            raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")
+    if made and not output.parent.exists():
+        return
+    if not output.parent.is_dir():
+        raise OutputError(f"there is no folder {os.fspath(output.parent)!r} to write to; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(output.parent)!r}: no permission")
+
+
+def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0, resume: bool = True) -> None:
+    """Refuses a job that the disk has no room for; `share` is what is left of the tiles to do.
+
+    Raises:
+        OutputError: it says what is needed and what is free.
+    """
+    folder = Path(output).parent
+    size, disk = sizes(job, resume=resume)
+    needed, free = disk - (1 - share) * size, shutil.disk_usage(folder).free
+    if needed > free:
+        less = " or take --no-resume, which needs less" if resume else ""
+        raise OutputError(
+            f"{os.fspath(output)!r} will need about {readable(needed)} in {os.fspath(folder)!r}, where "
+            f"{readable(free)} are free; free some, write elsewhere{less}"
         )
-    values = fixed(*options.range, profile.count) if options.range else raster.scene_range(pixels)
-    dtype = options.dtype or profile.dtype
-    nodata = profile.nodata if options.nodata is None else options.nodata
-    _check_dtype(profile, dtype, nodata)
-    scaled = profile.scale(upscaler.scale)
-    tile = options.tile or tile_size(profile.width, profile.height, profile.count, upscaler)
-    log.info(
-        "%s: %d x %d x %d %s, %s, range %s, tiles of %d with a halo of %d",
-        *(pixels.path, profile.width, profile.height, profile.count, profile.dtype, upscaler.identity, values),
-        *(tile, upscaler.halo),
-    )
-    if dtype != profile.dtype:
-        _warn_of_saturation(pixels, dtype)
-    for what in profile.lost:
-        log.warning("%s: %s cannot be carried to the output", pixels.path, what)
-    made = replace(scaled, dtype=dtype, nodata=nodata, tags=_with_provenance(scaled, upscaler, values))
-    creation = raster.creation_options(dtype, options.creation or {})
-    if options.creation:
-        raster.check_creation(made, creation)
-    return Plan(
-        source=pixels,
-        upscaler=upscaler,
-        values=values,
-        grid=Grid(profile.width, profile.height, tile, upscaler.halo),
-        profile=made,
-        creation=creation,
-        batch=options.batch,
-    )
+
+
+def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
+    """Bytes of the output and on the disk at the peak, by a bicubic enlargement of a few windows."""
+    k, side = job.upscaler.scale, min(256, job.grid.size)
+    lattice = Grid(job.window.width, job.window.height, side)
+    rows, cols = (sorted({round(i) for i in np.linspace(0, n - 1, SAMPLES)}) for n in (lattice.rows, lattice.cols))
+    taken = pixels = 0
+    for tile in (lattice[row * lattice.cols + col] for row in rows for col in cols):
+        core = tile.core.relative(Window(-job.window.col_off, -job.window.row_off, 0, 0))
+        here = Tile(tile.index, core, core)
+        block = job.source.read(core)
+        good = job.source.valid(core, block)
+        made = enlarge(np.where(good, block, 0), k)
+        taken += len(_encoded(here, made, block, good, job=job))
+        pixels += made.shape[-1] * made.shape[-2]
+    size = budget.output_bytes(taken / pixels, job.profile, overviews=job.overviews)
+    return size, budget.disk_bytes(size, resume=resume, copied=job.copied)
 
 
 def finished(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, Path]]:
     """The parts in order, each with its window in the output; those that are missing are made on the way."""
-    missing = [tile for tile in job.grid if not parts.has(tile.index)]
+    tiles = job.tiles
+    missing = [tile for tile in tiles if not parts.has(tile.index)]
     results = engine.run(partial(upscaled_parts, job=job), batches(missing, job.batch), pool)
-    for tile in job.grid:
+    for tile in tiles:
         if not parts.has(tile.index):
             made = zip(*next(results), strict=True)
             for one, part in made:
                 parts.save(one.index, part)
-        yield tile.core.scale(job.upscaler.scale), parts.path(tile.index)
+        yield _place(tile, job), parts.path(tile.index)
+
+
+def streamed(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
+    """The parts in order, each with its window in the output, kept nowhere."""
+    for tiles, made in engine.run(partial(upscaled_parts, job=job), batches(job.tiles, job.batch), pool):
+        for tile, part in zip(tiles, made, strict=True):
+            yield _place(tile, job), part
 
 
 def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
     """The tiles' finished parts: pure work that can run anywhere."""
-    k = job.upscaler.scale
     read = [job.source.read(tile.outer) for tile in tiles]
     valid = [job.source.valid(tile.outer, block) for tile, block in zip(tiles, read, strict=True)]
     made = upscaled(tiles, read, valid, job=job)
-    parts = []
-    for tile, block, original, good in zip(tiles, made, read, valid, strict=True):
-        good = tile.trim(good)
-        out = stamp(block, _invalid_values(tile.trim(original), job), good, job.profile)
-        mask = enlarge_nearest(np.any(good, axis=0, keepdims=True), k)[0] if job.profile.masked else None
-        parts.append(raster.encode(out, mask))
-    return parts
+    return [
+        _encoded(tile, block, original, good, job=job)
+        for tile, block, original, good in zip(tiles, made, read, valid, strict=True)
+    ]
 
 
 def upscaled(
@@ -213,7 +193,7 @@ def upscaled(
     k = job.upscaler.scale
     some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
     filled = [
-        filled_block(job.source, tile, block, good)
+        filled_block(job.source, tile, block, good, halo=job.upscaler.halo)
         for tile, block, good, wanted in zip(tiles, blocks, valid, some, strict=True)
         if wanted
     ]
@@ -232,67 +212,6 @@ def upscaled(
     return done
 
 
-def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.bool_]) -> Block:
-    """The tile's outer block with the value of the nearest valid pixel in each invalid one.
-
-    That pixel may lie outside the outer window: it is looked for as far as any pixel that the core depends on can
-    be from a valid one, so that the value does not depend on the tiling.
-    """
-    if valid.all():
-        return block
-    halo = tile.core.col_off - tile.outer.col_off
-    wider = tile.outer.pad(int(np.ceil(halo * np.sqrt(2))))
-    block = source.read(wider)
-    valid = source.valid(wider, block)
-    rows, cols = tile.outer.slices(within=wider)
-    return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
-
-
-def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
-    """The enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
-
-    No valid pixel is equal to nodata. `invalid` and `valid` have the input's rows and columns.
-    """
-    k = made.shape[-1] // invalid.shape[-1]
-    rounded = to_dtype(made, profile.dtype)
-    out = _off_nodata(made, rounded, profile.nodata)
-    if profile.alpha is not None:
-        out[profile.alpha] = rounded[profile.alpha]
-    if valid.all():
-        return out
-    return np.where(enlarge_nearest(valid, k), out, enlarge_nearest(invalid, k))
-
-
-def enlarge_nearest(block: Block, k: int) -> Block:
-    """Each pixel (..., rows, cols) repeated `k` times in both directions."""
-    return block.repeat(k, axis=-2).repeat(k, axis=-1)
-
-
-def bands_mode(profile: Profile, mode: str) -> str:
-    """`each` or `luma`; auto is `each`: what a network can add to a colour differs from band to band."""
-    labels = tuple(profile.colorinterp[i] for i in profile.colours) if profile.colorinterp else ()
-    if mode == "luma" and len(labels) == 3 and set(labels) & set(RGB) and labels != RGB:
-        names = ", ".join(label.name for label in labels)
-        raise OptionError(f"--bands-mode luma needs red, green and blue, got {names}; choose them with --bands")
-    if mode == "luma" and len(profile.colours) != 3:
-        raise OptionError(
-            f"--bands-mode luma needs red, green and blue, got {len(profile.colours)} bands; choose them with --bands"
-        )
-    return "luma" if mode == "luma" else "each"
-
-
-def tile_size(width: int, height: int, bands: int, upscaler: Upscaler) -> int:
-    """The core size that makes the least work of a raster, of those whose parts cover whole blocks of the output."""
-    step = BLOCK_SIZE // int(np.gcd(BLOCK_SIZE, upscaler.scale))
-    largest = min(LARGEST_TILE, int((TILE_BYTES / 8 / bands) ** 0.5 / upscaler.scale))
-    sizes = range(step, max(largest, step) + 1, step)
-
-    def work(size: int) -> int:
-        return len(Grid(width, height, size)) * ((size + 2 * upscaler.halo) ** 2 + TILE_COST)
-
-    return min(sizes, key=lambda size: (work(size), -size))
-
-
 def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
     """Whether `output` says that it was made by this very job, after the input was last changed."""
     inputs = [Path(file) for file in job.source.files if Path(file).exists()]
@@ -309,11 +228,9 @@ def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
 
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
-    files = [Path(file) for file in job.source.files if Path(file).exists()]
-    stats = [(os.fspath(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return {
         "input": job.source.path,
-        "size and time of the input's files": stats,
+        "size and time of the input's files": job.source.fingerprint,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,
         "model": job.upscaler.identity,
@@ -322,96 +239,34 @@ def manifest(job: Plan) -> dict[str, Any]:
         "dtype": job.profile.dtype,
         "nodata": str(job.profile.nodata),
         "tile": job.grid.size,
+        "window": str(job.window),
+        "format": job.driver,
+        "overviews": job.overviews,
+        "errors": "skipped" if job.source.skip_errors else "refused",
         "options": dict(job.creation),
         "version": __version__,
     }
 
 
-def _invalid_values(original: Block, job: Plan) -> Block:
-    """What stands in invalid pixels: what stood there, or nodata if that or the dtype is another than the input's."""
-    was, now = job.source.profile, job.profile
-    if now.nodata is None or (str(was.nodata), was.dtype) == (str(now.nodata), now.dtype):
-        return original.astype(now.dtype, copy=False)
-    return np.full(original.shape, now.nodata, now.dtype)
+def stamped(
+    tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan
+) -> tuple[Block, NDArray[np.bool_] | None]:
+    """What the output holds in the tile's core, of what was `made` of it, and its mask (rows, cols) if it has one."""
+    good = tile.trim(valid)
+    was = job.source.profile
+    out = stamp(made, invalid_values(tile.trim(original), was, job.profile), good, job.profile)
+    if not job.profile.masked:
+        return out, None
+    return out, enlarge_nearest(np.any(good[was.colours], axis=0, keepdims=True), job.upscaler.scale)[0]
 
 
-def _with_provenance(profile: Profile, upscaler: Upscaler, values: Range) -> dict[str, Mapping[str, str]]:
-    told = {
-        "GEOSR_VERSION": __version__,
-        "GEOSR_MODEL": upscaler.identity,
-        "GEOSR_SCALE": str(upscaler.scale),
-        "GEOSR_RANGE": str(values),
-    }
-    return {**profile.tags, "": {**profile.tags.get("", {}), **told}}
+def _encoded(tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan) -> bytes:
+    damage = job.source.damage(tile.core)
+    note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
+    compress = "" if job.copied else job.creation.get("COMPRESS", "")
+    return writer.encode(*stamped(tile, made, original, valid, job=job), compress=compress.upper(), note=note)
 
 
-def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
-    if valid.all():
-        return band
-    if not valid.any():
-        return np.zeros_like(band)
-    rows, cols = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    nearest: Block = band[rows, cols]
-    return nearest
-
-
-def _off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
-    """`rounded` with values equal to `nodata` moved to the next value, on the side where `made` is."""
-    if nodata is None or np.isnan(nodata):
-        return rounded
-    hit = rounded == rounded.dtype.type(nodata)
-    if not hit.any():
-        return rounded
-    value = rounded.dtype.type(nodata)
-    if rounded.dtype.kind == "f":
-        return np.where(hit, np.nextafter(value, rounded.dtype.type(np.inf)), rounded)
-    info = np.iinfo(rounded.dtype)
-    above = (made >= nodata) if info.min < value < info.max else np.full(made.shape, value == info.min)
-    step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)
-    return np.where(hit, rounded + step, rounded)
-
-
-def _check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
-    kind = np.dtype(dtype)
-    if dtype != profile.dtype and profile.alpha is not None:
-        raise OptionError(
-            "--dtype would change what opaque means in the band of transparency; leave it out with --bands"
-        )
-    if kind.kind == "f":
-        fits = nodata is None or not np.isfinite(nodata) or abs(nodata) <= np.finfo(kind).max
-    else:
-        info = np.iinfo(kind)
-        fits = nodata is None or (float(nodata).is_integer() and info.min <= nodata <= info.max)
-        if nodata is None and np.dtype(profile.dtype).kind == "f":
-            raise OptionError(f"{dtype} has no value for pixels that are not a number; give one with --nodata")
-    if not fits:
-        raise OptionError(
-            f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
-        )
-
-
-def _warn_of_saturation(source: RasterSource, dtype: str) -> None:
-    block, valid = source.thumbnail(raster.THUMBNAIL)
-    values = block[valid]
-    lost = values.size and np.count_nonzero(to_dtype(values, dtype) != np.rint(values)) / values.size
-    if np.dtype(dtype).kind in "iu" and lost > 0.01:
-        log.warning("%s: %.0f %% of the values do not fit in %s and saturate", source.path, 100 * lost, dtype)
-
-
-def check(source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuses, in this order, an input that cannot be read and an output that cannot be written, or must not be."""
-    RasterSource(source, alpha="band").close()
-    output = Path(output)
-    if output.is_dir():
-        raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
-    if output.suffix.lower() not in (".tif", ".tiff"):
-        raise OptionError(f"geosr writes GeoTIFF; give the output a name that ends in .tif, got {output.name!r}")
-    if output.exists():
-        if Path(source).exists() and output.samefile(source):
-            raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
-        if not overwrite:
-            raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")
-    if not output.parent.is_dir():
-        raise OutputError(f"there is no folder {os.fspath(output.parent)!r} to write to; make it first")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"cannot write to {os.fspath(output.parent)!r}: no permission")
+def _place(tile: Tile, job: Plan) -> Window:
+    """Where the tile's part lies in the output."""
+    return tile.core.relative(job.window).scale(job.upscaler.scale)

@@ -20,6 +20,9 @@ from geosr.resample import REACH, enlarge
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
+LIBRARY = 480_000_000
+"""Bytes of TensorFlow, before any block."""
+
 _loading = threading.Lock()
 
 BANDS_MODES = ("auto", "each", "luma")
@@ -35,6 +38,12 @@ class Upscaler(Protocol):
     """The number of bands it takes; None: any."""
     identity: str
     """Name and content: equal identities give equal results."""
+    concurrent: bool
+    """Whether calls in several threads take less time than one after the other."""
+
+    def memory(self, pixels: int) -> int:
+        """Bytes that it needs at the peak for blocks of so many pixels, beside them and their result."""
+        ...
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         """The blocks (n, bands, rows, cols) enlarged, in floating point and the unit of the input, not clipped.
@@ -49,10 +58,14 @@ class Bicubic:
 
     bands: int | None = None
     halo = REACH
+    concurrent = True
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
         self.identity = f"bicubic x{scale}"
+
+    def memory(self, pixels: int) -> int:
+        return 0
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         return enlarge(blocks, self.scale)
@@ -65,11 +78,13 @@ class Network:
     change is added to the bicubic enlargement of all three colours (their chroma is the bicubic one).
     """
 
+    concurrent = False
+
     def __init__(self, path: Path, *, mode: str = "each") -> None:
         self.path, self.mode = path, mode
         card = cards.of(path)
         self.scale, self.bands, self.halo = card.scale, None if card.bands == 1 else card.bands, card.halo
-        self._sha256 = card.sha256
+        self._sha256, self._pixel_bytes = card.sha256, card.pixel_bytes
         self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}"
         if mode == "luma":
             if card.bands != 1:
@@ -78,6 +93,9 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _network, (self.path, self.mode)
+
+    def memory(self, pixels: int) -> int:
+        return LIBRARY + self._pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])

@@ -1,5 +1,6 @@
 """The command as a whole: what it loads, says and returns."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from conftest import DATA, texture
 
 import geosr
+from geosr.cli import options
 from geosr.cli.main import COMMANDS, main
 
 HEAVY = ("tensorflow", "keras", "dask", "rasterio", "numpy", "rich")
@@ -59,12 +61,12 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 def test_the_public_names_and_commands_are_these():
     assert geosr.__all__ == ["GeosrError", "Options", "super_resolve"]
     assert all(getattr(geosr, name) for name in geosr.__all__)
-    assert COMMANDS == ("superresolve", "dataset", "train", "models")
+    assert COMMANDS == ("superresolve", "verify", "dataset", "train", "models")
 
 
 def test_the_choices_are_those_of_the_library():
     """The command does not load the library for its help, so it says them again."""
-    from geosr import models, raster, upscalers
+    from geosr import models, profile, raster, upscalers
     from geosr.cli.superresolve import superresolve
     from geosr.cli.train import train
     from geosr.models.losses import LOSSES
@@ -74,7 +76,7 @@ def test_the_choices_are_those_of_the_library():
 
     assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
     assert choices(superresolve, "alpha") == raster.ALPHA_MODES
-    assert set(choices(superresolve, "dtype")) <= set(raster.DTYPES)
+    assert set(choices(superresolve, "dtype")) <= set(profile.DTYPES)
     assert choices(train, "model") == tuple(models.MODELS)
     assert choices(train, "loss") == tuple(LOSSES)
 
@@ -127,6 +129,54 @@ def test_wrong_creation_options_are_refused_whatever_is_said(make_raster, tmp_pa
     for said in ([], ["-v"], ["-qq"]):
         args = (make_raster(), tmp_path / "o.tif", "-m", "bicubic", "--co", "COMPRESS=BANANA")
         assert "COMPRESS=BANANA" in one_line_error(command("superresolve", *args, *said))
+
+
+def test_a_dry_run_tells_what_will_be_needed_and_does_nothing(make_raster, tmp_path):
+    array = texture(3, 300, 200, low=1)
+    array[:, :, 128:] = 0
+    source = make_raster(array, nodata=0)
+    before = sorted(tmp_path.iterdir())
+    args = ("superresolve", source, tmp_path / "o.tif", "-m", "bicubic", "--tile", "64", "--dry-run")
+    done = command(*args)
+    assert done.returncode == 0, done.stderr
+    assert "400 x 600 pixels of 5 x 5, 3 bands of uint8, GTiff" in done.stdout
+    assert "20 tiles of 64 x 64 input pixels, about 50% of them empty" in done.stdout
+    assert all(word in done.stdout for word in ("memory about", "disk   about", "time   about"))
+    told = json.loads(command(*args, "--json").stdout)
+    assert (told["width"], told["height"], told["tiles"], told["empty"]) == (400, 600, 20, 0.5)
+    assert told["seconds"] > 0
+    assert sorted(tmp_path.iterdir()) == before
+    done = command("superresolve", tmp_path, tmp_path / "new" / "out", "-m", "bicubic", "--dry-run")
+    assert "scene.tif: 400 x 600" in done.stdout, done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_blocks_that_cannot_be_read_are_one_line_or_exit_status_3(make_raster, tmp_path):
+    (tmp_path / "in").mkdir()
+    blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+    source = make_raster(texture(1, 200, 200), "in/a.tif", nodata=0, **blocks)
+    with rasterio.open(source) as written:
+        offset = int(written.get_tag_item("BLOCK_OFFSET_1_2", "TIFF", bidx=1))
+    data = bytearray(source.read_bytes())
+    data[offset : offset + 60] = b"\xff" * 60
+    source.write_bytes(data)
+    args = ("-m", "bicubic", "-q")
+    error = one_line_error(command("superresolve", source, tmp_path / "o.tif", *args))
+    assert "a.tif', band 1, rows 128 to 192, columns 64 to 128" in error
+    done = command("superresolve", source, tmp_path / "o.tif", *args, "--skip-errors", "--json")
+    assert done.returncode == 3
+    assert "a.tif: 1 blocks could not be read and are nodata in" in done.stderr
+    assert json.loads(done.stdout)["unreadable"] == [{"band": 1, "window": [64, 128, 64, 64]}]
+    assert command("superresolve", tmp_path / "in", tmp_path / "out", *args, "--skip-errors").returncode == 3
+
+
+def test_a_folder_in_another_format_has_names_that_fit(make_raster, tmp_path):
+    (tmp_path / "in").mkdir()
+    make_raster(texture(1, 20, 20), "in/a.tif")
+    done = command("superresolve", tmp_path / "in", tmp_path / "out", "-m", "bicubic", "-f", "HFA", "-q")
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "out" / "a.img") as out:
+        assert (out.driver, out.shape) == ("HFA", (40, 40))
 
 
 def test_an_empty_folder_is_said(tmp_path):
@@ -186,6 +236,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(make_raster, tmp_path, kind):
         ["--co", "COMPRESS"],
         ["--scale", "1"],
         ["--dtype", "bit"],
+        ["--window", "1,2,3"],
+        ["--bounds", "a,b,c,d"],
+        ["--memory", "lots"],
     ],
 )
 def test_a_misused_option_is_exit_status_2(make_raster, tmp_path, args):
@@ -234,6 +287,13 @@ def test_ctrl_c_is_130_and_leaves_nothing_under_the_name(make_raster, tmp_path):
     assert child.wait() == 130, rest
     assert "Traceback" not in rest
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("800MB", 800_000_000), ("1.5GiB", 1_610_612_736), ("700", 700_000_000), ("2g", 2_000_000_000)]
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert options.Size().convert(text, None, None) == size
 
 
 def test_progress_is_plain_lines_off_a_terminal_and_none_when_quiet(make_raster, tmp_path):

@@ -3,16 +3,14 @@ import pickle
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
-from conftest import camera, texture
+from conftest import texture
 from hypothesis import given
 from hypothesis import strategies as st
-from rasterio.control import GroundControlPoint
 
 from geosr import raster
-from geosr.errors import OptionError, RasterError, UnsupportedRaster
+from geosr.errors import OptionError, RasterError
 from geosr.grid import Grid, Window
-from geosr.raster import ArraySource, Profile, RasterSource
+from geosr.raster import ArraySource, RasterSource
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 20), st.integers(0, 12))
@@ -66,51 +64,6 @@ def test_a_mask_band_makes_pixels_invalid(make_raster):
     assert source.valid(window, source.read(window))[:, 5:].all()
 
 
-def test_scaling_a_profile_keeps_the_ground():
-    profile = Profile(7, 5, 1, "uint8", transform=Affine(2, 0.5, 100, 0.3, -3, 200))
-    for k in (2, 3, 4):
-        large = profile.scale(k)
-        for corner in ((0, 0), (7, 0), (0, 5), (7, 5)):
-            assert np.allclose(large.transform @ np.multiply(corner, k), profile.transform @ corner, rtol=0, atol=1e-9)
-
-
-def test_scaling_a_profile_scales_control_points_and_rpcs():
-    gcp = GroundControlPoint(row=2.5, col=3.5, x=10, y=20, z=3, id="a")
-    rpcs = camera(999.5, 499.5, 1000)
-    large = Profile(7, 5, 1, "uint8", gcps=(gcp,), rpcs=rpcs).scale(2)
-    assert (large.gcps[0].row, large.gcps[0].col, large.gcps[0].x, large.gcps[0].z) == (5, 7, 10, 3)
-    # The centre of pixel 999.5 + 0.5 = 1000.0 from the corner lies 2000.0 from it in pixels half as large.
-    assert (large.rpcs.line_off, large.rpcs.line_scale) == (1999.5, 2000)
-    assert (large.rpcs.samp_off, large.rpcs.samp_scale) == (999.5, 2000)
-    assert large.rpcs.lat_off == rpcs.lat_off
-
-
-def test_a_palette_is_refused_with_the_command_that_expands_it(make_raster):
-    path = make_raster(texture(1, 20, 20))
-    with rasterio.open(path, "r+") as out:
-        out.write_colormap(1, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255)})
-    with pytest.raises(UnsupportedRaster, match=r"palette; expand it first: gdal_translate -expand rgb"):
-        RasterSource(path)
-
-
-def test_complex_numbers_and_single_bits_are_refused(make_raster):
-    with pytest.raises(UnsupportedRaster, match="complex64"):
-        RasterSource(make_raster(texture(1, 20, 20, dtype="complex64")))
-    with pytest.raises(UnsupportedRaster, match="1 bit"):
-        RasterSource(make_raster(texture(1, 20, 20) // 255, nbits=1))
-
-
-def test_a_nodata_value_for_each_band_is_refused(make_raster, tmp_path):
-    from rasterio.shutil import copy
-
-    copy(make_raster(texture(2, 20, 20), nodata=0), tmp_path / "a.vrt", driver="VRT")
-    text = (tmp_path / "a.vrt").read_text()
-    head, _, tail = text.rpartition("<NoDataValue>0</NoDataValue>")
-    (tmp_path / "a.vrt").write_text(f"{head}<NoDataValue>7</NoDataValue>{tail}")
-    with pytest.raises(UnsupportedRaster, match="has a nodata value for each band"):
-        RasterSource(tmp_path / "a.vrt")
-
-
 def test_what_is_no_raster_is_said_in_one_line(tmp_path):
     (tmp_path / "notes.tif").write_text("not a raster at all")
     for path in (tmp_path / "notes.tif", tmp_path / "missing.tif"):
@@ -124,7 +77,7 @@ def test_bands_that_are_not_there_are_refused(make_raster):
         RasterSource(make_raster(), [1, 4])
 
 
-def test_a_damaged_block_names_file_and_place(make_raster):
+def test_a_damaged_block_names_file_band_and_place(make_raster):
     path = make_raster(texture(1, 256, 256), tiled=True, blockxsize=128, blockysize=128, compress="deflate")
     with rasterio.open(path) as written:
         offset = int(written.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
@@ -133,7 +86,7 @@ def test_a_damaged_block_names_file_and_place(make_raster):
     path.write_bytes(data)
     source = RasterSource(path)
     source.read(Window(0, 0, 100, 100))
-    with pytest.raises(RasterError, match=r"scene.tif.*rows and columns \(\(130, 230\), \(130, 230\)\)"):
+    with pytest.raises(RasterError, match=r"scene.tif', band 1, rows 128 to 256, columns 128 to 256: .*--skip-errors"):
         source.read(Window(130, 130, 100, 100))
 
 
@@ -142,17 +95,3 @@ def test_uint8_has_its_whole_range_and_others_that_of_the_scene(make_raster):
     other = make_raster(texture(2, 100, 100, dtype="uint16", low=200, high=3000), name="b.tif")
     values = raster.scene_range(RasterSource(other))
     assert 200 <= values.low[0] < values.high[0] <= 3000
-
-
-def test_footprints_are_in_degrees(make_raster):
-    west, south, east, north = raster.footprint(RasterSource(make_raster()).profile)
-    assert 13 < west < east < 14
-    assert 45 < south < north < 46
-    assert raster.footprint(Profile(3, 3, 1, "uint8")) is None
-
-
-def test_creation_options_fit_the_dtype_and_give_way():
-    assert raster.creation_options("float32", {})["PREDICTOR"] == "3"
-    assert raster.creation_options("uint16", {})["PREDICTOR"] == "2"
-    assert raster.creation_options("uint16", {"compress": "LZW"})["COMPRESS"] == "LZW"
-    assert "PREDICTOR" not in raster.creation_options("uint8", {"COMPRESS": "NONE"})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,9 @@ import click
 
 from geosr.cli import options
 from geosr.errors import GeosrError
+
+DAMAGED = 3
+"""Exit status when what could not be read became nodata."""
 
 
 @click.command()
@@ -36,12 +42,28 @@ from geosr.errors import GeosrError
     "--range", "values", type=options.Pair(), help="Values that become 0 and 1 for the network, of every band."
 )
 @click.option(
+    "--window",
+    type=options.Numbers("COL,ROW,WIDTH,HEIGHT", int),
+    help="Super-resolve only these pixels of the input; the result is that part of the whole's.",
+)
+@click.option(
+    "--bounds",
+    type=options.Numbers("LEFT,BOTTOM,RIGHT,TOP", float),
+    help="Super-resolve only the pixels that these bounds in the CRS of the input touch.",
+)
+@click.option(
     "-t",
     "--dtype",
     type=click.Choice(["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
     help="Data type of the output; the input's by default. Values saturate, they are not scaled.",
 )
 @click.option("--nodata", type=float, help="Nodata value of the output; the input's by default.")
+@click.option(
+    "-f", "--format", "--driver", help="GDAL driver of the output, as COG; by the ending of OUTPUT by default."
+)
+@click.option(
+    "--overviews/--no-overviews", default=None, help="Build overviews in the output; by default if the input has them."
+)
 @click.option(
     "--ext",
     default="tif",
@@ -52,10 +74,15 @@ from geosr.errors import GeosrError
     "--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default."
 )
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in a task.")
+@options.memory
 @options.creation
 @options.jobs
+@click.option("--skip-errors", is_flag=True, help="Make nodata of blocks that cannot be read; exit status 3.")
+@options.dry_run
+@options.as_json
 @options.overwrite
 @options.restart
+@click.option("--no-resume", is_flag=True, help="Keep no parts: half the disk, but an interrupted run begins again.")
 @options.verbose
 @options.quiet
 def superresolve(source: str, output: Path, **chosen: Any) -> None:
@@ -71,23 +98,25 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
     if not Path(source).is_dir():
-        _one(source, output, **chosen)
-        return
-    failed = []
+        sys.exit(DAMAGED if _one(source, output, **chosen) else 0)
+    damaged, failed = [], []
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
     if not output.is_dir() and (output.exists() or output.suffix.lower() in (".tif", ".tiff")):
         raise click.ClickException(f"{str(output)!r} is a file's name, but INPUT is a folder; name a folder")
-    output.mkdir(parents=True, exist_ok=True)
+    if not chosen["dry_run"]:
+        output.mkdir(parents=True, exist_ok=True)
     for path in paths:
         try:
-            _one(str(path), output / _tiff_name(path), skip_done=True, **chosen)
+            damaged += _one(str(path), output / _name(path, chosen["format"]), skip_done=True, **chosen)
         except GeosrError as error:
             failed.append(path)
             click.echo(f"Error: {error}", err=True)
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(paths)} rasters failed")
+    if damaged:
+        sys.exit(DAMAGED)
 
 
 def _one(
@@ -100,28 +129,70 @@ def _one(
     quiet: int,
     overwrite: bool,
     restart: bool,
+    no_resume: bool,
+    dry_run: bool,
+    as_json: bool,
     skip_done: bool = False,
     **chosen: Any,
-) -> None:
+) -> list[Any]:
+    """Super-resolves one raster; the blocks of it that could not be read."""
     from geosr import pools
-    from geosr.superresolve import Options, check, is_done, plan, write
+    from geosr.plan import Options, plan
+    from geosr.superresolve import check, is_done, write
 
     asked = Options(range=values, **chosen)
-    if skip_done and output.exists() and not overwrite and is_done(plan(source, asked), output):
+    if skip_done and output.exists() and not overwrite and is_done(plan(source, asked, output), output):
         if not quiet:
             click.echo(f"{Path(source).name}: done already", err=True)
-        return
-    check(source, output, overwrite=overwrite)
-    job = plan(source, asked)
-    tile_megapixels = job.profile.width * job.profile.height / len(job.grid) / 1e6
+        return []
+    check(source, output, overwrite=overwrite, made=dry_run and skip_done)
+    job = plan(source, asked, output)
+    if dry_run:
+        _show_estimate(source, output, job, jobs, resume=not no_resume, as_json=as_json)
+        return []
+    tile_megapixels = job.profile.width * job.profile.height / len(job.tiles) / 1e6
     with (
-        pools.threads(jobs) as pool,
+        pools.threads(job.workers(jobs)) as pool,
         options.progress(
             Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="output Mpx"
         ) as show,
     ):
-        write(job, output, restart=restart, pool=pool, progress=show)
+        damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show)
+    if damaged:
+        band, where = damaged[0]
+        click.echo(
+            f"{Path(source).name}: {len(damaged)} blocks could not be read and are nodata in {str(output)!r}, "
+            f"the first in band {band} at column {where.col_off}, row {where.row_off}",
+            err=True,
+        )
+    if as_json:
+        told = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in damaged]
+        click.echo(json.dumps({"output": str(output), "model": job.upscaler.identity, "unreadable": told}))
+    return damaged
 
 
-def _tiff_name(path: Path) -> str:
-    return path.name if path.suffix.lower() in (".tif", ".tiff") else f"{path.stem}.tif"
+def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bool, as_json: bool) -> None:
+    from geosr.budget import readable
+    from geosr.estimate import estimate
+
+    told = estimate(job, output, workers=jobs, resume=resume)
+    if as_json:
+        click.echo(json.dumps({"input": source, "output": str(output), **asdict(told)}))
+        return
+    minutes, seconds = divmod(round(told.seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    click.echo(
+        f"{output}: {told.width} x {told.height} pixels of {told.pixel[0]:.6g} x {told.pixel[1]:.6g}, "
+        f"{told.count} bands of {told.dtype}, {job.driver}\n"
+        f"  {told.tiles} tiles of {told.tile} x {told.tile} input pixels, about {told.empty:.0%} of them empty\n"
+        f"  memory about {readable(told.memory)}\n"
+        f"  disk   about {readable(told.disk)} at the peak, {readable(told.output)} in the end; "
+        f"{readable(told.free)} are free\n"
+        f"  time   about {hours}:{minutes:02}:{seconds:02}"
+    )
+
+
+def _name(path: Path, driver: str | None) -> str:
+    from geosr.writer import name_in
+
+    return name_in(driver or "GTiff", path.name)

@@ -29,6 +29,8 @@ class Card:
     sha256: str
     """Of the .keras file; a card with another is not believed."""
     parameters: int
+    pixel_bytes: int = 2000
+    """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
     range: str = "0..1: the dtype's range for uint8, else percentiles 0.5 and 99.5 of the scene's bands"
     training_data: str = ""
@@ -65,6 +67,7 @@ def describe(path: Path, digest: str) -> Card:
         halo=models.receptive_radius(model),
         sha256=digest,
         parameters=model.count_params(),
+        pixel_bytes=models.pixel_bytes(model),
     )
 
 

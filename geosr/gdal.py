@@ -1,0 +1,53 @@
+"""GDAL as geosr uses it, through rasterio: its options, its errors as one line, its needless warnings kept still."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+_bundled = find_spec("rasterio")
+if _bundled and _bundled.origin and (Path(_bundled.origin).parent / "proj_data").exists():
+    # A wheel brings PROJ and GDAL along; variables that point to those of QGIS or the system break them, in silence.
+    for _name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"):
+        os.environ.pop(_name, None)
+
+CACHE = 128_000_000
+"""Bytes of blocks that GDAL keeps, whatever the machine has."""
+OPTIONS: Mapping[str, object] = {
+    "GDAL_CACHEMAX": CACHE,
+    "GDAL_PAM_ENABLED": True,
+    "GDAL_TIFF_INTERNAL_MASK": True,
+    "GDAL_DISABLE_READDIR_ON_OPEN": False,
+    # A deprecated CRS stays what it is.
+    "OSR_USE_NON_DEPRECATED": "NO",
+}
+ERRORS = (RasterioError, CPLE_BaseError)
+"""What rasterio raises when GDAL fails; some calls pass GDAL's own errors on."""
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """GDAL's options for reading and writing."""
+    with rasterio.Env(**OPTIONS):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without rasterio's warning that an image has no georeferencing, which is as it should be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def reason(error: BaseException) -> str:
+    """What GDAL says of an error, on one line."""
+    return " ".join(str(error.__cause__ or error).split())
