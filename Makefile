@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo format lint types imports test bench check clean
+.PHONY: help install demo format lint types imports test fuzz bench check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -36,13 +36,16 @@ imports: $(VENV)/.dev ## check that imports run one way
 test: $(VENV)/.dev ## install what the tests need and run them, the fast ones first
 	$(BIN)/python -m pytest
 
+fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
+	$(BIN)/python tests/fuzz.py
+
 bench: $(VENV)/.dev ## time the whole command beside the network alone
 	$(BIN)/python bench/superresolve.py
 
 check: lint types imports test ## everything above that can fail
 
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OUT) fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Debian keeps venv in a package of its own.
 $(BIN)/python:

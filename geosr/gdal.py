@@ -29,8 +29,8 @@ OPTIONS: Mapping[str, object] = {
     # A deprecated CRS stays what it is.
     "OSR_USE_NON_DEPRECATED": "NO",
 }
-ERRORS = (RasterioError, CPLE_BaseError)
-"""What rasterio raises when GDAL fails; some calls pass GDAL's own errors on."""
+ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+"""What rasterio raises when GDAL fails; some calls pass GDAL's own errors on, and texts are taken for UTF-8."""
 
 
 @contextmanager

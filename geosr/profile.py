@@ -290,12 +290,12 @@ def _check_kind(dataset: Any) -> None:
 
 
 def _lost(dataset: Any) -> Iterator[str]:
-    domains = {*dataset.tag_namespaces(), *(ns for i in dataset.indexes for ns in dataset.tag_namespaces(i))}
-    for domain in sorted(domains):
+    domains = {"", *dataset.tag_namespaces(), *(ns for i in dataset.indexes for ns in dataset.tag_namespaces(i))}
+    for domain in sorted(domains - _STORAGE_DOMAINS):
         if domain in _LOST_DOMAINS:
             yield _LOST_DOMAINS[domain]
-        elif not all(_can_be_written(dataset, domain, *band) for band in [(), *((i,) for i in dataset.indexes)]):
-            yield f"metadata of the domain {domain}"
+        elif not all(_can_be_carried(dataset, domain, *band) for band in [(), *((i,) for i in dataset.indexes)]):
+            yield f"metadata of the domain {domain}" if domain else "tags that are not UTF-8"
     if dataset.gcps[0] and (dataset.crs is not None or not dataset.transform.is_identity):
         yield "ground control points beside a transform"
     if dataset.subdatasets:
@@ -320,30 +320,33 @@ def _lost_elements(dataset: Any) -> Iterator[str]:
             yield words
 
 
-def _can_be_written(dataset: Any, domain: str, *band: int) -> bool:
-    """rasterio writes names with values; a document is written as one, parted at a sign of equality."""
-    if not domain.startswith(("xml:", "json:")) or domain not in dataset.tag_namespaces(*band):
-        return True
+def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:
     try:
-        return "=" in _document(dataset, domain, *band)
+        _tags_of(dataset, domain, *band)
     except ValueError:
         return False
+    return True
 
 
-def _document(dataset: Any, domain: str, *band: int) -> str:
-    [(name, value)] = dataset.tags(*band, ns=domain).items()
-    return str(value) if name == domain else f"{name}={value}"
+def _tags_of(dataset: Any, domain: str, *band: int) -> dict[str, str]:
+    """The names and values of a domain; a document, as of xml:XMP, has its domain for name.
+
+    Raises:
+        ValueError: they are not UTF-8; a document without a sign of equality, which rasterio cannot write.
+    """
+    tags: dict[str, str] = dataset.tags(*band, ns=domain) if domain else dataset.tags(*band)
+    if not (tags and domain.startswith(("xml:", "json:"))):
+        return tags
+    [(name, value)] = tags.items()
+    document = value if name == domain else f"{name}={value}"
+    if "=" not in document:
+        raise ValueError(f"the document in {domain} cannot be written")
+    return {domain: document}
 
 
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
-    found = {"": dataset.tags(*band)}
-    for domain in dataset.tag_namespaces(*band):
-        if not domain or domain in _STORAGE_DOMAINS or domain in _LOST_DOMAINS:
-            continue
-        if not domain.startswith(("xml:", "json:")):
-            found[domain] = dataset.tags(*band, ns=domain)
-        elif _can_be_written(dataset, domain, *band):
-            found[domain] = {domain: _document(dataset, domain, *band)}
+    domains = {"", *dataset.tag_namespaces(*band)} - _STORAGE_DOMAINS - set(_LOST_DOMAINS)
+    found = {ns: _tags_of(dataset, ns, *band) for ns in sorted(domains) if _can_be_carried(dataset, ns, *band)}
     kept = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in found.items()}
     return {ns: tags for ns, tags in kept.items() if tags}
 

@@ -93,8 +93,6 @@ class RasterSource:
             self._own_masks = profile.own_masks(self._dataset)
             self.files = tuple(self._dataset.files)
             self.block_shapes = tuple(self._dataset.block_shapes)
-            compression = self._dataset.compression
-            self.compression = "" if compression is None else str(compression.value)
             if whole.alpha is not None and alpha == "auto":
                 alpha = "mask" if _is_transparency(self._decimated(THUMBNAIL, [whole.alpha + 1])[0]) else "band"
                 if alpha == "band":
@@ -186,6 +184,12 @@ class RasterSource:
             return [[os.fspath(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         block, _ = self.thumbnail(64)
         return [hashlib.sha256(block.tobytes()).hexdigest()]
+
+    @property
+    def compression(self) -> str:
+        """GDAL's name for it; empty without."""
+        with gdal.environment():
+            return str(self._dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", ""))
 
     def _pixels(self, indexes: Sequence[int], window: Window) -> Block:
         block: Block = self._dataset.read(list(indexes), window=window.toranges())

@@ -275,7 +275,14 @@ def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Repo
     )
     same_holes = all(one.same_holes for one in measured)
     return replace(
-        report, checks=_judged(report, job, same_holes=same_holes, lossy=made.compression in LOSSY, pixels=errors.size)
+        report,
+        checks=_judged(
+            report,
+            job,
+            same_holes=same_holes,
+            lossy=any(kind in made.compression for kind in LOSSY),
+            pixels=errors.size,
+        ),
     )
 
 

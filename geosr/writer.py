@@ -15,6 +15,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.drivers import driver_from_extension, raster_driver_extensions
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
@@ -258,7 +259,7 @@ def _create(path: Path, wanted: Profile, options: Mapping[str, str]) -> Any:
         if wanted.crs is not None:
             out.crs = wanted.crs
     elif wanted.gcps:
-        out.gcps = list(wanted.gcps), wanted.gcps_crs
+        out.gcps = list(wanted.gcps), wanted.gcps_crs or CRS()
     if wanted.rpcs is not None:
         out.rpcs = wanted.rpcs
     if wanted.colorinterp:

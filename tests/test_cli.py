@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
@@ -275,6 +276,21 @@ def test_a_full_disk_is_said_and_leaves_nothing_under_the_name(make_raster, tmp_
         assert out.read().any()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs the peak memory of a child")
+def test_peak_memory_does_not_grow_with_the_scene(make_raster, tmp_path):
+    """Four times the rows, 144 MB more in the output: no more memory but for GDAL's cache, which fills."""
+    peaks = []
+    for rows in (2000, 8000):
+        source = make_raster(np.tile(texture(3, 500, 500), (1, rows // 500, 4)), tiled=True, compress="deflate")
+        args = [sys.executable, "-m", "geosr", "superresolve", os.fspath(source), os.fspath(tmp_path / "o.tif"), "-q"]
+        child = subprocess.Popen([*args, "-m", "bicubic", "--tile", "256", "--overwrite"])
+        _, status, usage = os.wait4(child.pid, 0)
+        assert status == 0
+        peaks.append(usage.ru_maxrss * 1024)
+    assert peaks[1] < peaks[0] + 100e6
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to a child on Windows")
 def test_ctrl_c_is_130_and_leaves_nothing_under_the_name(make_raster, tmp_path):
     source, output = make_raster(texture(3, 1500, 1500)), tmp_path / "o.tif"
@@ -354,8 +370,6 @@ def test_the_whole_road_from_scenes_to_a_sharper_scene(make_raster, tmp_path):
 
 def test_a_shipped_network_is_sharper_than_bicubic_on_a_scene_it_never_saw(tmp_path):
     """The NEON sample, shrunk by two and super-resolved: closer to the truth than bicubic."""
-    import numpy as np
-
     from geosr.radiometry import to_dtype
     from geosr.resample import shrink
 

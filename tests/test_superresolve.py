@@ -858,6 +858,23 @@ def test_jpeg_2000_is_read(make_raster, tmp_path):
     georeferenced(tmp_path / "a.jp2", tmp_path)
 
 
+def test_control_points_without_a_crs_are_kept(make_raster, tmp_path):
+    source = make_raster(crs=None, transform=Affine.identity())
+    with rasterio.open(source, "r+") as out:
+        out.gcps = [GroundControlPoint(r, c, 10 + c, 50 - r, 7) for r, c in ((0, 0), (0, 60), (50, 0))], CRS()
+    with rasterio.open(result(source, tmp_path)) as after:
+        assert [(p.row, p.col, p.x, p.y) for p in after.gcps[0]] == [(0, 0, 10, 50), (0, 120, 70, 50), (100, 0, 10, 0)]
+
+
+def test_tags_that_are_not_utf_8_are_named_as_lost(make_raster, tmp_path, caplog):
+    source = make_raster()
+    with rasterio.open(source, "r+") as out:
+        out.update_tags(TIFFTAG_ARTIST="Renée".replace("é", "##"))
+    source.write_bytes(source.read_bytes().replace(b"Ren##e", b"Ren\xe9\xe9e"))
+    result(source, tmp_path)
+    assert "tags that are not UTF-8 cannot be carried" in caplog.text
+
+
 # Parts of a raster
 
 
