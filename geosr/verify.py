@@ -125,24 +125,27 @@ def verify(
         RasterError: one of the two cannot be read, or they cannot belong together.
         ModelError: the model that is given cannot be loaded.
     """
-    made = RasterSource(output)
-    claim = _claim(made.profile)
+    made = RasterSource(output, alpha="band")
+    claim = _claim(made)
+    made = RasterSource(output, alpha=claim.alpha)
     job = _job(source, made, claim, model)
     again = claim.model == job.upscaler.identity
     return _report(job, made, [_measured(job, made, spot, again=again) for spot in _spots(job.window, windows, seed)])
 
 
-def _claim(profile: Profile) -> Claim:
-    tags = profile.tags.get("", {})
+def _claim(made: RasterSource) -> Claim:
+    tags = made.profile.tags.get("", {})
 
-    def numbers(name: str) -> tuple[int, ...] | None:
-        return tuple(int(value) for value in tags[name].split(",")) if name in tags else None
-
-    values = None
-    if "GEOSR_RANGE" in tags:
-        pairs = [tuple(float(end) for end in pair.split(",")) for pair in tags["GEOSR_RANGE"].split()]
-        values = Range(tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
-    bands, window = numbers("GEOSR_BANDS"), numbers("GEOSR_WINDOW")
+    try:
+        ends = [pair.split(",") for pair in tags.get("GEOSR_RANGE", "").split()]
+        lows, highs = (tuple(float(pair[i]) for pair in ends) for i in (0, 1))
+        bands, window = (
+            tuple(int(value) for value in tags[name].split(",")) if name in tags else None
+            for name in ("GEOSR_BANDS", "GEOSR_WINDOW")
+        )
+    except (ValueError, IndexError) as error:
+        raise RasterError(f"the GEOSR_ tags of {made.path!r} are not those that geosr writes: {error}") from error
+    values = Range(lows, highs) if ends else None
     return Claim(tags.get("GEOSR_MODEL"), values, bands, window, tags.get("GEOSR_ALPHA", "auto"))
 
 
@@ -246,10 +249,7 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
 def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Report:
     wanted = replace(job.profile, tags=_without_provenance(job.profile))
     missing = [what for what in sorted(set(profiles.differences(made.profile, wanted))) if what != "the transform"]
-    moved = [one.shift for one in measured if one.shift is not None]
-    shift = (
-        (float(np.median([row for row, _ in moved])), float(np.median([col for _, col in moved]))) if moved else None
-    )
+    moved = np.array([one.shift for one in measured if one.shift is not None])
     again = [one.recomputed for one in measured if one.recomputed is not None]
     errors = np.concatenate([one.errors for one in measured])
     rmses = [float(np.sqrt(np.mean(one.errors**2))) if one.errors.size else 0.0 for one in measured]
@@ -264,7 +264,7 @@ def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Repo
         bounds_error=_bounds_error(job, made.profile),
         missing=missing,
         recomputed=max(again) if again else None,
-        shift=shift,
+        shift=tuple(np.median(moved, axis=0).tolist()) if moved.size else None,
         rmse=float(np.sqrt(np.mean(errors**2))) if errors.size else None,
         bias=float(errors.mean()) if errors.size else None,
         worst_rmse=rmses[worst] if errors.size else None,
@@ -274,16 +274,8 @@ def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Repo
         checks=[],
     )
     same_holes = all(one.same_holes for one in measured)
-    return replace(
-        report,
-        checks=_judged(
-            report,
-            job,
-            same_holes=same_holes,
-            lossy=any(kind in made.compression for kind in LOSSY),
-            pixels=errors.size,
-        ),
-    )
+    lossy = any(kind in made.compression for kind in LOSSY)
+    return replace(report, checks=_judged(report, job, same_holes=same_holes, lossy=lossy, pixels=errors.size))
 
 
 def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels: int) -> list[Check]:
@@ -303,7 +295,7 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
     else:
         unit = "thousandths of the range" if np.dtype(job.profile.dtype).kind == "f" else "steps"
         told = f"differs by at most {report.recomputed:.3g} {unit}" + (", compressed with loss" if lossy else "")
-        checks.append(Check("computed again", lossy or report.recomputed <= STEPS, told))
+        checks.append(Check("computed again", report.recomputed <= STEPS or lossy, told))
     if report.shift is not None:
         row, col = report.shift
         moved = max(abs(row), abs(col)) <= SHIFT

@@ -335,10 +335,16 @@ def test_near_infrared_that_is_called_alpha_is_a_band(make_raster, tmp_path, cap
         assert (out.read(4) == array[3].repeat(2, 0).repeat(2, 1)).all()
 
 
-def test_all_nodata_stays_so_without_a_network(make_raster, tmp_path):
-    source = make_raster(np.zeros((2, 40, 40), "uint16"), nodata=0)
-    with rasterio.open(result(source, tmp_path)) as out:
-        assert (out.read() == 0).all()
+class Unwilling(Bicubic):
+    """An upscaler that must not be called."""
+
+    def __call__(self, blocks, values, /):
+        raise AssertionError("a tile without a valid pixel is not computed")
+
+
+def test_tiles_without_a_valid_pixel_skip_the_network():
+    made = assembled(np.full((2, 40, 40), 7, "uint16"), Unwilling(2), size=16, nodata=7)
+    assert (made == 7).all()
 
 
 # Choices

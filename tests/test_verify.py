@@ -158,3 +158,11 @@ def test_the_command_says_it_and_returns_1_when_something_is_off(pair):
     told = json.loads(done.stdout)
     assert told["ok"] is False
     assert told["shift"][0] == pytest.approx(1, abs=0.1)
+
+
+def test_tags_that_geosr_does_not_write_are_told(pair):
+    source, output = pair
+    with rasterio.open(output, "r+") as out:
+        out.update_tags(GEOSR_RANGE="everything")
+    with pytest.raises(RasterError, match="the GEOSR_ tags of .* are not those that geosr writes"):
+        verify(source, output)
