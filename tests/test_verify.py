@@ -164,5 +164,5 @@ def test_tags_that_geosr_does_not_write_are_told(pair):
     source, output = pair
     with rasterio.open(output, "r+") as out:
         out.update_tags(GEOSR_RANGE="everything")
-    with pytest.raises(RasterError, match="the GEOSR_ tags of .* are not those that geosr writes"):
+    with pytest.raises(RasterError, match=r"the GEOSR_ tags of .* are not those that geosr writes"):
         verify(source, output)
