@@ -54,29 +54,33 @@ def tile_size(
     profile: Profile,
     upscaler: Upscaler,
     *,
-    limit: int = MEMORY,
+    tile: int | None = None,
+    limit: int | None = None,
     batch: int = 1,
     block_shapes: Sequence[tuple[int, int]] = (),
 ) -> int:
     """The core size that makes the least work of a raster, of those whose parts cover whole blocks of the output.
 
+    Or `tile`, where that is given. Without a limit, no more than MEMORY if that can be.
+
     Raises:
-        OptionError: the smallest tile needs more memory than `limit`.
+        OptionError: the tile, or the smallest one, needs more memory than `limit`.
     """
     step = BLOCK_SIZE // int(np.gcd(BLOCK_SIZE, upscaler.scale))
-    sizes = range(step, max(LARGEST_OUTPUT // upscaler.scale, step) + 1, step)
+    largest = max(profile.width, profile.height)
+    sizes = [min(tile, largest)] if tile else range(step, max(LARGEST_OUTPUT // upscaler.scale, step) + 1, step)
 
-    def needed(size: int) -> int:
-        return memory(size, profile, upscaler, batch=batch, block_shapes=block_shapes)
-
-    fitting = [size for size in sizes if needed(size) <= limit]
-    if not fitting and limit < MEMORY:
-        raise OptionError(f"{upscaler.identity} needs {needed(step) / 2**20:.0f} MiB here; give it more with --memory")
+    def needed(size: int, workers: int) -> int:
+        return memory(size, profile, upscaler, batch=batch, workers=workers, block_shapes=block_shapes)
 
     def work(size: int) -> int:
         return len(Grid(profile.width, profile.height, size)) * ((size + 2 * upscaler.halo) ** 2 + TILE_COST)
 
-    return min(fitting or [step], key=lambda size: (work(size), -size))
+    if limit and (least := needed(sizes[0], 1)) > limit:
+        smaller = ", or a smaller --tile" if tile else ""
+        raise OptionError(f"tiles of {sizes[0]} need {least / 2**20:.0f} MiB here; give it more with --memory{smaller}")
+    fitting = [size for size in sizes if needed(size, AT_ONCE) <= (limit or MEMORY)]
+    return min(fitting or sizes[:1], key=lambda size: (work(size), -size))
 
 
 def output_bytes(sampled: float, profile: Profile, *, overviews: bool) -> int:

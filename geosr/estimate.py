@@ -32,12 +32,12 @@ class Estimate:
     tiles: int
     empty: float
     """Share of the tiles without a valid pixel, which are not computed."""
-    memory: int
-    output: int
-    """Bytes of the finished file."""
-    disk: int
-    """Bytes on the disk at the peak, that file among them."""
-    free: int
+    memory_bytes: int
+    output_bytes: int
+    """Of the finished file."""
+    disk_bytes: int
+    """At the peak, that file among them."""
+    free_bytes: int
     seconds: float
 
 
@@ -60,10 +60,10 @@ def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, res
         tile=job.grid.size,
         tiles=len(tiles),
         empty=1 - full / len(tiles),
-        memory=job.needed(job.workers(workers)),
-        output=size,
-        disk=disk,
-        free=shutil.disk_usage(_existing(Path(output).absolute().parent)).free,
+        memory_bytes=job.needed(job.workers(workers)),
+        output_bytes=size,
+        disk_bytes=disk,
+        free_bytes=shutil.disk_usage(_existing(Path(output).absolute().parent)).free,
         seconds=_tile_seconds(job, tiles, seen) * full / (job.workers(workers) if job.upscaler.concurrent else 1),
     )
 

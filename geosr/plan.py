@@ -93,6 +93,8 @@ class Plan:
     profile: Profile
     """The output's."""
     driver: str
+    beside: tuple[str, ...]
+    """Names of the files that come beside the output."""
     overviews: bool
     creation: Mapping[str, str]
     batch: int
@@ -143,16 +145,23 @@ def plan(
     _check_dtype(profile, dtype, nodata)
     if options.skip_errors:
         _check_marks(profile, dtype, nodata)
-    driver = options.format or (writer.driver_of(Path(output)) if output else "GTiff")
-    limit = options.memory or budget.MEMORY
-    shapes = pixels.block_shapes
-    tile = options.tile or budget.tile_size(profile, upscaler, limit=limit, batch=options.batch, block_shapes=shapes)
+    name = Path(output).name if output else "output.tif"
+    driver = writer.driver_named(options.format) if options.format else writer.driver_of(Path(name))
+    tile = budget.tile_size(
+        profile,
+        upscaler,
+        tile=options.tile,
+        limit=options.memory,
+        batch=options.batch,
+        block_shapes=pixels.block_shapes,
+    )
     scaled = profile.crop(window).scale(upscaler.scale)
     overviews = (profile.overviews or driver == "COG") if options.overviews is None else options.overviews
-    made = replace(scaled, dtype=dtype, nodata=nodata)
+    made = replace(scaled, dtype=dtype, nodata=nodata, overviews=overviews)
     creation = {name.upper(): value for name, value in (options.creation or {}).items()}
-    if creation or driver != "GTiff":
-        writer.check_creation(made, driver, creation)
+    if driver == "COG" and not overviews:
+        creation.setdefault("OVERVIEWS", "NONE")
+    beside = writer.check_creation(made, driver, creation, name) if creation or driver != "GTiff" else []
     # Read once the cheap checks are passed: the range is that of the whole scene.
     if not options.skip_errors:
         pixels.read(Window(window.col_off, window.row_off, 1, 1))
@@ -165,10 +174,11 @@ def plan(
         window=window,
         profile=made,
         driver=driver,
+        beside=tuple(beside),
         overviews=overviews,
         creation=creation,
         batch=options.batch,
-        memory=limit,
+        memory=options.memory or budget.MEMORY,
     )
     _warn(job)
     return replace(job, profile=replace(made, tags=_with_provenance(job, options)))
@@ -195,6 +205,8 @@ def _part(profile: Profile, options: Options) -> Window:
     """
     if options.window:
         asked = Window(*options.window)
+    elif options.bounds and (not profile.located or not profile.transform.determinant):
+        raise OptionError("the raster has no transform that bounds could be told by; give --window")
     elif options.bounds:
         asked = profiles.window_of(profile, options.bounds)
     else:
@@ -203,7 +215,7 @@ def _part(profile: Profile, options: Options) -> Window:
     if not (found.width and found.height):
         around = profiles.bounds(profile, profile.window) if options.bounds else (0, 0, profile.width, profile.height)
         name = "bounds" if options.bounds else "window"
-        raise OptionError(f"the {name} {_numbers(getattr(options, name))} lie outside the raster's {_numbers(around)}")
+        raise OptionError(f"{name} {_numbers(getattr(options, name))} lies outside the raster's {_numbers(around)}")
     if options.window and found != asked:
         raise OptionError(
             f"the window {_numbers(options.window)} is not inside {profile.width} x {profile.height} pixels"
@@ -222,8 +234,15 @@ def _with_provenance(job: Plan, options: Options) -> dict[str, Mapping[str, str]
     if job.window != job.source.profile.window:
         window = job.window
         told["GEOSR_WINDOW"] = f"{window.col_off},{window.row_off},{window.width},{window.height}"
-    if options.alpha != "auto":
-        told["GEOSR_ALPHA"] = options.alpha
+    chosen = {
+        "ALPHA": options.alpha if options.alpha != "auto" else None,
+        "DTYPE": options.dtype,
+        "NODATA": options.nodata,
+        "ERRORS": "skipped" if options.skip_errors else None,
+    }
+    told |= {f"GEOSR_{name}": str(value) for name, value in chosen.items() if value is not None}
+    stored = {"driver": job.driver, "overviews": job.overviews, **job.creation}
+    told["GEOSR_STORED"] = " ".join(f"{name}={value}" for name, value in stored.items())
     kept = {name: value for name, value in job.profile.tags.get("", {}).items() if not name.startswith("GEOSR_")}
     return {**job.profile.tags, "": {**kept, **told}}
 
@@ -236,6 +255,8 @@ def _warn(job: Plan) -> None:
         *(path, profile.width, profile.height, profile.count, profile.dtype, job.upscaler.identity, job.values),
         *(job.grid.size, job.upscaler.halo),
     )
+    if job.profile.nodata is not None and job.profile.nodata != profile.nodata:
+        _warn_of_values_like_nodata(job)
     if job.profile.dtype != profile.dtype:
         _warn_of_saturation(job.source, job.profile.dtype)
     for what in profile.lost:
@@ -271,6 +292,18 @@ def _check_marks(profile: Profile, dtype: str, nodata: float | None) -> None:
     marked = profile.masked or profile.alpha is not None or np.dtype(dtype).kind == "f"
     if nodata is None and not marked:
         raise OptionError("--skip-errors needs a value for what cannot be read; give one with --nodata")
+
+
+def _warn_of_values_like_nodata(job: Plan) -> None:
+    block, valid = job.source.thumbnail(raster.THUMBNAIL)
+    values = block[valid]
+    share = np.count_nonzero(values == job.profile.nodata) / max(values.size, 1)
+    if share > 0.001:
+        log.warning(
+            "%s: %.1f %% of the valid pixels are %g and will be moved off it; if they are nodata, say so in the input: "
+            "gdal_edit.py -a_nodata %g FILE",
+            *(job.source.path, 100 * share, job.profile.nodata, job.profile.nodata),
+        )
 
 
 def _warn_of_saturation(source: RasterSource, dtype: str) -> None:

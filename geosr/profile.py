@@ -76,7 +76,7 @@ class Profile:
             width=self.width * k,
             height=self.height * k,
             transform=self.transform @ Affine.scale(1 / k) if self.located else self.transform,
-            gcps=tuple(_gcp_at(gcp, gcp.row * k, gcp.col * k) for gcp in self.gcps),
+            gcps=tuple(moved(gcp, gcp.row * k, gcp.col * k) for gcp in self.gcps),
             rpcs=_scaled_rpcs(self.rpcs, k),
         )
 
@@ -91,7 +91,7 @@ class Profile:
             transform=self.transform @ Affine.translation(window.col_off, window.row_off)
             if self.located
             else self.transform,
-            gcps=tuple(_gcp_at(gcp, gcp.row - window.row_off, gcp.col - window.col_off) for gcp in self.gcps),
+            gcps=tuple(moved(gcp, gcp.row - window.row_off, gcp.col - window.col_off) for gcp in self.gcps),
             rpcs=_moved_rpcs(self.rpcs, window),
         )
 
@@ -207,8 +207,13 @@ def footprint(profile: Profile, window: Window | None = None) -> Bounds | None:
 def differences(found: Profile, wanted: Profile) -> list[str]:
     """What of `wanted` is not in `found`, in words."""
     told = [words for name, words in _WORDS.items() if not _same(getattr(found, name), getattr(wanted, name))]
-    if wanted.colorinterp and found.colorinterp != wanted.colorinterp:
+    # Not every format has a word for what is not defined.
+    if any(
+        one not in (other, ColorInterp.undefined) for one, other in zip_longest(wanted.colorinterp, found.colorinterp)
+    ) and (wanted.colorinterp):
         told.append("colour interpretation")
+    if wanted.overviews and not found.overviews:
+        told.append("overviews")
     corners = [(0, 0), (wanted.width, 0), (0, wanted.height)]
     places = [np.array([profile.transform @ corner for corner in corners]) for profile in (found, wanted)]
     pixel = np.abs(np.array(wanted.transform)[[0, 1, 3, 4]]).max()
@@ -225,7 +230,7 @@ def differences(found: Profile, wanted: Profile) -> list[str]:
     points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (found, wanted)]
     if wanted.gcps and not wanted.located and points[0] != points[1]:
         told.append("ground control points")
-    if wanted.rpcs is not None and (found.rpcs is None or found.rpcs.to_gdal() != wanted.rpcs.to_gdal()):
+    if wanted.rpcs is not None and (found.rpcs is None or not _same_camera(found.rpcs, wanted.rpcs)):
         told.append("RPCs")
     if _missing([wanted.tags], [found.tags]) or _missing(wanted.band_tags, found.band_tags):
         told.append("some tags")
@@ -246,6 +251,12 @@ _WORDS = {
 def _same(one: object, other: object) -> bool:
     """Equal, as two values that are no numbers are here."""
     return one == other or (one != one and other != other)
+
+
+def _same_camera(one: RPC, other: RPC) -> bool:
+    """Equal but for error estimates, which GDAL calls -1 where there are none."""
+    pairs = [(value, other.to_dict()[name]) for name, value in one.to_dict().items() if not name.startswith("err_")]
+    return all(np.allclose(value, wanted, rtol=1e-12, atol=0) for value, wanted in pairs)
 
 
 def _missing(wanted: Sequence[Mapping[str, Mapping[str, str]]], found: Sequence[Mapping[str, Any]]) -> bool:
@@ -278,15 +289,11 @@ def _check_kind(dataset: Any) -> None:
             f"{path!r} has a nodata value for each band {dataset.nodatavals}, which a GeoTIFF cannot hold; "
             "set one for all: gdalwarp -dstnodata VALUE IN OUT"
         )
-    if not dataset.dtypes[0].startswith("complex") and dataset.dtypes[0] not in DTYPES:
-        raise UnsupportedRaster(
-            f"{path!r} holds {dataset.dtypes[0]}; convert it first: gdal_translate -ot Float32 IN OUT"
-        )
     if dataset.dtypes[0] not in DTYPES:
-        raise UnsupportedRaster(
-            f"{path!r} holds {dataset.dtypes[0]}; take its amplitude first: "
-            "gdal_calc.py -A IN --calc='abs(A)' --type=Float32 --outfile=OUT"
-        )
+        remedy = "take its amplitude first: gdal_calc.py -A IN --calc='abs(A)' --type=Float32 --outfile=OUT"
+        if "complex" not in dataset.dtypes[0]:
+            remedy = "convert it first: gdal_translate -ot Float32 IN OUT"
+        raise UnsupportedRaster(f"{path!r} holds {dataset.dtypes[0]}; {remedy}")
 
 
 def _lost(dataset: Any) -> Iterator[str]:
@@ -351,7 +358,8 @@ def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
     return {ns: tags for ns, tags in kept.items() if tags}
 
 
-def _gcp_at(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
+def moved(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
+    """The control point at another place in the image."""
     return GroundControlPoint(row, col, gcp.x, gcp.y, gcp.z, gcp.id, gcp.info)
 
 

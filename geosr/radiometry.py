@@ -66,10 +66,11 @@ def sampled(block: Block, valid: NDArray[np.bool_]) -> Range:
 
 
 def to_dtype(block: Block, dtype: DTypeLike) -> Block:
-    """The block in another dtype: rounded to the nearest and saturated if that holds integers."""
+    """The block in another dtype: saturated, and rounded to the nearest if that holds integers."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "iu":
-        return block.astype(dtype)
+        ends = np.finfo(dtype)
+        return np.clip(block, ends.min, ends.max).astype(dtype)
     info = np.iinfo(dtype)
     # Beyond 16 bits float32 rounds the ends out of range, beyond 32 float64 does: the next value inward is safe.
     block = block.astype(np.float64, copy=False) if info.bits > 16 else block

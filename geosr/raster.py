@@ -27,10 +27,13 @@ log = logging.getLogger(__name__)
 
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
+LOSSY = ("JPEG", "WEBP", "JXL")
+"""Kinds of compression that lose, unless the file says that they did not."""
 ALPHA_MODES = ("auto", "band", "mask")
 
+SKIP = "superresolve --skip-errors makes nodata of what cannot be read"
 Damage = tuple[int, Window]
-"""A block of the file that cannot be read: the band's number, from 1, and its pixels."""
+"""A block of the file that cannot be read: the band's number, from 1, or 0 for the mask, and its pixels."""
 
 
 class Source(Protocol):
@@ -45,6 +48,10 @@ class Source(Protocol):
 
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         """True (bands, rows, cols) where the block that `read` gave for the window holds measured values."""
+        ...
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """True (rows, cols) where the source's mask does not hide the window's pixels."""
         ...
 
 
@@ -63,6 +70,9 @@ class ArraySource:
 
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         return measured(block, self.profile.nodata)
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        return np.ones((window.height, window.width), bool)
 
 
 class RasterSource:
@@ -89,8 +99,9 @@ class RasterSource:
         self._damaged: set[Damage] = set()
         self.indexes: tuple[int, ...] = ()
         with _errors(self.path), gdal.environment():
+            self._window = Window(0, 0, self._dataset.width, self._dataset.height)
             whole = profile.of(self._dataset)
-            self._own_masks = profile.own_masks(self._dataset)
+            self.own_masks = bool(profile.own_masks(self._dataset))
             self.files = tuple(self._dataset.files)
             self.block_shapes = tuple(self._dataset.block_shapes)
             if whole.alpha is not None and alpha == "auto":
@@ -135,19 +146,25 @@ class RasterSource:
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         good = measured(block, self.profile.nodata)
         inside = window.intersection(self.profile.window)
-        with _errors(self.path, inside), gdal.environment():
-            for mask in self._masks(inside):
-                good &= mirrored(mask, inside, window) > 0
+        good &= mirrored(self._masks(inside), inside, window)
         if self.profile.alpha is not None:
             good &= block[self.profile.alpha] > 0
-        unreadable = np.zeros((len(good), inside.height, inside.width), bool)
-        for band, where in self.damage(inside):
-            rows, cols = where.intersection(inside).slices(within=inside)
-            unreadable[self.indexes.index(band), rows, cols] = True
-        good &= ~mirrored(unreadable, inside, window)
+        good &= ~mirrored(self._unreadable_in(inside), inside, window)
         if self.profile.alpha is not None:
             good[self.profile.alpha] = True
         return good
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """True (rows, cols) where the raster's mask says valid, or transparency that was left out, for any band.
+
+        Pixels of blocks that `read` could not read are not.
+        """
+        inside = window.intersection(self.profile.window)
+        colours = self.profile.colours
+        unreadable = self._unreadable_in(inside)[colours]
+        seen = np.broadcast_to(self._masks(inside), (self.profile.count, inside.height, inside.width))[colours]
+        shown: NDArray[np.bool_] = mirrored(np.logical_or.reduce(seen & ~unreadable, axis=0)[None], inside, window)[0]
+        return shown
 
     def damage(self, window: Window) -> list[Damage]:
         """The blocks in the window that `read` could not read, band by band."""
@@ -155,12 +172,16 @@ class RasterSource:
         return sorted(found, key=lambda one: (one[0], one[1].row_off, one[1].col_off))
 
     def thumbnail(self, side: int) -> tuple[Block, NDArray[np.bool_]]:
-        """A decimated read with at most `side` rows and columns, and where it is valid."""
+        """A decimated read with at most `side` rows and columns, and where it is valid; overviews are not believed."""
         with gdal.environment():
             block, good = self._decimated(side, self.indexes)
             good &= measured(block, self.profile.nodata)
-            with _errors(self.path):
-                for mask in self._masks(self.profile.window, out_shape=(1, *block.shape[1:])):
+            with (
+                suppress(*(gdal.ERRORS if self.skip_errors else ())),
+                _errors(self.path),
+                self._without_overviews() as data,
+            ):
+                for mask in self._raw_masks(data, out_shape=(1, *block.shape[1:])):
                     good &= mask > 0
         if self.profile.alpha is not None:
             good &= block[self.profile.alpha] > 0
@@ -186,46 +207,90 @@ class RasterSource:
         return [hashlib.sha256(block.tobytes()).hexdigest()]
 
     @property
-    def compression(self) -> str:
-        """GDAL's name for it; empty without."""
+    def lossy(self) -> bool:
+        """Whether the file's compression has changed its pixels."""
         with gdal.environment():
-            return str(self._dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", ""))
+            stored = self._dataset.tags(ns="IMAGE_STRUCTURE")
+        kind, reversible = stored.get("COMPRESSION", ""), stored.get("COMPRESSION_REVERSIBILITY", "")
+        if kind.startswith("LERC"):
+            return float(stored.get("MAX_Z_ERROR", "0")) > 0
+        return "LOSSLESS" not in reversible and (bool(reversible) or any(name in kind for name in LOSSY))
 
     def _pixels(self, indexes: Sequence[int], window: Window) -> Block:
         block: Block = self._dataset.read(list(indexes), window=window.toranges())
         return block
 
-    def _masks(self, window: Window, **shape: Any) -> Iterator[Block]:
-        """What says (1 or bands, rows, cols) where bands are valid, above 0: masks, transparency that was left out."""
-        if self._own_masks:
-            shapes = {name: (len(self.indexes), *size[1:]) for name, size in shape.items()}
-            yield self._dataset.read_masks(list(self.indexes), window=window.toranges(), **shapes)
+    def _masks(self, window: Window) -> NDArray[np.bool_]:
+        """True (1 or bands, rows, cols) where masks, and transparency that was left out, say that bands are valid."""
+        with gdal.environment():
+            try:
+                masks = list(self._raw_masks(self._dataset, window=window.toranges()))
+            except gdal.ERRORS as error:
+                if not self.skip_errors:
+                    raise RasterError(f"cannot read the mask of {self.path!r}: {gdal.reason(error)}; {SKIP}") from error
+                masks = [self._readable_mask(window)]
+        whole = np.ones((1, window.height, window.width), bool)
+        for mask in masks:
+            whole = np.logical_and(whole, mask > 0)
+        return whole
+
+    def _raw_masks(self, data: Any, **where: Any) -> Iterator[Block]:
+        if self.own_masks:
+            shape = {"out_shape": (len(self.indexes), *where["out_shape"][1:])} if "out_shape" in where else {}
+            yield data.read_masks(list(self.indexes), **{**where, **shape})
         elif self._mask_band:
-            yield self._dataset.read_masks([1], window=window.toranges(), **shape)
+            yield data.read_masks([1], **where)
         if self._alpha_band and self.profile.alpha is None:
-            yield self._dataset.read([self._alpha_band], window=window.toranges(), **shape)
+            yield data.read([self._alpha_band], **where)
+
+    def _readable_mask(self, window: Window) -> Block:
+        """The mask, with blocks that cannot be read invalid, and kept in mind as those of band 0."""
+        whole = np.zeros((1, window.height, window.width), np.uint8)
+        for _, _, block in self._blocks(window, [1]):
+            part = block.intersection(window)
+            rows, cols = part.slices(within=window)
+            try:
+                masks = [mask.min(axis=0) for mask in self._raw_masks(self._dataset, window=part.toranges())]
+                whole[0, rows, cols] = np.min(masks, axis=0) > 0
+            except gdal.ERRORS:
+                self._damaged.add((0, block))
+        return whole
+
+    def _unreadable_in(self, window: Window) -> NDArray[np.bool_]:
+        """True (bands, rows, cols) where `read` found nothing."""
+        unreadable = np.zeros((self.profile.count, window.height, window.width), bool)
+        for band, where in self.damage(window):
+            if band:
+                rows, cols = where.intersection(window).slices(within=window)
+                unreadable[self.indexes.index(band), rows, cols] = True
+        return unreadable
+
+    @contextmanager
+    def _without_overviews(self) -> Iterator[Any]:
+        with gdal.quiet(), rasterio.open(self.path, OVERVIEW_LEVEL="NONE") as data:
+            yield data
 
     def _decimated(self, side: int, indexes: Sequence[int]) -> tuple[Block, NDArray[np.bool_]]:
         """Of the whole raster, and where that could be read."""
-        data = self._dataset
-        step = max(1, data.width / side, data.height / side)
-        height, width = max(1, int(data.height / step)), max(1, int(data.width / step))
-        try:
-            block = data.read(list(indexes), out_shape=(len(indexes), height, width))
-            return block, np.ones(block.shape, bool)
-        except gdal.ERRORS as error:
-            if not self.skip_errors:
-                raise self._error(error, self._window, indexes) from error
-        block = np.zeros((len(indexes), height, width), data.dtypes[0])
-        good = np.zeros(block.shape, bool)
-        for tile in Grid(width, height, 64):
-            (top, bottom), (left, right) = tile.core.toranges()
-            rows, cols = tile.core.slices(within=Window(0, 0, width, height))
-            part = ((top * step, bottom * step), (left * step, right * step))
-            with suppress(*gdal.ERRORS):
-                shape = (len(indexes), tile.core.height, tile.core.width)
-                block[:, rows, cols] = data.read(list(indexes), window=part, out_shape=shape)
-                good[:, rows, cols] = True
+        window = self._window
+        step = max(1, window.width / side, window.height / side)
+        height, width = max(1, int(window.height / step)), max(1, int(window.width / step))
+        with self._without_overviews() as data:
+            try:
+                block = data.read(list(indexes), out_shape=(len(indexes), height, width))
+                return block, np.ones(block.shape, bool)
+            except gdal.ERRORS as error:
+                if not self.skip_errors:
+                    raise self._error(error, window, indexes) from error
+            block = np.zeros((len(indexes), height, width), data.dtypes[0])
+            good = np.zeros(block.shape, bool)
+            for tile in Grid(width, height, 64):
+                rows, cols = tile.core.slices(within=Window(0, 0, width, height))
+                part = tuple((first * step, end * step) for first, end in tile.core.toranges())
+                with suppress(*gdal.ERRORS):
+                    shape = (len(indexes), tile.core.height, tile.core.width)
+                    block[:, rows, cols] = data.read(list(indexes), window=part, out_shape=shape)
+                    good[:, rows, cols] = True
         return block, good
 
     def _what_is_readable(self, window: Window) -> Block:
@@ -259,10 +324,6 @@ class RasterSource:
                 for col in range(window.col_off // cols * cols, window.col_off + window.width, cols):
                     yield position, band, Window(col, row, cols, rows).intersection(self._window)
 
-    @property
-    def _window(self) -> Window:
-        return Window(0, 0, self._dataset.width, self._dataset.height)
-
     def _error(self, error: BaseException, window: Window, indexes: Sequence[int] = ()) -> RasterError:
         """An error with the first block of the window that cannot be read."""
         for _, band, block in self._blocks(window, indexes):
@@ -272,7 +333,7 @@ class RasterSource:
                 (top, bottom), (left, right) = block.toranges()
                 return RasterError(
                     f"cannot read {self.path!r}, band {band}, rows {top} to {bottom}, columns {left} to {right}: "
-                    f"{gdal.reason(one)}; superresolve --skip-errors makes nodata of it"
+                    f"{gdal.reason(one)}; {SKIP}"
                 )
         return RasterError(f"cannot read {self.path!r}: {gdal.reason(error)}")
 
@@ -322,12 +383,11 @@ def scene_range(source: RasterSource) -> Range:
 
 
 @contextmanager
-def _errors(path: str, window: Window | None = None) -> Iterator[None]:
+def _errors(path: str) -> Iterator[None]:
     try:
         yield
     except gdal.ERRORS as error:
-        what = f" at rows and columns {window.toranges()}" if window else ""
-        raise RasterError(f"cannot read {path!r}{what}: {gdal.reason(error)}") from error
+        raise RasterError(f"cannot read {path!r}: {gdal.reason(error)}") from error
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:

@@ -74,6 +74,7 @@ def write(
     """
     tiles = job.tiles
     damaged: set[Damage] = set()
+    _check_beside(job, Path(output))
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
         already = sum(parts.has(tile.index) for tile in tiles)
         check_space(job, output, share=1 - already / len(tiles), resume=resume)
@@ -103,13 +104,14 @@ def check(
 
     `made` says that the output's folder will be made if it is not there.
     """
-    RasterSource(source, alpha="band").close()
+    inputs = RasterSource(source, alpha="band")
+    inputs.close()
     output = Path(output)
     if output.is_dir():
         raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
     if output.exists():
-        if Path(source).exists() and output.samefile(source):
-            raise OutputError(f"{os.fspath(output)!r} is the input; choose another output")
+        if any(_is_in(output, file) for file in inputs.files):
+            raise OutputError(f"{os.fspath(output)!r} is the input, or a part of it; choose another output")
         if not overwrite:
             raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")
     if made and not output.parent.exists():
@@ -118,6 +120,24 @@ def check(
         raise OutputError(f"there is no folder {os.fspath(output.parent)!r} to write to; make it first")
     if not os.access(output.parent, os.W_OK):
         raise OutputError(f"cannot write to {os.fspath(output.parent)!r}: no permission")
+
+
+def _is_in(path: Path, file: str) -> bool:
+    """Whether a file of GDAL's is this one, or is in it, as in an archive."""
+    if file.startswith("/vsi"):
+        return os.fspath(path.resolve()) in file
+    return Path(file).exists() and path.samefile(file)
+
+
+def _check_beside(job: Plan, output: Path) -> None:
+    """Refuses an output that comes with other files, which would take the place of the input's or of a stranger's."""
+    beside = [output.with_name(name) for name in job.beside]
+    for path in (*beside, *writer.stale(output)):
+        if path.exists() and any(_is_in(path, file) for file in job.source.files):
+            raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
+    for path in beside:
+        if path.exists() and not output.exists():
+            raise OutputError(f"{os.fspath(path)!r} exists and would be replaced; choose another output")
 
 
 def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0, resume: bool = True) -> None:
@@ -148,7 +168,8 @@ def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
         here = Tile(tile.index, core, core)
         block = job.source.read(core)
         good = job.source.valid(core, block)
-        made = enlarge(np.where(good, block, 0), k)
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = enlarge(np.where(good, block, 0), k)
         taken += len(_encoded(here, made, block, good, job=job))
         pixels += made.shape[-1] * made.shape[-2]
     size = budget.output_bytes(taken / pixels, job.profile, overviews=job.overviews)
@@ -198,10 +219,14 @@ def upscaled(
         if wanted
     ]
     colours = job.source.profile.colours
-    made = iter(job.upscaler(np.stack(filled)[:, colours], job.values.bands(colours)) if filled else ())
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = iter(job.upscaler(np.stack(filled)[:, colours], job.values.bands(colours)) if filled else ())
     done: list[Block] = []
     for tile, block, wanted in zip(tiles, blocks, some, strict=True):
         result = tile.scale(k).trim(next(made)) if wanted else None
+        if result is not None and not np.isfinite(result).all():
+            # Beyond what floating point holds; a valid pixel must not become invalid.
+            result = np.where(np.isfinite(result), result, enlarge_nearest(tile.trim(block)[colours], k))
         if result is None or len(result) < len(block):
             # Transparency is repeated, not computed; so is what will be stamped invalid.
             whole = enlarge_nearest(tile.trim(block), k).astype(np.float64)
@@ -257,7 +282,7 @@ def stamped(
     out = stamp(made, invalid_values(tile.trim(original), was, job.profile), good, job.profile)
     if not job.profile.masked:
         return out, None
-    return out, enlarge_nearest(np.any(good[was.colours], axis=0, keepdims=True), job.upscaler.scale)[0]
+    return out, enlarge_nearest(tile.trim(job.source.mask(tile.outer)), job.upscaler.scale)
 
 
 def _encoded(tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan) -> bytes:

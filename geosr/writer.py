@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,14 +17,14 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.drivers import driver_from_extension, raster_driver_extensions
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, Interleaving, Resampling
 from rasterio.io import MemoryFile
 
 from geosr import gdal, profile
 from geosr.backend import silent_stderr
 from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Window
-from geosr.profile import RGB, Profile
+from geosr.profile import RGB, Profile, moved
 
 BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
@@ -91,11 +91,10 @@ def join(
         out = _create(path, wanted, options)
         try:
             for window, part in parts:
-                with _opened(part) as block:
-                    out.write(block.read(), window=window.toranges())
-                    if wanted.masked:
-                        out.write_mask(block.dataset_mask() > 0, window=window.toranges())
-                    note = block.tags().get(NOTE)
+                block, mask, note = _read_part(part)
+                out.write(block, window=window.toranges())
+                if wanted.masked:
+                    out.write_mask(mask > 0, window=window.toranges())
                 yield note
         except BaseException:
             # What GDAL says of a file that is given up, as on a full disk, is no news.
@@ -104,6 +103,7 @@ def join(
             raise
         out.close()
         _settle_colours(path, wanted)
+        _settle_control_points(path, wanted)
         _settle_crs(path, wanted)
     _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
 
@@ -150,34 +150,55 @@ def stale(path: Path) -> list[Path]:
     ]
 
 
-def check_creation(wanted: Profile, driver: str, options: Mapping[str, str]) -> None:
-    """Tries driver and options on a small raster, since GDAL passes over options that it does not know.
+def driver_named(name: str) -> str:
+    """GDAL's driver of this name, in whatever case.
 
     Raises:
-        OptionError: there is no such driver, it cannot hold such a raster, an option is unknown or its value is wrong.
+        OptionError: there is none.
     """
-    with gdal.environment() as _, rasterio.Env() as env:
-        known = driver in env.drivers()
-    if not known:
-        raise OptionError(f"GDAL has no format {driver!r} here; gdalinfo --formats and rio env --formats list names")
+    with gdal.environment(), rasterio.Env() as env:
+        drivers: dict[str, str] = {driver.upper(): driver for driver in env.drivers()}
+    if name.upper() not in drivers:
+        raise OptionError(f"GDAL has no format {name!r} here; rio env --formats lists those that it has")
+    return drivers[name.upper()]
+
+
+def check_creation(wanted: Profile, driver: str, options: Mapping[str, str], name: str = "small.tif") -> list[str]:
+    """Tries driver and options on a small raster, since GDAL passes over options that it does not know.
+
+    Returns the names of the files that come beside one called `name`.
+
+    Raises:
+        OptionError: the driver cannot hold such a raster, an option is unknown or its value is wrong.
+    """
+    if "NBITS" in options:
+        raise OptionError("NBITS would cut values; leave it out")
     told = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with _said() as lines, tempfile.TemporaryDirectory() as folder:
         small = {"driver": "GTiff", "width": 256, "height": 256, "count": wanted.count, "dtype": wanted.dtype}
-        path = Path(folder) / f"small.{name_in(driver, 'x.tif').rpartition('.')[2]}"
+        if wanted.located:
+            small |= {"crs": wanted.crs, "transform": wanted.transform}
+        path = Path(folder) / name
         extra = creation_options(wanted.dtype, options) if driver == "GTiff" else {}
         try:
             with gdal.environment(), gdal.quiet(), MemoryFile() as memory:
                 memory.open(**{**small, **_photometric(wanted.colorinterp), **extra}).close()
                 if driver != "GTiff":
                     rasterio.shutil.copy(memory.name, path, driver=driver, **format_options(driver, options))
+            if path.is_dir():
+                raise OptionError(f"{driver} makes a folder, not a file; choose another --format")
             if driver != "GTiff":
                 # A format that only refers to the pixels of another file, as VRT, holds none now.
                 with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
-                    written.read(1)
-        except (*gdal.ERRORS, ValueError, IndexError) as error:
+                    written.read()
+            beside = sorted(found.name for found in Path(folder).iterdir() if found != path)
+        except OptionError:
+            raise
+        except (*gdal.ERRORS, ValueError) as error:
             raise OptionError(f"GDAL refuses {told}: {gdal.reason(error)}; change --co or --format") from error
     if lines and options:
         raise OptionError(f"GDAL refuses {told}: {lines[0]}; change --co")
+    return beside
 
 
 def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -219,14 +240,20 @@ def is_lossy(driver: str, options: Mapping[str, str]) -> bool:
     )
 
 
-@contextmanager
-def _opened(part: Path | bytes) -> Iterator[Any]:
-    if isinstance(part, bytes):
-        with MemoryFile(part) as memory, memory.open() as block:
-            yield block
-    else:
-        with rasterio.open(part) as block:
-            yield block
+def _read_part(part: Path | bytes) -> tuple[Block, Block, str | None]:
+    """A part's block, mask and note.
+
+    Raises:
+        OutputError: it was damaged since it was kept.
+    """
+    try:
+        with (
+            MemoryFile(part) if isinstance(part, bytes) else nullcontext() as memory,
+            memory.open() if memory else rasterio.open(part) as kept,
+        ):
+            return kept.read(), kept.dataset_mask(), kept.tags().get(NOTE)
+    except gdal.ERRORS as error:
+        raise OutputError(f"the part {os.fspath(part)!r} is damaged; discard all parts with --restart") from error
 
 
 @contextmanager
@@ -302,6 +329,18 @@ def _settle_colours(path: Path, wanted: Profile) -> None:
             written.colorinterp = wanted.colorinterp
 
 
+def _settle_control_points(path: Path, wanted: Profile) -> None:
+    """Where pixels are points, GDAL moves control points when it reads them, but not when it writes them."""
+    if not wanted.gcps or wanted.located:
+        return
+    with rasterio.open(path) as written:
+        found, crs = written.gcps
+    rows, cols = (float(getattr(found[0], axis) - getattr(wanted.gcps[0], axis)) for axis in ("row", "col"))
+    if rows or cols:
+        with rasterio.open(path, "r+") as written:
+            written.gcps = [moved(gcp, gcp.row - rows, gcp.col - cols) for gcp in wanted.gcps], crs or CRS()
+
+
 def _settle_crs(path: Path, wanted: Profile) -> None:
     """A CRS that GeoTIFF keys cannot spell goes into a file beside the raster, where GDAL looks first."""
     if wanted.crs is None or _crs(path) == wanted.crs:
@@ -326,7 +365,8 @@ def _check_whole(path: Path, *, sparse: bool) -> None:
     """
     size = path.stat().st_size
     with gdal.quiet(), rasterio.open(path) as written:
-        for i in written.indexes:
+        # Interleaved by pixels, all bands are in the blocks of the first.
+        for i in written.indexes[:1] if written.interleaving == Interleaving.pixel else written.indexes:
             for (row, col), _ in written.block_windows(i):
                 place = [
                     written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=i) for what in ("OFFSET", "SIZE")

@@ -77,7 +77,7 @@ def test_the_choices_are_those_of_the_library():
 
     assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
     assert choices(superresolve, "alpha") == raster.ALPHA_MODES
-    assert set(choices(superresolve, "dtype")) <= set(profile.DTYPES)
+    assert choices(superresolve, "dtype") == profile.DTYPES
     assert choices(train, "model") == tuple(models.MODELS)
     assert choices(train, "loss") == tuple(LOSSES)
 
@@ -145,6 +145,7 @@ def test_a_dry_run_tells_what_will_be_needed_and_does_nothing(make_raster, tmp_p
     assert all(word in done.stdout for word in ("memory about", "disk   about", "time   about"))
     told = json.loads(command(*args, "--json").stdout)
     assert (told["width"], told["height"], told["tiles"], told["empty"]) == (400, 600, 20, 0.5)
+    assert told["output"] == str(tmp_path / "o.tif")
     assert told["seconds"] > 0
     assert sorted(tmp_path.iterdir()) == before
     done = command("superresolve", tmp_path, tmp_path / "new" / "out", "-m", "bicubic", "--dry-run")

@@ -166,3 +166,51 @@ def test_tags_that_geosr_does_not_write_are_told(pair):
         out.update_tags(GEOSR_RANGE="everything")
     with pytest.raises(RasterError, match=r"the GEOSR_ tags of .* are not those that geosr writes"):
         verify(source, output)
+
+
+def test_a_nodata_value_that_nobody_chose_is_found(make_raster, tmp_path):
+    source = make_raster(texture(1, 100, 100))
+    super_resolve(source, tmp_path / "out.tif", BICUBIC)
+    with rasterio.open(tmp_path / "out.tif", "r+") as out:
+        out.nodata = 255
+    assert verify(source, tmp_path / "out.tif").missing == ["the nodata value"]
+    super_resolve(source, tmp_path / "chosen.tif", Options(model="bicubic", nodata=255, dtype="uint16"))
+    assert verify(source, tmp_path / "chosen.tif").ok
+
+
+def test_outputs_with_skipped_blocks_are_what_they_claim(make_raster, tmp_path):
+    source = make_raster(texture(1, 200, 200), nodata=0, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    with rasterio.open(source) as written:
+        offset = int(written.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    data = bytearray(source.read_bytes())
+    data[offset : offset + 60] = b"\xff" * 60
+    source.write_bytes(data)
+    super_resolve(source, tmp_path / "out.tif", Options(model="bicubic", skip_errors=True))
+    assert verify(source, tmp_path / "out.tif").ok
+
+
+def test_compression_with_loss_has_its_tolerance_and_lossless_none(make_raster, tmp_path):
+    source = make_raster(texture(3, 300, 300), photometric="RGB")
+    super_resolve(source, tmp_path / "lossy.tif", Options(model="bicubic", creation={"COMPRESS": "JPEG"}))
+    assert verify(source, tmp_path / "lossy.tif").ok
+    super_resolve(source, tmp_path / "lerc.tif", Options(model="bicubic", creation={"COMPRESS": "LERC"}))
+    assert verify(source, tmp_path / "lerc.tif").ok
+    rewritten(tmp_path / "lerc.tif", lambda block: np.where(np.indices(block.shape)[1] < 300, block, 0))
+    assert "computed again" in off(verify(source, tmp_path / "lerc.tif"))
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int8", "float64"])
+def test_wide_noise_is_what_it_claims(make_raster, random_idn, tmp_path, dtype):
+    low, high = (0, 2e9) if dtype == "uint32" else (-128, 127) if dtype == "int8" else (-1.7e308, 1.7e308)
+    array = np.where(np.random.default_rng(0).random((1, 150, 150)) < 0.5, low, high).astype(dtype)
+    source = make_raster(array)
+    super_resolve(source, tmp_path / "out.tif", BICUBIC)
+    assert verify(source, tmp_path / "out.tif").ok
+
+
+def test_json_has_no_infinity(make_raster, tmp_path):
+    source = make_raster(texture(1, 100, 100, dtype="float32"))
+    super_resolve(source, tmp_path / "out.tif", BICUBIC)
+    rewritten(tmp_path / "out.tif", lambda block: np.where(block > 100, np.nan, block).astype("float32"))
+    done = CliRunner().invoke(main, ["verify", str(source), str(tmp_path / "out.tif"), "--json"])
+    assert json.loads(done.stdout, parse_constant=pytest.fail)["recomputed"] is None

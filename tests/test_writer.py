@@ -103,13 +103,13 @@ def test_overviews_go_down_to_a_block(tmp_path):
 @pytest.mark.parametrize(
     ("driver", "dtype", "options", "told"),
     [
-        ("NOSUCH", "uint8", {}, "GDAL has no format 'NOSUCH'"),
         ("VRT", "uint8", {}, "GDAL refuses to write this raster as VRT"),
         ("PNG", "float32", {}, "GDAL refuses to write this raster as PNG"),
         ("BMP", "uint16", {}, "GDAL refuses to write this raster as BMP"),
         ("COG", "uint8", {"COMPRESS": "NOSUCH"}, "GDAL refuses the creation options COMPRESS=NOSUCH"),
         ("COG", "uint8", {"NOSUCH": "1"}, "GDAL refuses the creation options NOSUCH=1"),
         ("GTiff", "uint8", {"NOSUCH": "1"}, "GDAL refuses the creation options NOSUCH=1"),
+        ("GTiff", "uint8", {"NBITS": "4"}, "NBITS would cut values"),
     ],
 )
 def test_formats_and_options_that_cannot_be_are_refused(driver, dtype, options, told):
@@ -121,6 +121,17 @@ def test_formats_and_options_that_cannot_be_are_refused(driver, dtype, options, 
 @pytest.mark.parametrize("driver", ["GTiff", "COG", "HFA", "JP2OpenJPEG", "PNG", "ENVI"])
 def test_formats_that_can_be_are_not_refused(driver):
     writer.check_creation(Profile(9, 9, 3, "uint16"), driver, {})
+
+
+def test_formats_are_named_in_any_case():
+    assert [writer.driver_named(name) for name in ("cog", "GTIFF", "png")] == ["COG", "GTiff", "PNG"]
+    with pytest.raises(OptionError, match="GDAL has no format 'NOSUCH'"):
+        writer.driver_named("NOSUCH")
+
+
+def test_a_format_that_makes_a_folder_is_refused():
+    with pytest.raises(OptionError, match=r"Zarr makes a folder|GDAL refuses to write this raster as Zarr|no format"):
+        writer.check_creation(Profile(9, 9, 1, "uint8"), writer.driver_named("Zarr"), {})
 
 
 def test_names_tell_formats_and_the_other_way_round(tmp_path):

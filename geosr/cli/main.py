@@ -36,7 +36,7 @@ class Commands(click.Group):
             told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
             raise click.ClickException(" ".join(told.split())) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted; the same command goes on where it stopped.", err=True)
+            click.echo("Interrupted; nothing is half-written.", err=True)
             sys.exit(130)
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,6 +138,9 @@ def set_verbosity(verbose: int, quiet: int) -> None:
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
     logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)
+    if not verbose:
+        # numpy's and rasterio's, of values at the ends of what floating point holds.
+        warnings.simplefilter("ignore", RuntimeWarning)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
 
 

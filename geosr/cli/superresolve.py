@@ -54,7 +54,7 @@ DAMAGED = 3
 @click.option(
     "-t",
     "--dtype",
-    type=click.Choice(["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
+    type=click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]),
     help="Data type of the output; the input's by default. Values saturate, they are not scaled.",
 )
 @click.option("--nodata", type=float, help="Nodata value of the output; the input's by default.")
@@ -105,11 +105,14 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
     if not output.is_dir() and (output.exists() or output.suffix.lower() in (".tif", ".tiff")):
         raise click.ClickException(f"{str(output)!r} is a file's name, but INPUT is a folder; name a folder")
+    outputs = [output / _name(path, chosen["format"]) for path in paths]
+    if same := [path.name for path in outputs if outputs.count(path) > 1]:
+        raise click.ClickException(f"two files would become {same[0]!r}; give them other names, or one at a time")
     if not chosen["dry_run"]:
         output.mkdir(parents=True, exist_ok=True)
-    for path in paths:
+    for path, made in zip(paths, outputs, strict=True):
         try:
-            damaged += _one(str(path), output / _name(path, chosen["format"]), skip_done=True, **chosen)
+            damaged += _one(str(path), made, skip_done=True, **chosen)
         except GeosrError as error:
             failed.append(path)
             click.echo(f"Error: {error}", err=True)
@@ -141,12 +144,13 @@ def _one(
     from geosr.superresolve import check, is_done, write
 
     asked = Options(range=values, **chosen)
-    if skip_done and output.exists() and not overwrite and is_done(plan(source, asked, output), output):
+    job = plan(source, asked, output) if skip_done and output.exists() and not overwrite else None
+    if job and is_done(job, output):
         if not quiet:
             click.echo(f"{Path(source).name}: done already", err=True)
         return []
     check(source, output, overwrite=overwrite, made=dry_run and skip_done)
-    job = plan(source, asked, output)
+    job = job or plan(source, asked, output)
     if dry_run:
         _show_estimate(source, output, job, jobs, resume=not no_resume, as_json=as_json)
         return []
@@ -162,7 +166,7 @@ def _one(
         band, where = damaged[0]
         click.echo(
             f"{Path(source).name}: {len(damaged)} blocks could not be read and are nodata in {str(output)!r}, "
-            f"the first in band {band} at column {where.col_off}, row {where.row_off}",
+            f"the first in {f'band {band}' if band else 'the mask'} at column {where.col_off}, row {where.row_off}",
             err=True,
         )
     if as_json:
@@ -185,9 +189,9 @@ def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bo
         f"{output}: {told.width} x {told.height} pixels of {told.pixel[0]:.6g} x {told.pixel[1]:.6g}, "
         f"{told.count} bands of {told.dtype}, {job.driver}\n"
         f"  {told.tiles} tiles of {told.tile} x {told.tile} input pixels, about {told.empty:.0%} of them empty\n"
-        f"  memory about {readable(told.memory)}\n"
-        f"  disk   about {readable(told.disk)} at the peak, {readable(told.output)} in the end; "
-        f"{readable(told.free)} are free\n"
+        f"  memory about {readable(told.memory_bytes)}\n"
+        f"  disk   about {readable(told.disk_bytes)} at the peak, {readable(told.output_bytes)} in the end; "
+        f"{readable(told.free_bytes)} are free\n"
         f"  time   about {hours}:{minutes:02}:{seconds:02}"
     )
 
