@@ -54,6 +54,8 @@ THUMBNAIL = 1024
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 ALPHA_MODES = ("auto", "band", "mask")
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+WINDOWED_BLOCK = 2**20
+"""Most pixels of a block of a file that is read by windows."""
 BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
 
@@ -105,6 +107,18 @@ class Profile:
             transform=self.transform @ Affine.scale(1 / k) if self.located else self.transform,
             gcps=tuple(_scaled_gcp(gcp, k) for gcp in self.gcps),
             rpcs=_scaled_rpcs(self.rpcs, k),
+        )
+
+    def crop(self, window: Window) -> Profile:
+        """The profile of a window, which may hang over the raster's edges."""
+        col, row = window.col_off, window.row_off
+        return replace(
+            self,
+            width=window.width,
+            height=window.height,
+            transform=self.transform @ Affine.translation(col, row) if self.located else self.transform,
+            gcps=tuple(_moved_gcp(gcp, row, col) for gcp in self.gcps),
+            rpcs=_moved_rpcs(self.rpcs, row, col),
         )
 
     def bands(self, indexes: Sequence[int]) -> Profile:
@@ -241,6 +255,12 @@ class RasterSource:
             for mask in self._masks(out_shape=(1, *block.shape[1:])):
                 good &= mask > 0
         return block, good
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a window is read without what lies before it: a TIFF of blocks, not one image decoded in order."""
+        rows, cols = self._dataset.block_shapes[0]
+        return self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK
 
     def copy(self) -> RasterSource:
         """The same, with no file open but its own."""
@@ -403,6 +423,20 @@ def join(
             out.close()
         _settle_colours(path, profile)
         _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
+    except RasterioError as error:
+        raise OutputError(f"cannot write {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def store(path: Path, profile: Profile, blocks: Iterable[tuple[Window, Block]], options: Mapping[str, str]) -> None:
+    """Writes blocks, each to its window, into a GeoTIFF at `path`.
+
+    Raises:
+        OutputError: the file cannot be written whole.
+    """
+    try:
+        with environment(), _quiet(), _create(path, profile, options) as out:
+            for window, block in blocks:
+                out.write(block, window=window.toranges())
     except RasterioError as error:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {_reason(error)}") from error
 
@@ -631,6 +665,19 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
 
 def _scaled_gcp(gcp: GroundControlPoint, k: int) -> GroundControlPoint:
     return GroundControlPoint(gcp.row * k, gcp.col * k, gcp.x, gcp.y, gcp.z, gcp.id, gcp.info)
+
+
+def _moved_gcp(gcp: GroundControlPoint, row: int, col: int) -> GroundControlPoint:
+    return GroundControlPoint(gcp.row - row, gcp.col - col, gcp.x, gcp.y, gcp.z, gcp.id, gcp.info)
+
+
+def _moved_rpcs(rpcs: RPC | None, row: int, col: int) -> RPC | None:
+    if rpcs is None:
+        return None
+    values = rpcs.to_dict()
+    values["line_off"] -= row
+    values["samp_off"] -= col
+    return RPC(**values)
 
 
 def _scaled_rpcs(rpcs: RPC | None, k: int) -> RPC | None:
