@@ -98,7 +98,7 @@ def refine(matrix: Matrix, reference: Block, frame: Block, usable: Block) -> tup
     """
     import cv2
 
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-7)
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-6)
     start = matrix.astype(np.float32)
     try:
         correlation, refined = cv2.findTransformECC(

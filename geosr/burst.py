@@ -802,9 +802,9 @@ def _report(job: Plan, work: Stack, verdicts: Sequence[Verdict], parts: Parts) -
     maps = _maps(work, parts)
     best = "robust" if "robust" in work.methods else work.methods[-1]
     kept = [found for found in verdicts if found.kept]
-    layer = work.layers[next(i for i, found in enumerate(kept) if found.reference)]
-    crop = _telling_window(work, layer)
-    single = stacked(Tile(0, crop, crop), replace(work, layers=(layer,)))[0][0] * work.factor
+    first = next(i for i, found in enumerate(kept) if found.reference)
+    crop = _telling_window(work, work.layers[first])
+    seen = stacked(Tile(0, crop, crop), work)[0] * work.factor
     made = RasterSource(parts.draft.with_name(f"{best}.tif"), alpha="band")
     result = made.read(crop).astype(np.float32)
     made.close()
@@ -820,10 +820,10 @@ def _report(job: Plan, work: Stack, verdicts: Sequence[Verdict], parts: Parts) -
         "kept": len(kept),
         "coverage": round(float(maps[0].mean()), 4),
         "deviation": round(float(maps[1].mean()), 4),
-        "spectrum": report.spectrum(single.mean(axis=0), result.mean(axis=0), scale=job.options.scale),
+        "spectrum": report.spectrum(seen.mean(axis=1), result.mean(axis=0), scale=job.options.scale),
         "crop": crop.toranges(),
     }
-    picture = report.picture(single, result, maps, title=f"reference, bicubic | {best}")
+    picture = report.picture(seen[first], result, maps, title=f"reference, bicubic | {best}")
     parts.draft.with_name(PICTURE).write_bytes(picture)
     parts.draft.with_name(PAGE).write_text(report.page(said, picture))
     parts.draft.write_text(json.dumps(said, indent=1) + "\n")

@@ -69,13 +69,15 @@ def robust(stack: Block, used: Used) -> Block:
     share = uniform_filter(used.astype(stack.dtype), (0, 2 * REACH + 1, 2 * REACH + 1))
     off = uniform_filter(off, (0, 2 * REACH + 1, 2 * REACH + 1)) / np.maximum(share, 1e-6)
     typical = median(off[:, None], used)[0]
-    ratio = off / np.maximum(typical, np.finfo(stack.dtype).tiny)
-    weights = (used / (1 + (ratio / SOFTNESS) ** 4)).astype(stack.dtype)
+    ratio = np.minimum(off / (SOFTNESS * np.maximum(typical, np.finfo(stack.dtype).eps)), FARTHEST)
+    weights = (used / (1 + ratio**4)).astype(stack.dtype)
     return _weighted(stack, weights[:, None])
 
 
 SOFTNESS = 3.0
 """Of the typical mean square distance: where `robust` gives half the weight."""
+FARTHEST = 1e6
+"""Beyond, all weights are as good as 0."""
 REDUCERS: dict[str, Reducer] = {
     "mean": mean,
     "median": median,

@@ -16,7 +16,8 @@ BINS = 20
 """Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
 NEAR_NYQUIST = (0.5, 1.0)
 """Of the photos' Nyquist frequency: where a stack shows what one frame does not."""
-MIDDLE = (0.1, 0.3)
+LABEL = 28
+"""Rows of a panel that are darkened for its title."""
 SHOWN = 480
 """Rows and columns of a panel of the picture."""
 COLUMNS = (
@@ -44,24 +45,32 @@ def movement(matrix: Matrix, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def spectrum(single: Block, result: Block, *, scale: int) -> dict[str, Any]:
-    """Power of two gray images (rows, cols) by spatial frequency, and how much more of it near Nyquist the result has.
+def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
+    """Power by spatial frequency of the aligned frames (frames, rows, cols) and of what was made of them.
 
-    Frequencies are shares of the Nyquist frequency of the photos. The gain in decibels is near Nyquist, less the gain
-    at middle frequencies: contrast alone is no sharpness.
+    What frames have in common is detail, the rest noise: noise has power near the Nyquist frequency too, so that
+    power alone is no sharpness. The result's detail is what it shares with the frames, its own share of their noise
+    taken off. Frequencies are shares of the Nyquist frequency of the photos.
     """
-    frequency, before = _rings(single, scale)
-    _, after = _rings(result, scale)
-
-    def level(power: Block, ends: tuple[float, float]) -> float:
-        return float(power[(frequency >= ends[0]) & (frequency < ends[1])].mean())
-
-    gains = [10 * np.log10(max(level(after, e), 1e-12) / max(level(before, e), 1e-12)) for e in (NEAR_NYQUIST, MIDDLE)]
+    spectra = [_transform(frame) for frame in frames]
+    made, count = _transform(result), len(frames)
+    radius = _radius(result.shape, scale)
+    power = sum(abs(one) ** 2 for one in spectra) / count
+    common = (abs(sum(spectra)) ** 2 - count * power) / (count * (count - 1))
+    shared = sum((made * one.conj()).real for one in spectra) / count
+    power, common, shared, whole = (_rings(plane, radius) for plane in (power, common, shared, abs(made) ** 2))
+    common = np.maximum(common, 1e-6 * power)
+    gain = shared / (common + (power - common) / count)
+    detail = gain**2 * common
+    near = slice(int(NEAR_NYQUIST[0] * BINS), int(NEAR_NYQUIST[1] * BINS))
+    before = common[near].sum() / max((power - common)[near].sum(), 1e-9)
+    after = detail[near].sum() / max((whole - detail)[near].sum(), 1e-9)
     return {
-        "frequency": [round(float(f), 3) for f in frequency],
-        "reference": [float(f"{p:.4g}") for p in before],
-        "result": [float(f"{p:.4g}") for p in after],
-        "gain near Nyquist, dB": round(float(gains[0] - gains[1]), 2),
+        "frequency": [round((i + 0.5) / BINS, 3) for i in range(BINS)],
+        "reference": [float(f"{p:.4g}") for p in power],
+        "result": [float(f"{p:.4g}") for p in whole],
+        "detail near Nyquist, dB": round(10 * float(np.log10(detail[near].sum() / common[near].sum())), 2),
+        "detail to noise near Nyquist, dB": round(10 * float(np.log10(after / before)), 2),
     }
 
 
@@ -81,7 +90,7 @@ def picture(single: Block, result: Block, maps: Sequence[Block], *, title: str) 
         f"deviation, {maps[1].mean():.3g} on average",
     )
     for panel, text in zip(panels, titles, strict=True):
-        cv2.putText(panel, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 3, cv2.LINE_AA)
+        panel[:LABEL] //= 3
         cv2.putText(panel, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
     whole = np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
     return bytes(cv2.imencode(".png", whole)[1])
@@ -100,7 +109,7 @@ def page(said: Mapping[str, Any], picture: bytes) -> str:
         "images": ", ".join(said["outputs"]),
         "frames that count at a pixel, on average": f"{said['coverage']:.2f}",
         "standard deviation of the frames, on average": f"{said['deviation']:.4g}",
-        "power near Nyquist over the reference's": f"{said['spectrum']['gain near Nyquist, dB']:+.1f} dB",
+        **{f"{name}, over one photo": f"{value:+.1f}" for name, value in said["spectrum"].items() if name.endswith("dB")},
     }
     listed = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
     image = base64.b64encode(picture).decode()
@@ -122,16 +131,23 @@ def _cell(frame: Mapping[str, Any], key: str) -> str:
     return f"<td>{escape(str(value))}</td>"
 
 
-def _rings(image: Block, scale: int) -> tuple[Block, Block]:
-    """Frequencies and the mean power (bins,) there, of the windowed image."""
+def _transform(image: Block) -> Block:
     rows, cols = image.shape
-    window = np.hanning(rows)[:, None] * np.hanning(cols)
-    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / (window**2).sum()
-    down, right = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(cols)
-    radius = np.hypot(down, right) * 2 * scale
-    ring = np.minimum((radius * BINS).astype(int), BINS)
-    sums, counts = (np.bincount(ring.ravel(), w, BINS + 1)[:BINS] for w in (power.ravel(), np.ones(power.size)))
-    return (np.arange(BINS) + 0.5) / BINS, sums / np.maximum(counts, 1)
+    transform: Block = np.fft.rfft2((image - image.mean()) * np.hanning(rows)[:, None] * np.hanning(cols))
+    return transform
+
+
+def _radius(shape: tuple[int, ...], scale: int) -> Block:
+    """Each frequency's share of the photos' Nyquist frequency."""
+    down, right = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
+    return np.asarray(np.hypot(down, right) * 2 * scale)
+
+
+def _rings(plane: Block, radius: Block) -> Block:
+    """The mean (bins,) of the plane between one radius and the next."""
+    ring = np.minimum((radius * BINS).astype(int), BINS).ravel()
+    sums, counts = np.bincount(ring, plane.ravel(), BINS + 1)[:BINS], np.bincount(ring, minlength=BINS + 1)[:BINS]
+    return np.asarray(sums / np.maximum(counts, 1))
 
 
 def _colours(block: Block) -> Block:
