@@ -21,7 +21,7 @@ Proxy = tuple[Block, NDArray[np.bool_]]
 LEAST_INLIERS = 12
 LEAST_SHARE = 0.5
 MOST_RMS = 1.5
-"""Pixels of the proxy; with the two before, these separate control points that found something from those that did not."""
+"""Pixels of the proxy; the three separate control points that found something from those that did not."""
 MOST_STRETCH = 1.5
 """A frame of a burst is neither half nor twice as large as another."""
 LEAST_OVERLAP = 0.3
@@ -38,8 +38,10 @@ LEAST_STILL = 0.6
 """Share of the cells that must not be off: less is parallax, more may be things that move."""
 LEAST_CORRELATION = 0.5
 MOST_REFINED = 3.0
-"""Pixels of the proxy by which a corner may move when the pixels are looked at: beyond, the control points are right."""
+"""Pixels of the proxy by which the pixels may move a corner from where the control points put it."""
 ECC_STEPS = 30
+MEMORY = 160
+"""Bytes that `checked` needs for a pixel of a proxy."""
 MATCH_TURNS = 6
 LEAST_MATCHED = 100
 """Pixels that must be known in both images to compare their exposure."""

@@ -41,6 +41,8 @@ ALIGN_MODES = ("hugin", "none")
 METHODS = ("mean", "median", "robust")
 """What is made unless told."""
 DEPTHS = (8, 16)
+EXTRAS = {"coverage": "uint16", "deviation": "float32"}
+"""Images beside those of the methods, and what they hold."""
 REPORT, PAGE, PICTURE, HUGIN_LOG, PROJECT = "report.json", "report.html", "report.png", "hugin.log", "project.pto"
 STALE = (".aux.xml", ".ovr", ".msk")
 LEAST_SHARPNESS = 0.35
@@ -55,12 +57,16 @@ SHARPEN_SIGMA = 0.5
 SHARPEN_REACH = 4.0
 """Deviations at which its Gaussian ends."""
 TILES = (1024, 512, 256, 128, 64, 32)
+MEMORY = 3 * 2**29
+"""Bytes that may be needed unless told."""
 BASE_MEMORY = 320 * 2**20
 """Of the interpreter with its libraries and GDAL's cache, before a tile is stacked."""
 MAP_SIDE = 800
 """Most rows and columns of the maps in the report."""
 CROP_SIDE = 320
 """Rows and columns of the crop in the report."""
+QUICK = {"ZLEVEL": "1"}
+"""Of GDAL's compression: five times as fast as its own choice, for a tenth more disk."""
 COMMON, UNION = canvas.CROPS
 
 
@@ -92,7 +98,7 @@ class Options:
     """Bits of the output; the photos' by default."""
     coverage: bool = False
     deviation: bool = False
-    memory: int = 2**30
+    memory: int = MEMORY
     """Bytes, for all threads together."""
     time_limit: float = 120.0
     """Seconds for each call of a tool of Hugin."""
@@ -232,11 +238,30 @@ def plan(
     return Plan(found, folder, options, outputs, _disk(found, options))
 
 
+def told(job: Plan) -> dict[str, Any]:
+    """The plan in words and numbers."""
+    return {
+        "photos": [
+            {
+                "name": photo.name,
+                "size": [photo.profile.width, photo.profile.height],
+                "dtype": photo.profile.dtype,
+                "bands": photo.profile.count,
+                "taken": photo.metadata.taken,
+            }
+            for photo in job.photos
+        ],
+        "outputs": [*job.outputs, REPORT, PAGE, PICTURE],
+        "disk": job.disk,
+        "memory": job.options.memory,
+    }
+
+
 def write(
     job: Plan, *, restart: bool = False, pool: Pool | None = None, progress: Stages | None = None
 ) -> dict[str, Any]:
     """Does what is planned, as `stack` says."""
-    told = progress or (lambda stage, done, total: None)
+    show = progress or (lambda stage, done, total: None)
     with (
         _made(job.folder),
         Parts(job.folder / REPORT, manifest(job), restart=restart) as parts,
@@ -245,15 +270,15 @@ def write(
     ):
         _check_disk(job)
         found = _loaded(parts.path(0)) if parts.has(0) else None
-        made, layers, verdicts = laid_out(job, found, tools, room, pool, told)
+        made, layers, verdicts = laid_out(job, found, tools, room, pool, show)
         if found is None:
             parts.save(0, json.dumps([asdict(verdict) for verdict in verdicts]).encode())
-        work = planned(job, made, layers, verdicts, jobs=pool.ahead // 2 if pool else 1)
-        _make_parts(work, parts, pool, told)
+        work = planned(job, made, layers, verdicts, jobs=_threads(pool))
+        _make_parts(work, parts, pool, show)
         for i, name in enumerate(job.outputs):
-            told("write", i, len(job.outputs))
+            show("write", i, len(job.outputs))
             _join(job, work, parts, i, parts.draft.with_name(name))
-        told("write", len(job.outputs), len(job.outputs))
+        show("write", len(job.outputs), len(job.outputs))
         said = _report(job, work, verdicts, parts)
         if job.options.keep_project and not job.options.project:
             _keep_project(job, verdicts, tools, room, parts.draft.with_name(PROJECT))
@@ -264,20 +289,20 @@ def write(
 
 
 def laid_out(
-    job: Plan, found: tuple[Verdict, ...] | None, tools: Hugin, room: Path, pool: Pool | None, told: Stages
+    job: Plan, found: tuple[Verdict, ...] | None, tools: Hugin, room: Path, pool: Pool | None, show: Stages
 ) -> tuple[Profile, list[Layer], tuple[Verdict, ...]]:
     """The canvas, the frames on it, and what was `found` of all photos, now or when the job was interrupted."""
     if job.options.project:
         return _from_project(job, tools, room)
     wanted = [photo for i, photo in enumerate(job.photos) if found is None or found[i].kept]
-    frames = dict(_prepared(wanted, room, job, pool, told))
-    verdicts = found or judged(job, frames, tools, pool, told)
+    frames = dict(_prepared(wanted, room, job, pool, show))
+    verdicts = found or judged(job, frames, tools, pool, show)
     made, layers = _from_frames(job, frames, verdicts)
     return made, layers, verdicts
 
 
 def judged(
-    job: Plan, frames: Mapping[str, Frame], tools: Hugin, pool: Pool | None, told: Stages
+    job: Plan, frames: Mapping[str, Frame], tools: Hugin, pool: Pool | None, show: Stages
 ) -> tuple[Verdict, ...]:
     """What is found of each frame, in the order of the photos.
 
@@ -288,9 +313,11 @@ def judged(
     reference = chosen(job, frames)
     judge = partial(verdict, reference=frames[reference], typical=typical, tools=tools, options=job.options)
     found = []
+    if not _fits(align.MEMORY * photos.PROXY_PIXELS, job, pool):
+        pool = None
     for i, (_, one) in enumerate(engine.run(judge, [frames[photo.path] for photo in job.photos], pool), 1):
         found.append(one)
-        told("align", i, len(job.photos))
+        show("align", i, len(job.photos))
         if not one.kept:
             log.warning("%s is left out: %s", one.name, one.reason)
     if sum(one.kept for one in found) < 2:
@@ -434,11 +461,13 @@ def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
             block = np.where(shown, _off_nodata(block, job.profile.nodata), np.asarray(job.profile.nodata, block.dtype))
         parts.append(raster.encode(block, shown if job.profile.masked else None))
     count = tile.trim(used.sum(axis=0)).astype(np.float32)
-    spread = tile.trim(reduce.deviation(values, used)) * job.factor
     for extra in job.extras:
-        plane = count.astype("uint16") if extra == "coverage" else spread.astype(np.float32)
-        parts.append(raster.encode(plane[None]))
-    parts.append(raster.encode(np.stack([count, spread])[:, :: job.step, :: job.step].astype(np.float32)))
+        plane = count if extra == "coverage" else job.factor * tile.trim(reduce.deviation(values, used))
+        parts.append(raster.encode(plane[None].astype(EXTRAS[extra])))
+    spread = job.factor * reduce.deviation(
+        *(tile.trim(block)[..., :: job.step, :: job.step] for block in (values, used))
+    )
+    parts.append(raster.encode(np.stack([count[:: job.step, :: job.step], spread]).astype(np.float32)))
     return parts
 
 
@@ -471,11 +500,19 @@ def sharpened(plane: Block, shown: Block, job: Stack) -> Block:
     """The image (bands, rows, cols) with an unsharp mask, blind to what is not `shown`."""
     if not job.sigma:
         return plane
-    blur = partial(gaussian_filter, sigma=(0, job.sigma, job.sigma), truncate=SHARPEN_REACH)
     if shown.all():
-        return plane + job.sharpen * (plane - blur(plane))
-    share = blur(shown[None].astype(plane.dtype))
-    return plane + job.sharpen * np.where(shown, plane - blur(plane * shown) / np.maximum(share, 1e-6), 0)
+        return plane + job.sharpen * (plane - blurred(plane, job.sigma))
+    share = blurred(shown[None].astype(plane.dtype), job.sigma)
+    return plane + job.sharpen * np.where(shown, plane - blurred(plane * shown, job.sigma) / np.maximum(share, 1e-6), 0)
+
+
+def blurred(block: Block, sigma: float) -> Block:
+    """The block (bands, rows, cols) under a Gaussian."""
+    import cv2
+
+    side = 2 * int(np.ceil(SHARPEN_REACH * sigma)) + 1
+    how = cv2.BORDER_REFLECT
+    return np.stack([cv2.GaussianBlur(band, (side, side), sigma, borderType=how) for band in block])
 
 
 def manifest(job: Plan) -> dict[str, Any]:
@@ -489,7 +526,7 @@ def manifest(job: Plan) -> dict[str, Any]:
 
 def _planes(options: Options) -> tuple[str, ...]:
     """The images that are written."""
-    extras = [name for name in ("coverage", "deviation") if getattr(options, name)]
+    extras = [name for name in EXTRAS if getattr(options, name)]
     return (*dict.fromkeys(options.methods), *extras)
 
 
@@ -583,16 +620,24 @@ def _scratch(parts: Parts) -> Iterator[Path]:
 
 
 def _prepared(
-    wanted: Sequence[Photo], room: Path, job: Plan, pool: Pool | None, told: Stages
+    wanted: Sequence[Photo], room: Path, job: Plan, pool: Pool | None, show: Stages
 ) -> Iterator[tuple[str, Frame]]:
-    decoding = max(map(photos.decoder_bytes, wanted))
-    at_once = pool.ahead // 2 if pool else 1
-    alone = BASE_MEMORY + at_once * decoding > job.options.memory
+    if not _fits(max(map(photos.decoder_bytes, wanted)), job, pool):
+        pool = None
     folders = {photo.path: room / str(i) for i, photo in enumerate(wanted)}
     prepare = partial(_prepare, folders=folders)
-    for i, (photo, frame) in enumerate(engine.run(prepare, wanted, None if alone else pool), 1):
+    for i, (photo, frame) in enumerate(engine.run(prepare, wanted, pool), 1):
         yield photo.path, frame
-        told("read", i, len(wanted))
+        show("read", i, len(wanted))
+
+
+def _fits(each: int, job: Plan, pool: Pool | None) -> bool:
+    """Whether the memory is enough for all threads of the pool at once."""
+    return BASE_MEMORY + _threads(pool) * each <= job.options.memory
+
+
+def _threads(pool: Pool | None) -> int:
+    return max(1, pool.ahead // 2) if pool else 1
 
 
 def _prepare(photo: Photo, *, folders: Mapping[str, Path]) -> Frame:
@@ -719,17 +764,17 @@ def _clipped(dtype: str, kept: Sequence[Verdict]) -> list[tuple[float, float]]:
     ]
 
 
-def _make_parts(work: Stack, parts: Parts, pool: Pool | None, told: Stages) -> None:
+def _make_parts(work: Stack, parts: Parts, pool: Pool | None, show: Stages) -> None:
     """Makes the parts that are missing; part 0 is the alignment, and each tile has one for each plane."""
     count = len(work.methods) + len(work.extras) + 1
     missing = [t for t in work.grid if not all(parts.has(1 + t.index * count + i) for i in range(count))]
     done = len(work.grid) - len(missing)
-    told("stack", done, len(work.grid))
+    show("stack", done, len(work.grid))
     for tile, made in engine.run(partial(stacked_parts, job=work), missing, pool):
         for i, part in enumerate(made):
             parts.save(1 + tile.index * count + i, part)
         done += 1
-        told("stack", done, len(work.grid))
+        show("stack", done, len(work.grid))
 
 
 def _parts_of(work: Stack, parts: Parts, plane: int) -> Iterator[tuple[Tile, Path]]:
@@ -742,10 +787,9 @@ def _join(job: Plan, work: Stack, parts: Parts, plane: int, path: Path) -> None:
     name = (*work.methods, *work.extras)[plane]
     profile = work.profile
     if name in work.extras:
-        dtype = "uint16" if name == "coverage" else "float32"
-        bare = Profile(profile.width, profile.height, 1, dtype)
+        bare = Profile(profile.width, profile.height, 1, EXTRAS[name])
         profile = replace(bare, crs=profile.crs, transform=profile.transform, gcps=profile.gcps, rpcs=profile.rpcs)
-    creation = raster.creation_options(profile.dtype, job.options.creation or {})
+    creation = raster.creation_options(profile.dtype, QUICK | dict(job.options.creation or {}))
     pieces = ((tile.core, part) for tile, part in _parts_of(work, parts, plane))
     for _ in raster.join(pieces, path, profile, creation):
         pass

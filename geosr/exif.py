@@ -107,7 +107,7 @@ def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int
     """Adds the metadata to a TIFF, upright and with `size` (width, height), as a new directory at its end."""
     with path.open("r+b") as file:
         tiff = _Tiff(file)
-        entries = {tag: raw for tag, raw in tiff.raw_entries()}
+        entries = dict(tiff.raw_entries())
         added: dict[int, Entry] = {tag: metadata.main[tag] for tag in CARRIED if tag in metadata.main}
         added[SOFTWARE] = Entry(_ASCII, software.encode() + b"\0")
         added[ORIENTATION] = Entry(_SHORT, struct.pack("<H", 1))

@@ -200,7 +200,7 @@ def write_project(
     view: float,
     roll: float,
 ) -> None:
-    """A project of images of one size and field of view; `points` are those of the first image and of each other one."""
+    """A project of images of one size and field of view; `points` are those of the first image and each other one."""
     width, height = size
     wide, high = (height, width) if roll % 180 else (width, height)
     across = 2 * math.degrees(math.atan(math.tan(math.radians(view / 2)) * wide / width))

@@ -300,7 +300,7 @@ def _check_alike(photos: Sequence[Photo]) -> None:
         for there, here in zip(kind(first), kind(photo), strict=True):
             if there != here:
                 raise BurstError(
-                    f"{photo.name!r} is {here} but {first.name!r} is {there}; a burst is of one size and kind: leave one out"
+                    f"{photo.name!r} is {here} but {first.name!r} is {there}; a burst is of one kind: leave one out"
                 )
         if photo.profile.crs != first.profile.crs:
             raise BurstError(f"{photo.name!r} and {first.name!r} have different CRSs; leave one out")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from geosr.grid import Block
 
@@ -65,9 +64,10 @@ def robust(stack: Block, used: Used) -> Block:
     there: noise leaves all weights near 1, and things that moved get none.
     """
     middle = median(stack, used)
-    off = ((stack - middle) ** 2).mean(axis=1) * used
-    share = uniform_filter(used.astype(stack.dtype), (0, 2 * REACH + 1, 2 * REACH + 1))
-    off = uniform_filter(off, (0, 2 * REACH + 1, 2 * REACH + 1)) / np.maximum(share, 1e-6)
+    off = np.einsum("fbrc,fbrc->frc", *[stack - middle] * 2) * used
+    off = _around(off)
+    if not used.all():
+        off /= np.maximum(_around(used.astype(stack.dtype)), 1e-6)
     typical = median(off[:, None], used)[0]
     ratio = np.minimum(off / (SOFTNESS * np.maximum(typical, np.finfo(stack.dtype).eps)), FARTHEST)
     weights = (used / (1 + ratio**4)).astype(stack.dtype)
@@ -136,6 +136,14 @@ def _middle(ordered: Block, count: Block) -> Block:
             for i in ((count - 1) // 2, np.minimum(count // 2, np.maximum(count - 1, 0)))
         )
     return np.where(count > 0, (low + high) / 2, 0).astype(ordered.dtype, copy=False)
+
+
+def _around(block: Block) -> Block:
+    """The mean of 5 x 5 pixels (frames, rows, cols)."""
+    import cv2
+
+    side = 2 * REACH + 1
+    return np.stack([cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT) for plane in block])
 
 
 def _counts(used: Used) -> NDArray[np.int64]:

@@ -109,7 +109,11 @@ def page(said: Mapping[str, Any], picture: bytes) -> str:
         "images": ", ".join(said["outputs"]),
         "frames that count at a pixel, on average": f"{said['coverage']:.2f}",
         "standard deviation of the frames, on average": f"{said['deviation']:.4g}",
-        **{f"{name}, over one photo": f"{value:+.1f}" for name, value in said["spectrum"].items() if name.endswith("dB")},
+        **{
+            f"{name}, over one photo": f"{value:+.1f}"
+            for name, value in said["spectrum"].items()
+            if name.endswith("dB")
+        },
     }
     listed = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
     image = base64.b64encode(picture).decode()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +56,24 @@ class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return low, high
 
 
+class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of bytes: 800MB, 1.5GiB; a number without a unit is of MB."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", value.strip(), re.IGNORECASE)
+        size = 0
+        if found:
+            power = " KMGT".index(found[2].upper() or "M")
+            size = int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+        if not size:
+            self.fail(f"must be a size, as 800MB or 1.5GiB, got {value!r}", param, ctx)
+        return size
+
+
 def _creation(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     pairs = [value.partition("=") for value in values]
     if wrong := [name for name, equals, _ in pairs if not equals]:
@@ -79,6 +100,13 @@ jobs: Decorator = click.option(
     show_default="cores, at most 4",
     help="Threads that read, compute and write at once.",
 )
+memory: Decorator = click.option(
+    "--memory",
+    type=Size(),
+    help="Memory that may be needed, as 800MB or 4GiB; tiles are chosen for it.  [default: 1.5GiB]",
+)
+dry_run: Decorator = click.option("--dry-run", is_flag=True, help="Say what will be made and needed, and do nothing.")
+as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")
 seed: Decorator = click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is random.")
@@ -93,7 +121,23 @@ def set_verbosity(verbose: int, quiet: int) -> None:
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
     logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)
+    # Photos have no place on the map; rasterio's own way to say nothing of it does not hold across threads.
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """A polite end on SIGTERM: as by Ctrl-C, with nothing left behind but parts."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
