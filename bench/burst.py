@@ -4,15 +4,14 @@
 
 Makes a scene of discs of all sizes, photographs it with a simulated camera (rotation, shifts of fractions of a pixel,
 lens blur, Bayer mosaic, noise, demosaicing), and stacks the photos with geosr and with the older script: vips resize,
-align_image_stack with -C -x -y -z, mean and median. Prints the alignment error, PSNR, time, disk and memory of both, and
-writes bench/results_burst.json. Needs hugin-tools and libvips-tools.
+align_image_stack with -C -x -y -z, mean and median. Prints the alignment error, PSNR, time, disk and memory of both,
+and writes bench/results_burst.json. Needs hugin-tools and libvips-tools.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,13 @@ def dead_leaves(width: int, height: int, seed: int) -> np.ndarray:
     """A scene (rows, cols, 3) of 0..1: discs of all sizes that hide each other, with stripes and grain on some."""
     rng = np.random.default_rng(seed)
     scene = np.full((height, width, 3), 0.5, np.float32)
-    radii = np.sort(6 / rng.power(1.6, 9000 * width * height // 10**7))[::-1].clip(6, min(width, height) / 5)
+    radii = np.sort(10 / rng.power(1.6, 5000 * width * height // 10**7))[::-1].clip(10, min(width, height) / 5)
     for radius in radii:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         colour = rng.uniform(0.08, 0.85) * (0.8 + 0.4 * rng.random(3))
         cv2.circle(scene, (int(x), int(y)), int(radius), [float(c) for c in colour.clip(0, 0.95)], -1, cv2.LINE_AA)
         if radius > 40 and rng.random() < 0.5:
-            angle, pitch = rng.uniform(0, np.pi), rng.uniform(6, 24)
+            angle, pitch = rng.uniform(0, np.pi), rng.uniform(10, 40)
             for k in np.arange(-radius, radius, pitch):
                 middle = np.array([x, y]) + k * np.array([np.cos(angle), np.sin(angle)])
                 along = np.sqrt(radius**2 - k**2) * np.array([-np.sin(angle), np.cos(angle)])
@@ -203,8 +203,8 @@ def load(path: Path) -> np.ndarray:
 def compared(burst: Burst, image: np.ndarray, first: int) -> tuple[float, float, np.ndarray]:
     """PSNR of an enlarged image, on the moving thing's track alone too, and its errors.
 
-    Where the image lies is found by ECC against the truth as photo `first` would see it; then the truth is made for just that
-    place: nobody is marked down for a shift of the whole.
+    Where the image lies is found by ECC against the truth as photo `first` would see it; then the truth is made for
+    just that place: nobody is marked down for a shift of the whole.
     """
     top = np.iinfo(image.dtype).max
     found = image.astype(np.float32) / top
@@ -246,10 +246,11 @@ def alignment_error(burst: Burst, said: dict[str, Any]) -> float:
     first = next(i for i, frame in enumerate(frames) if frame["reference"])
     rows, cols = np.mgrid[0.1:0.9:9j, 0.1:0.9:9j]
     points = np.column_stack([cols.ravel() * burst.size[0], rows.ravel() * burst.size[1]])
-    errors = [
-        np.linalg.norm(apply(np.array(f["matrix"]).reshape(3, 3), points) - apply(burst.between(first, i), points), axis=1).mean()
-        for i, f in enumerate(frames) if f["kept"] and not f["reference"]
-    ]  # fmt: skip
+    errors = []
+    for i, frame in enumerate(frames):
+        if frame["kept"] and not frame["reference"]:
+            found, true = np.array(frame["matrix"]).reshape(3, 3), burst.between(first, i)
+            errors.append(np.linalg.norm(apply(found, points) - apply(true, points), axis=1).mean())
     return float(np.mean(errors))
 
 
@@ -260,13 +261,11 @@ def measured(work: Callable[[], Any], folder: Path) -> dict[str, float]:
 
     def watch() -> None:
         while not done.wait(0.2):
-            sizes = (
-                os.lstat(os.path.join(root, f)).st_size
-                for root, _, files in os.walk(folder)
-                for f in files
-                if os.path.exists(os.path.join(root, f))
-            )
-            most[0] = max(most[0], sum(sizes) / 1e6)
+            total = 0
+            for path in folder.rglob("*"):
+                with suppress(OSError):
+                    total += path.stat().st_size
+            most[0] = max(most[0], total / 1e6)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -283,7 +282,7 @@ def measured(work: Callable[[], Any], folder: Path) -> dict[str, float]:
 def both(burst: Burst, room: Path, name: str) -> dict[str, Any]:
     """The older mean beside ours without sharpening and as shipped."""
     plain = ours(burst, room / f"{name}_plain", "--sharpen", "0")
-    shipped = ours(burst, room / f"{name}_shipped")
+    ours(burst, room / f"{name}_shipped")
     first = next(i for i, frame in enumerate(plain["frames"]) if frame["reference"])
     mean, _ = older(burst, room / f"{name}_older")
     theirs = compared(burst, mean, first)[0]
@@ -309,7 +308,7 @@ def rigid_matrices(
 
 def moving(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     def disc(i: int) -> tuple[float, float]:
-        return (BORDER + size[0] * (0.2 + 0.06 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
+        return (BORDER + size[0] * (0.3 + 0.03 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
 
     burst = make_burst(room / "moving", size, rigid_matrices(10, size, 5), noise=0.03, disc=disc)
     ours(burst, room / "moving_out", "--sharpen", "0")
@@ -352,12 +351,12 @@ def bad_frames(room: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def parallax(image: np.ndarray) -> np.ndarray:
-    """The photo with near things moved against far ones: a smooth depth of hills, up to 12 pixels."""
+    """The photo with near things moved against far ones: a smooth depth of hills, up to 30 pixels."""
     rng = np.random.default_rng(4)
     depth = cv2.GaussianBlur(rng.random(image.shape[:2]).astype(np.float32), (0, 0), 40)
     depth = (depth - depth.min()) / np.ptp(depth)
     rows, cols = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    return cv2.remap(image, cols + 12 * depth, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return cv2.remap(image, cols + 30 * depth, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def costs(room: Path, size: tuple[int, int]) -> dict[str, Any]:

@@ -191,8 +191,8 @@ def match(values: Block, reference: Block) -> tuple[float, float]:
 
 def _summed(block: Block, cell: int) -> Block:
     high, wide = (side // cell for side in block.shape)
-    summed: Block = block[: high * cell, : wide * cell].reshape(high, cell, wide, cell).sum((1, 3), dtype=np.float64)
-    return summed
+    summed = block[: high * cell, : wide * cell].reshape(high, cell, wide, cell).sum((1, 3), dtype=np.float64)
+    return np.asarray(summed)
 
 
 def _settled(matrix: Matrix, here: Block, there: Block) -> Matrix:
@@ -206,8 +206,8 @@ def _settled(matrix: Matrix, here: Block, there: Block) -> Matrix:
         return ((apply(np.append(values, 1).reshape(3, 3), here / scale) - there / scale) * scale).ravel()
 
     found = least_squares(misses, start, loss="soft_l1", f_scale=0.3)
-    settled: Matrix = np.linalg.inv(down) @ np.append(found.x, 1).reshape(3, 3) @ down
-    return settled / settled[2, 2]
+    settled = np.linalg.inv(down) @ np.append(found.x, 1).reshape(3, 3) @ down
+    return np.asarray(settled / settled[2, 2])
 
 
 def _problem(fit: Fit, size: tuple[int, int]) -> str:

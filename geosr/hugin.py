@@ -107,7 +107,7 @@ class Hugin:
             HuginError: it is not installed, fails, is killed, or takes longer than the time limit.
         """
         limit = time_limit or self.time_limit
-        command = [find(program), *map(os.fspath, options)]
+        command = [find(program), *(os.fspath(option) for option in options)]
         with self.log.open("ab") as log:
             log.write(f"\n$ {' '.join(command)}\n".encode())
             log.flush()

@@ -234,7 +234,7 @@ def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterato
         strip = Window(0, row, stored.width, length)
         row += length
         block = source.read(strip)
-        valid = source.valid(strip, block)[source.profile.colours].all(axis=0)
+        valid = np.all(source.valid(strip, block)[source.profile.colours], axis=0)
         block, valid = _turned(block, photo.metadata.orientation), _turned(valid[None], photo.metadata.orientation)[0]
         window = Window(start, 0, length, upright.height) if swapped else Window(0, start, upright.width, length)
         colours = block[source.profile.colours]

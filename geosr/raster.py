@@ -260,7 +260,7 @@ class RasterSource:
     def windowed(self) -> bool:
         """Whether a window is read without what lies before it: a TIFF of blocks, not one image decoded in order."""
         rows, cols = self._dataset.block_shapes[0]
-        return self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK
+        return bool(self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK)
 
     def copy(self) -> RasterSource:
         """The same, with no file open but its own."""

@@ -148,7 +148,8 @@ def _around(block: Block) -> Block:
 
 def _counts(used: Used) -> NDArray[np.int64]:
     """How many frames count (1, rows, cols)."""
-    return used.sum(axis=0)[None]
+    counts: NDArray[np.int64] = used.sum(axis=0)[None]
+    return counts
 
 
 def _weighted(stack: Block, weights: Block) -> Block:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -55,10 +55,10 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     spectra = [_transform(frame) for frame in frames]
     made, count = _transform(result), len(frames)
     radius = _radius(result.shape, scale)
-    power = sum(abs(one) ** 2 for one in spectra) / count
-    common = (abs(sum(spectra)) ** 2 - count * power) / (count * (count - 1))
-    shared = sum((made * one.conj()).real for one in spectra) / count
-    power, common, shared, whole = (_rings(plane, radius) for plane in (power, common, shared, abs(made) ** 2))
+    each = np.mean([abs(one) ** 2 for one in spectra], axis=0)
+    joint = (abs(np.sum(spectra, axis=0)) ** 2 - count * each) / (count * (count - 1))
+    across = np.mean([(made * one.conj()).real for one in spectra], axis=0)
+    power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(made) ** 2))
     common = np.maximum(common, 1e-6 * power)
     gain = shared / (common + (power - common) / count)
     detail = gain**2 * common
@@ -74,7 +74,7 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     }
 
 
-def picture(single: Block, result: Block, maps: Sequence[Block], *, title: str) -> bytes:
+def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
     """A PNG: the reference beside the result (bands, rows, cols), and the maps of coverage and deviation below."""
     import cv2
 
@@ -82,7 +82,7 @@ def picture(single: Block, result: Block, maps: Sequence[Block], *, title: str) 
     panels = [_panel(_colours((block - low) / max(high - low, 1e-9)), cv2.INTER_NEAREST) for block in (single, result)]
     for plane in maps:
         top = max(float(np.percentile(plane, 99.5)), 1e-9)
-        shown = np.uint8(255 * np.clip(plane / top, 0, 1))
+        shown = (255 * np.clip(plane / top, 0, 1)).astype(np.uint8)
         panels.append(_panel(cv2.applyColorMap(shown, cv2.COLORMAP_VIRIDIS), cv2.INTER_AREA))
     titles = (
         *title.split(" | "),
@@ -157,7 +157,7 @@ def _rings(plane: Block, radius: Block) -> Block:
 def _colours(block: Block) -> Block:
     """The block (bands, rows, cols) of 0 to 1 as blue, green and red (rows, cols, 3)."""
     shown = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
-    return np.ascontiguousarray(np.moveaxis(np.uint8(255 * np.clip(shown, 0, 1)), 0, -1))
+    return np.ascontiguousarray(np.moveaxis((255 * np.clip(shown, 0, 1)).astype(np.uint8), 0, -1))
 
 
 def _panel(image: Block, how: int) -> Block:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geosr.grid import Block, Window
 
-Matrix = NDArray[np.float64]
+Matrix = Block
 Mask = NDArray[np.bool_]
 
 REACH = 2
@@ -30,8 +30,8 @@ def apply(matrix: Matrix, points: Block) -> Block:
 def at_scale(matrix: Matrix, k: float) -> Matrix:
     """The same for images with `k` times as many rows and columns; pixels' edges, not centres, stay where they are."""
     up = enlarging(k)
-    scaled: Matrix = up @ matrix @ np.linalg.inv(up)
-    return scaled / scaled[2, 2]
+    scaled = up @ matrix @ np.linalg.inv(up)
+    return np.asarray(scaled / scaled[2, 2])
 
 
 def enlarging(k: float) -> Matrix:
