@@ -35,7 +35,7 @@ from geosr.warp import apply, corners, enlarging, shifting
 HERE = Path(__file__).parent
 FINE = 4
 """Pixels of the scene across one of a photo."""
-BORDER = 80
+BORDER = 200
 """Pixels of a photo that the scene goes on for on every side."""
 SCALE = 2
 
@@ -414,7 +414,8 @@ def main() -> None:
         room.mkdir(exist_ok=True)
         easy = rigid_matrices(6, size, 2)
         rng = np.random.default_rng(3)
-        pan = [camera(0.55 * i + rng.normal(0, 0.1), 0.2 * i, 0.25 * i + rng.normal(0, 0.1), size) for i in range(12)]
+        # A wide lens that drifts, and no EXIF to say so: align_image_stack takes 50 degrees for granted.
+        pan = [camera(0.9 * i + rng.normal(0, 0.2), 0.3 * i, 0.5 * i + rng.normal(0, 0.2), size, 84) for i in range(12)]
         rows: dict[str, Callable[[], Any]] = {
             "costs": lambda: costs(room, (4896, 3264)),
             "easy": lambda: both(make_burst(room / "easy", size, easy, noise=0.02), room, "easy"),

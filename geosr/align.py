@@ -203,10 +203,11 @@ def _settled(matrix: Matrix, here: Block, there: Block) -> Matrix:
     start = (start / start[2, 2]).ravel()[:8]
 
     def misses(values: Block) -> Block:
-        return ((apply(np.append(values, 1).reshape(3, 3), here / scale) - there / scale) * scale).ravel()
+        put = scale * apply(np.append(values, 1).reshape(3, 3), here / scale)
+        return np.asarray((put - there).ravel())
 
     found = least_squares(misses, start, loss="soft_l1", f_scale=0.3)
-    settled = np.linalg.inv(down) @ np.append(found.x, 1).reshape(3, 3) @ down
+    settled: Block = np.linalg.inv(down) @ np.append(found.x, 1).reshape(3, 3) @ down
     return np.asarray(settled / settled[2, 2])
 
 

@@ -27,7 +27,9 @@ def common(matrices: Sequence[Matrix], size: tuple[int, int]) -> Window:
     from shapely import intersection_all
 
     shared = intersection_all(_outlines(matrices, size))
-    window = _largest_inside(np.array(shared.exterior.coords)) if shared.area > 0 else Window(0, 0, 0, 0)
+    window = (
+        _grown(_largest_inside(np.array(shared.exterior.coords)), shared) if shared.area > 0 else Window(0, 0, 0, 0)
+    )
     if min(window.width, window.height) < 1:
         raise BurstError("the frames have no area in common; leave some out, or use --crop union")
     return window
@@ -93,6 +95,20 @@ def _largest_inside(outline: Block) -> Window:
     lefts, rights = _chords(outline, np.clip(rows, low, high))
     left, right = int(np.ceil(lefts.max() + 0.5 - 1e-6)), int(np.floor(rights.min() - 0.5 + 1e-6))
     return Window(left, first, max(right - left + 1, 0), last - first + 1)
+
+
+def _grown(window: Window, area: Any) -> Window:
+    """The window with each side moved out by the whole pixels that rounding has cost it."""
+    from shapely.geometry import Polygon
+
+    area, grown = area.buffer(1e-6), True
+    while grown and window.width > 0:
+        grown = False
+        for left, top, wide, high in ((1, 0, 1, 0), (0, 0, 1, 0), (0, 1, 0, 1), (0, 0, 0, 1)):
+            larger = Window(window.col_off - left, window.row_off - top, window.width + wide, window.height + high)
+            if area.covers(Polygon(corners(larger))):
+                window, grown = larger, True
+    return window
 
 
 def _chords(outline: Block, rows: Block) -> tuple[Block, Block]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -108,31 +108,36 @@ class Hugin:
         """
         limit = time_limit or self.time_limit
         command = [find(program), *(os.fspath(option) for option in options)]
-        with self.log.open("ab") as log:
-            log.write(f"\n$ {' '.join(command)}\n".encode())
-            log.flush()
-            start = log.tell()
-            with self._lock:
-                if self._closed:
-                    raise HuginError(f"{program} was not started: the job is ending")
-                child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_apart())
-                self._running.add(child)
-            try:
-                status = child.wait(limit)
-            except subprocess.TimeoutExpired:
-                raise HuginError(f"{program} did not end within {limit:g} seconds; see --time-limit") from None
-            finally:
-                _kill(child)
-                with self._lock:
-                    self._running.discard(child)
+        said = cwd / f"{program}.log"
+        try:
+            with said.open("wb") as log:
+                status = self._status(command, log, cwd, limit)
+            if status is None:
+                raise HuginError(f"{program} did not end within {limit:g} seconds; see --time-limit")
+        finally:
+            words = said.read_text(errors="replace")
+            with self._lock, self.log.open("a") as log_of_all:
+                log_of_all.write(f"$ {' '.join(command)}\n{words}\n")
         if status:
             what = f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
-            raise HuginError(f"{program} {what}{self._last_words(start)}")
+            last = [line.strip() for line in words.splitlines() if line.strip()][-1:]
+            raise HuginError(": ".join([f"{program} {what}", *last])[:300])
 
-    def _last_words(self, start: int) -> str:
-        lines = self.log.read_bytes()[start:].decode(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return f": {said[-1][:200]}" if said else ""
+    def _status(self, command: Sequence[str], log: IO[bytes], cwd: Path, limit: float) -> int | None:
+        """The exit status of a command; None if it was ended after so many seconds."""
+        with self._lock:
+            if self._closed:
+                raise HuginError(f"{command[0]} was not started: the job is ending")
+            child = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_apart())
+            self._running.add(child)
+        try:
+            return child.wait(limit)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _kill(child)
+            with self._lock:
+                self._running.discard(child)
 
 
 def find(program: str) -> str:

@@ -19,7 +19,7 @@ NEAR_NYQUIST = (0.5, 1.0)
 LABEL = 28
 """Rows of a panel that are darkened for its title."""
 SHOWN = 480
-"""Rows and columns of a panel of the picture."""
+"""Columns of a panel of the picture."""
 COLUMNS = (
     ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"), ("shift", "moved, px"),
     ("rotation", "turned, degrees"), ("zoomed", "enlarged"), ("inliers", "control points that agree"),
@@ -163,8 +163,5 @@ def _colours(block: Block) -> Block:
 def _panel(image: Block, how: int) -> Block:
     import cv2
 
-    k = SHOWN / max(image.shape[:2])
-    small = cv2.resize(image, None, fx=k, fy=k, interpolation=how)
-    panel = np.zeros((SHOWN, SHOWN, 3), np.uint8)
-    panel[: small.shape[0], : small.shape[1]] = small[:SHOWN, :SHOWN]
-    return panel
+    rows = max(1, round(image.shape[0] * SHOWN / image.shape[1]))
+    return np.asarray(cv2.resize(image, (SHOWN, rows), interpolation=how))
