@@ -308,7 +308,7 @@ def rigid_matrices(
 
 def moving(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     def disc(i: int) -> tuple[float, float]:
-        return (BORDER + size[0] * (0.3 + 0.03 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
+        return (BORDER + size[0] * (0.3 + 0.02 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
 
     burst = make_burst(room / "moving", size, rigid_matrices(10, size, 5), noise=0.03, disc=disc)
     ours(burst, room / "moving_out", "--sharpen", "0")
@@ -360,18 +360,25 @@ def parallax(image: np.ndarray) -> np.ndarray:
 
 
 def costs(room: Path, size: tuple[int, int]) -> dict[str, Any]:
-    """CPU, disk and memory for six photos of this size, both with mean and median."""
-    small = size[0] // 2, size[1] // 2
-    burst = make_burst(room / "large", small, rigid_matrices(6, small, 8), noise=0.03)
-    for path in sorted(burst.folder.glob("*.tif")):
-        save(path, np.pad(load(path), ((0, small[1]), (0, small[0]), (0, 0)), mode="symmetric"))
-    out = room / "large_out"
+    """CPU, disk and memory for six photos of this size, the first two with mean and median."""
+    (room / "large").mkdir()
+    rng = np.random.default_rng(3)
+    scene = np.uint8(255 * dead_leaves(size[0] + 2 * BORDER, size[1] + 2 * BORDER, 11))
+    for i, matrix in enumerate(rigid_matrices(6, size, 8)):
+        whole = shifting(BORDER, BORDER) @ np.linalg.inv(matrix)
+        image = cv2.warpPerspective(scene, whole, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+        noise = rng.normal(0, 5, image.shape).astype(np.float32)
+        save(room / "large" / f"{i + 1:02d}.tif", np.uint8(np.clip(image + noise, 0, 255)))
+    burst, out = Burst(room / "large", [], np.zeros(0), size), room / "large_out"
     out.mkdir()
-    return {
+    found = {
         "ours, mean and median": measured(lambda: ours(burst, out, "-m", "mean", "-m", "median"), out),
         "ours, as shipped, --memory 512MB": measured(lambda: ours(burst, out, "--overwrite", "--memory", "512MB"), out),
-        "older": measured(lambda: older(burst, room / "large_older"), room / "large_older"),
     }
+    found["older"] = measured(lambda: older(burst, room / "large_older"), room / "large_older")
+    mine, theirs = found["ours, mean and median"], found["older"]
+    found["shares"] = {what: mine[what] / theirs[what] for what in mine}
+    return found
 
 
 def linsr(room: Path, shared: Path) -> dict[str, Any]:

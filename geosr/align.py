@@ -39,7 +39,7 @@ LEAST_STILL = 0.6
 LEAST_CORRELATION = 0.5
 MOST_REFINED = 3.0
 """Pixels of the proxy by which the pixels may move a corner from where the control points put it."""
-ECC_STEPS = 30
+ECC_STEPS = 50
 MEMORY = 160
 """Bytes that `checked` needs for a pixel of a proxy."""
 MATCH_TURNS = 6
@@ -100,7 +100,7 @@ def refine(matrix: Matrix, reference: Block, frame: Block, usable: Block) -> tup
     """
     import cv2
 
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-6)
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-8)
     start = matrix.astype(np.float32)
     try:
         correlation, refined = cv2.findTransformECC(

@@ -82,7 +82,8 @@ class Hugin:
         made = frame.with_suffix(".pto")
         made.unlink(missing_ok=True)
         options = ["--align-to-first", *settings, *KEEP_ALL_POINTS, "-p", made.name]
-        self.run("align_image_stack", *options, reference, frame.name, cwd=frame.parent)
+        # It ends with 1 for images without features too, and with 0 for images that share none.
+        self.run("align_image_stack", *options, reference, frame.name, cwd=frame.parent, good=(0, 1))
         return read_points(made) if made.exists() else (np.zeros((0, 2)), np.zeros((0, 2)))
 
     def optimised(self, project: Path) -> None:
@@ -100,7 +101,14 @@ class Hugin:
             raise HuginError(f"nona made no {missing[0]}; look at {os.fspath(self.log)!r}")
         return made
 
-    def run(self, program: str, *options: str | Path, cwd: Path, time_limit: float | None = None) -> None:
+    def run(
+        self,
+        program: str,
+        *options: str | Path,
+        cwd: Path,
+        time_limit: float | None = None,
+        good: Sequence[int] = (0,),
+    ) -> None:
         """Runs a tool to its end.
 
         Raises:
@@ -118,7 +126,7 @@ class Hugin:
             words = said.read_text(errors="replace")
             with self._lock, self.log.open("a") as log_of_all:
                 log_of_all.write(f"$ {' '.join(command)}\n{words}\n")
-        if status:
+        if status not in good:
             what = f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
             last = [line.strip() for line in words.splitlines() if line.strip()][-1:]
             raise HuginError(": ".join([f"{program} {what}", *last])[:300])
@@ -242,8 +250,12 @@ def _lines(project: Path) -> list[str]:
 
 
 def _apart() -> dict[str, Any]:
-    """A group of its own, so that what a tool has started ends with it."""
-    return {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+    """A group of its own, so that what a tool has started ends with it, and one thread.
+
+    With several, align_image_stack finds other points each time; frames are aligned side by side instead.
+    """
+    group = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+    return {**group, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

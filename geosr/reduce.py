@@ -20,8 +20,8 @@ REACH = 2
 """Pixels around a pixel that `robust` judges it by."""
 TRIMMED = 0.25
 """Share of the values that `trimmed` leaves out at either end."""
-SIGMAS = 2.5
-"""Deviations, estimated from the MAD, beyond which `sigma` leaves a value out."""
+SIGMAS = 2.5, 3.0
+"""Deviations at which `sigma` begins to leave a value out, and has left it out."""
 MAD = 1.4826
 """Standard deviations of a normal distribution in its median absolute deviation."""
 
@@ -46,15 +46,17 @@ def trimmed(stack: Block, used: Used) -> Block:
 
 
 def sigma(stack: Block, used: Used) -> Block:
-    """The mean of the values within 2.5 deviations of the median; the deviation is taken from the MAD.
+    """The mean of the values within 2.5 deviations of the median; beyond 3 they have no weight, between the two some.
 
-    Mean and standard deviation cannot judge few frames: of ten values the farthest is at most 2.85 deviations off.
+    The deviation is taken from the MAD: mean and standard deviation cannot judge few frames, as of ten values the
+    farthest is at most 2.85 deviations off.
     """
     middle = median(stack, used)
     distance = np.abs(stack - middle)
-    limit = SIGMAS * MAD * median(distance, used)
-    near = used[:, None] & (distance <= np.maximum(limit, np.finfo(stack.dtype).eps * np.abs(middle)))
-    return np.where(near.any(axis=0), _weighted(stack, near.astype(stack.dtype)), middle)
+    typical = MAD * median(distance, used)
+    off = distance / np.maximum(typical, np.finfo(stack.dtype).eps * np.maximum(np.abs(middle), 1))
+    weights = used[:, None] * np.clip((SIGMAS[1] - off) / (SIGMAS[1] - SIGMAS[0]), 0, 1)
+    return np.where(weights.any(axis=0), _weighted(stack, weights), middle)
 
 
 def robust(stack: Block, used: Used) -> Block:

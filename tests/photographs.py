@@ -31,7 +31,7 @@ def scene(width, height, *, seed=0, bands=3):
         x, y = int(rng.uniform(0, width)), int(rng.uniform(0, height))
         colour = [float(v) for v in rng.uniform(20, 230, 4)[:bands]]
         cv2.circle(image, (x, y), int(radius), colour, -1, cv2.LINE_AA)
-    return cv2.GaussianBlur(image, (0, 0), 0.7)
+    return cv2.GaussianBlur(image, (0, 0), 1.0)
 
 
 def moves(count, *, seed=1, reach=6.0, turn=0.25, size=SIZE):
@@ -58,7 +58,7 @@ def frames(matrices, *, noise=3.0, seed=0, size=SIZE, bands=3, dtype="uint8"):
     top = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1.0
     made = []
     for matrix in matrices:
-        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        how = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
         image = cv2.warpPerspective(whole, out @ np.linalg.inv(matrix), size, flags=how).reshape(size[1], size[0], -1)
         image = (image + rng.normal(0, noise, image.shape)) / 255 * top
         made.append((np.clip(np.rint(image), 0, top) if top > 1 else image).astype(dtype))

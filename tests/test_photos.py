@@ -97,6 +97,7 @@ def test_the_order_is_that_of_the_times_or_else_of_natural_names(tmp_path, pictu
     assert [photo.name for photo in photos.scan([tmp_path])] == ["2.png", "9.png", "10.png"]
     for name, second in (("10", "01"), ("9", "03"), ("2", "02")):
         exif = Image.Exif()
+        exif[271] = "Maker"
         exif.get_ifd(0x8769)[36867] = f"2024:01:01 00:00:{second}"
         Image.fromarray(picture).save(tmp_path / f"{name}.png", exif=exif)
     assert [photo.name for photo in photos.scan([tmp_path])] == ["10.png", "2.png", "9.png"]
