@@ -351,11 +351,12 @@ def _made(folder: Path) -> Iterator[None]:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "no permission")
+    except OSError as error:
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}; choose another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: no permission; choose another folder")
+    try:
         yield
-    except PermissionError as error:
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}") from error
     finally:
         for path in missing:
             if path.is_dir() and not any(path.iterdir()):
