@@ -193,7 +193,7 @@ def write(
     show = progress or (lambda stage, done, total: None)
     with (
         _made(job.folder),
-        Parts(job.folder / REPORT, manifest(job), restart=restart) as parts,
+        Parts(job.folder / REPORT, manifest(job, pool), restart=restart) as parts,
         _scratch(parts) as room,
         Hugin(room / HUGIN_LOG, time_limit=job.options.time_limit) as tools,
     ):
@@ -273,14 +273,14 @@ def planned(job: Plan, made: Profile, layers: Sequence[Layer], verdicts: Sequenc
     )
 
 
-def manifest(job: Plan) -> dict[str, Any]:
-    """What the alignment and the parts of a job depend on."""
+def manifest(job: Plan, pool: Pool | None = None) -> dict[str, Any]:
+    """What the alignment and the parts of a job depend on: the threads too, as tiles are as large as all need memory."""
     stats = [
         (os.fspath(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
         for path in (Path(photo.path) for photo in job.photos)
     ]
     said = {k: v for k, v in asdict(job.options).items() if k not in ("time_limit", "keep_project")}
-    return {"photos": stats, "options": said, "version": __version__}
+    return {"photos": stats, "options": said, "jobs": _threads(pool), "version": __version__}
 
 
 def _planes(options: Options) -> tuple[str, ...]:

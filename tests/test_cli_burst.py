@@ -135,7 +135,8 @@ def bad_inputs(tmp_path, still):
 
 BAD = [
     "an empty folder", "one photo", "sizes that differ", "a cut photo", "a text called photo",
-    "a folder that is a file", "a folder in a file", "no photos at all", "a reference that is none", "too little memory",
+    "a folder that is a file", "a folder in a file", "no photos at all", "a reference that is none",
+    "too little memory",
 ]  # fmt: skip
 
 
