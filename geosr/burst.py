@@ -274,7 +274,7 @@ def planned(job: Plan, made: Profile, layers: Sequence[Layer], verdicts: Sequenc
 
 
 def manifest(job: Plan, pool: Pool | None = None) -> dict[str, Any]:
-    """What the alignment and the parts of a job depend on: the threads too, as tiles are as large as all need memory."""
+    """What the alignment and the parts of a job depend on; the threads too, which decide the size of tiles."""
     stats = [
         (os.fspath(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
         for path in (Path(photo.path) for photo in job.photos)
