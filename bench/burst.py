@@ -308,7 +308,7 @@ def rigid_matrices(
 
 def moving(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     def disc(i: int) -> tuple[float, float]:
-        return (BORDER + size[0] * (0.3 + 0.02 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
+        return (BORDER + size[0] * (0.3 + 0.015 * i)) * FINE, (BORDER + size[1] * 0.5) * FINE
 
     burst = make_burst(room / "moving", size, rigid_matrices(10, size, 5), noise=0.03, disc=disc)
     ours(burst, room / "moving_out", "--sharpen", "0")

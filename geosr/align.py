@@ -32,6 +32,8 @@ LEAST_CELLS = 8
 """With texture; fewer say nothing."""
 MOST_MOTION = 2.0
 """Pixels of the photo that a cell may be off."""
+LEAST_SEEN = 0.4
+"""Pixels of a proxy: of less, what is found in a cell is noise."""
 DOUBT = 0.5
 """Of that, the most that noise may make of a cell's motion for it to be believed."""
 LEAST_STILL = 0.6
@@ -126,10 +128,11 @@ def checked(fit: Fit, reference: Proxy, frame: Proxy, *, k: float = 1.0) -> Fit:
     if correlation < LEAST_CORRELATION or np.abs(apply(matrix, edge) - apply(fit.matrix, edge)).max() > MOST_REFINED:
         matrix = fit.matrix
     moved, valid = warped(moving[None], usable, matrix, (cols, rows))
-    motion, still = left_over(fixed, moved[0], trusted & valid, MOST_MOTION / k)
+    most = max(MOST_MOTION / k, LEAST_SEEN)
+    motion, still = left_over(fixed, moved[0], trusted & valid, most)
     fit = replace(fit, matrix=matrix, correlation=correlation, motion=motion, still=still)
     if still < LEAST_STILL:
-        told = f"only {still:.0%} of the scene lies within {MOST_MOTION:g} px of it: parallax, or things that moved"
+        told = f"only {still:.0%} of the scene lies within {most * k:.2g} px of it: parallax, or things that moved"
         return replace(fit, problem=told)
     return replace(fit, problem=_problem(fit, (cols, rows)))
 

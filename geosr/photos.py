@@ -21,11 +21,11 @@ from geosr.resample import enlarge
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 DTYPES = ("uint8", "uint16", "int16", "float32")
-PROXY_PIXELS = 1_500_000
+PROXY_PIXELS = 1_000_000
 """Most pixels of the reduced image that frames are compared in."""
 LEAST_SIDE = 640
 """Rows or columns of the image that Hugin gets."""
-STRIP = 256
+STRIP = 64
 """Rows that are read at once when a frame is gone through from end to end."""
 # What an image of each EXIF orientation must undergo to be upright: rows and columns swapped, then either reversed.
 _TURNS = {
