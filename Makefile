@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo format lint types imports test fuzz bench check clean
+.PHONY: help install demo burst format lint types imports test fuzz bench bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+PHOTOS ?= process/
 # compat: a path, which is found from the folder that holds this one too.
 EDITABLE := --config-settings editable_mode=compat --editable
 
@@ -17,6 +18,9 @@ demo: install ## super-resolve the Landsat scene in data/ with the shipped netwo
 	@mkdir -p $(OUT)
 	$(BIN)/geosr superresolve data/landsat8_great_salt_lake.tif $(OUT)/landsat8_great_salt_lake_x2.tif --overwrite
 	@echo "The result is $(OUT)/landsat8_great_salt_lake_x2.tif: the same ground with half the pixel size."
+
+burst: install ## stack the photos in PHOTOS=process/ into superresolution/
+	$(BIN)/geosr burst $(PHOTOS) superresolution/
 
 format: $(VENV)/.dev ## rewrite the code in its one style
 	$(BIN)/ruff format .
@@ -41,6 +45,9 @@ fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
 
 bench: $(VENV)/.dev ## time the whole command beside the network alone
 	$(BIN)/python bench/superresolve.py
+
+bench-burst: $(VENV)/.dev ## compare bursts with the older script (needs hugin-tools and libvips-tools; half an hour)
+	$(BIN)/python bench/burst.py
 
 check: lint types imports test ## everything above that can fail
 

@@ -7,6 +7,8 @@ GeosrError
 +-- OptionError    (also ValueError)   options that contradict the input or each other
 +-- ModelError     (also ValueError)   a model that is unknown, broken or does not fit
 +-- DatasetError   (also ValueError)   a training set that is empty, broken or foreign
++-- BurstError     (also ValueError)   photos that make no burst, or do not fit together
++-- HuginError     (also RuntimeError)   Hugin is not installed, failed, or did not end
 +-- TrainingError  (also ArithmeticError)   a training that came to nothing
 """
 
@@ -42,6 +44,14 @@ class ModelError(GeosrError, ValueError):
 
 class DatasetError(GeosrError, ValueError):
     """A training set is empty, broken or of another program."""
+
+
+class BurstError(GeosrError, ValueError):
+    """Photos make no burst: too few, of several sizes, or of several places."""
+
+
+class HuginError(GeosrError, RuntimeError):
+    """Hugin is not installed, failed, or did not end."""
 
 
 class TrainingError(GeosrError, ArithmeticError):

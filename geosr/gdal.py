@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ if _bundled and _bundled.origin and (Path(_bundled.origin).parent / "proj_data")
     for _name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"):
         os.environ.pop(_name, None)
 
-CACHE = 128_000_000
+CACHE = 64_000_000
 """Bytes of blocks that GDAL keeps, whatever the machine has."""
 OPTIONS: Mapping[str, object] = {
     "GDAL_CACHEMAX": CACHE,
@@ -51,3 +52,30 @@ def quiet() -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """What GDAL says of an error, on one line."""
     return " ".join(str(error.__cause__ or error).split())
+
+
+class _Said(logging.Handler):
+    """Keeps the warnings that GDAL gives through rasterio."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().partition(" in ")[2] or record.getMessage())
+
+
+@contextmanager
+def said() -> Iterator[list[str]]:
+    """The warnings that GDAL gives meanwhile, which go nowhere else."""
+    said, logger = _Said(), logging.getLogger("rasterio")
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(said)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield said.lines
+    finally:
+        logger.removeHandler(said)
+        logger.setLevel(level)
+        logger.propagate = propagates

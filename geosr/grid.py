@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -48,6 +49,17 @@ class Window:
         right = min(self.col_off + self.width, other.col_off + other.width)
         bottom = min(self.row_off + self.height, other.row_off + other.height)
         return Window(col, row, max(0, right - col), max(0, bottom - row))
+
+    @classmethod
+    def enclosing(cls, points: Block) -> Window:
+        """The least window that holds the pixels around the points (n, 2) of columns and rows, on all sides.
+
+        >>> Window.enclosing(np.array([[0.5, 2.0], [3.5, 4.0]]))
+        Window(col_off=0, row_off=2, width=5, height=3)
+        """
+        left, top = (int(low) for low in np.floor(points.min(axis=0)))
+        right, bottom = (int(high) for high in np.ceil(points.max(axis=0)))
+        return cls(left, top, right - left + 1, bottom - top + 1)
 
     def slices(self, within: Window) -> tuple[slice, slice]:
         """Rows and columns of this window in a block that holds the pixels of `within`."""

@@ -37,7 +37,7 @@ def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profil
     """
     k = made.shape[-1] // invalid.shape[-1]
     rounded = to_dtype(made, profile.dtype)
-    out = _off_nodata(made, rounded, profile.nodata)
+    out = off_nodata(made, rounded, profile.nodata)
     if profile.alpha is not None:
         out[profile.alpha] = rounded[profile.alpha]
     if valid.all():
@@ -67,7 +67,7 @@ def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
     return nearest
 
 
-def _off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
+def off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
     """`rounded` with values equal to `nodata` moved to the next value, on the side where `made` is."""
     if nodata is None or np.isnan(nodata):
         return rounded

@@ -297,6 +297,11 @@ def _check_kind(dataset: Any) -> None:
 
 
 def _lost(dataset: Any) -> Iterator[str]:
+    with gdal.said() as lines:
+        for band in [(), *((i,) for i in dataset.indexes)]:
+            dataset.tags(*band)
+    if any("decode" in line for line in lines):
+        yield "tags that are not UTF-8"
     domains = {"", *dataset.tag_namespaces(), *(ns for i in dataset.indexes for ns in dataset.tag_namespaces(i))}
     for domain in sorted(domains - _STORAGE_DOMAINS):
         if domain in _LOST_DOMAINS:

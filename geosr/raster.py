@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
+WINDOWED_BLOCK = 2**20
+"""Most pixels of a block of a file that is read by windows."""
 LOSSY = ("JPEG", "WEBP", "JXL")
 """Kinds of compression that lose, unless the file says that they did not."""
 ALPHA_MODES = ("auto", "band", "mask")
@@ -186,6 +188,12 @@ class RasterSource:
         if self.profile.alpha is not None:
             good &= block[self.profile.alpha] > 0
         return block, good
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a window is read without what lies before it: a TIFF of blocks, not one image decoded in order."""
+        rows, cols = self.block_shapes[0]
+        return bool(self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK)
 
     def copy(self) -> RasterSource:
         """The same, with no file open but its own."""

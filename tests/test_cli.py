@@ -18,7 +18,7 @@ import geosr
 from geosr.cli import options
 from geosr.cli.main import COMMANDS, main
 
-HEAVY = ("tensorflow", "keras", "dask", "rasterio", "numpy", "rich")
+HEAVY = ("tensorflow", "keras", "dask", "rasterio", "numpy", "rich", "cv2", "scipy", "shapely")
 
 
 def run(*args, **kwargs):
@@ -62,7 +62,7 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 def test_the_public_names_and_commands_are_these():
     assert geosr.__all__ == ["GeosrError", "Options", "super_resolve"]
     assert all(getattr(geosr, name) for name in geosr.__all__)
-    assert COMMANDS == ("superresolve", "verify", "dataset", "train", "models")
+    assert COMMANDS == ("superresolve", "verify", "burst", "dataset", "train", "models")
 
 
 def test_the_choices_are_those_of_the_library():

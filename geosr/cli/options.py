@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -138,10 +139,26 @@ def set_verbosity(verbose: int, quiet: int) -> None:
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
     logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)
+    # Photos have no place on the map; rasterio's own way to say nothing of it does not hold across threads.
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
     if not verbose:
         # numpy's and rasterio's, of values at the ends of what floating point holds.
         warnings.simplefilter("ignore", RuntimeWarning)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose > 1 else "3")  # before TensorFlow is loaded
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """A polite end on SIGTERM: as by Ctrl-C, with nothing left behind but parts."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

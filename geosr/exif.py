@@ -1,0 +1,276 @@
+"""What a photograph says of itself beside its pixels (EXIF, GPS, ICC profile, XMP), read from JPEG, PNG and TIFF files
+and put into finished TIFFs. Knows bytes, no pixels.
+
+All three keep EXIF in the form of a TIFF directory (EXIF 2.32, TIFF 6.0), so that one reader does for all.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from geosr.errors import RasterError
+
+ORIENTATION, SOFTWARE, XMP, ICC, EXIF, GPS = 274, 305, 700, 34675, 34665, 34853
+CARRIED = (270, 271, 272, 282, 283, 296, 306, 315, 33432)
+"""Of the main directory: description, make, model, resolution and its unit, date, artist, copyright."""
+TAKEN, TAKEN_FRACTION, WIDTH, HEIGHT, INTEROPERABILITY, FOCAL_35MM = 36867, 37521, 40962, 40963, 40965, 41989
+# Bytes of a value of each TIFF type, and of the units that byte order turns round (a rational is two of them).
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_UNITS = {**_SIZES, 5: 4, 10: 4}
+_SHORT, _LONG, _ASCII, _BYTES = 3, 4, 2, 7
+_XMP_HEADER, _EXIF_HEADER, _ICC_HEADER = b"http://ns.adobe.com/xap/1.0/\0", b"Exif\0\0", b"ICC_PROFILE\0"
+_START_OF_SCAN, _PROGRESSIVE = 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
+_LARGEST = 64 * 2**20
+"""Bytes of a value: what is larger is no metadata, or a broken count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value of a directory; its bytes are little-endian."""
+
+    type: int
+    data: bytes
+
+    @property
+    def count(self) -> int:
+        return len(self.data) // _SIZES[self.type]
+
+    def number(self) -> int:
+        """The first value of a whole-number type."""
+        return int.from_bytes(self.data[: _SIZES[self.type]], "little")
+
+
+Directory = Mapping[int, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says beside its pixels."""
+
+    main: Directory = field(default_factory=dict)
+    exif: Directory = field(default_factory=dict)
+    gps: Directory = field(default_factory=dict)
+    icc: bytes = b""
+    xmp: bytes = b""
+    progressive: bool = False
+    """A JPEG that must be held in memory to be decoded."""
+
+    @property
+    def orientation(self) -> int:
+        """1 to 8, as EXIF numbers them; 1, upright, if it says nothing."""
+        value = self.main[ORIENTATION].number() if ORIENTATION in self.main else 1
+        return value if 1 <= value <= 8 else 1
+
+    @property
+    def taken(self) -> str:
+        """When, in a form that sorts; empty if it is not said."""
+        parts = [self.exif[tag].data.rstrip(b"\0 ").decode("ascii", "replace") for tag in (TAKEN, TAKEN_FRACTION)
+                 if tag in self.exif]  # fmt: skip
+        return ".".join(parts) if TAKEN in self.exif else ""
+
+    @property
+    def focal_35mm(self) -> int:
+        """Focal length on a frame of 36 mm; 0 if it is not said."""
+        return self.exif[FOCAL_35MM].number() if FOCAL_35MM in self.exif else 0
+
+
+def read(path: str | os.PathLike[str]) -> Metadata:
+    """What a JPEG, PNG or TIFF says; nothing for other files.
+
+    Raises:
+        RasterError: a JPEG that ends before its image does.
+    """
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+        file.seek(0)
+        try:
+            if start[:2] == b"\xff\xd8":
+                return _read_jpeg(file, os.fspath(path))
+            if start == b"\x89PNG\r\n\x1a\n":
+                return _read_png(file)
+            if start[:2] in (b"II", b"MM"):
+                return _read_tiff(file)
+        except (struct.error, zlib.error, KeyError, IndexError):
+            return Metadata()  # broken metadata: the pixels may be whole
+    return Metadata()
+
+
+def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int]) -> None:
+    """Adds the metadata to a TIFF, upright and with `size` (width, height), as a new directory at its end."""
+    with path.open("r+b") as file:
+        tiff = _Tiff(file)
+        entries = dict(tiff.raw_entries())
+        added: dict[int, Entry] = {tag: metadata.main[tag] for tag in CARRIED if tag in metadata.main}
+        added[SOFTWARE] = Entry(_ASCII, software.encode() + b"\0")
+        added[ORIENTATION] = Entry(_SHORT, struct.pack("<H", 1))
+        if metadata.icc:
+            added[ICC] = Entry(_BYTES, metadata.icc)
+        if metadata.xmp:
+            added[XMP] = Entry(1, _upright(metadata.xmp))
+        if metadata.exif:
+            sizes = {tag: Entry(_LONG, struct.pack("<I", n)) for tag, n in zip((WIDTH, HEIGHT), size, strict=True)}
+            exif = {tag: entry for tag, entry in metadata.exif.items() if tag != INTEROPERABILITY} | sizes
+            added[EXIF] = tiff.pointer(tiff.append(tiff.packed(exif)))
+        if metadata.gps:
+            added[GPS] = tiff.pointer(tiff.append(tiff.packed(metadata.gps)))
+        tiff.replace(entries | tiff.packed(added))
+
+
+class _Tiff:
+    """The first directory of a TIFF, classic or Big, of either byte order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        start = file.read(16)
+        self.order = "<" if start[:2] == b"II" else ">"
+        self.big = struct.unpack(self.order + "H", start[2:4])[0] == 43
+        self.count_form, self.offset_form = ("Q", "Q") if self.big else ("H", "I")
+        self.entry_form = "HHQ" if self.big else "HHI"
+        self.inline = 8 if self.big else 4
+        self.header = 8 if self.big else 4
+        self.first = self._unpack(self.offset_form, start[self.header : self.header + self.inline])
+
+    def _unpack(self, form: str, data: bytes) -> int:
+        return int(struct.unpack(self.order + form, data)[0])
+
+    def raw_entries(self, offset: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """The entries of a directory as they stand in the file, offsets and all."""
+        self.file.seek(self.first if offset is None else offset)
+        size = struct.calcsize(self.order + self.count_form)
+        count = self._unpack(self.count_form, self.file.read(size))
+        length = struct.calcsize(self.order + self.entry_form) + self.inline
+        data = self.file.read(count * length + self.inline)
+        for i in range(count):
+            entry = data[i * length : (i + 1) * length]
+            yield self._unpack("H", entry[:2]), entry
+        self.following = data[count * length :]
+
+    def directory(self, offset: int | None = None) -> dict[int, Entry]:
+        """The entries of a directory with their values."""
+        found = {}
+        for tag, raw in list(self.raw_entries(offset)):
+            head = struct.calcsize(self.order + self.entry_form)
+            _, kind, count = struct.unpack(self.order + self.entry_form, raw[:head])
+            size = count * _SIZES.get(kind, _LARGEST)
+            if size > _LARGEST:
+                continue
+            data = raw[head : head + size]
+            if size > self.inline:
+                self.file.seek(self._unpack(self.offset_form, raw[head:]))
+                data = self.file.read(size)
+            if len(data) == size:
+                found[tag] = Entry(kind, _little(data, _UNITS[kind]) if self.order == ">" else data)
+        return found
+
+    def append(self, entries: Mapping[int, bytes], following: bytes = b"") -> int:
+        """Writes a directory at the end of the file and returns where it is."""
+        self.file.seek(0, os.SEEK_END)
+        self.file.write(b"\0" * (-self.file.tell() % 8))
+        offset = self.file.tell()
+        self.file.write(struct.pack(self.order + self.count_form, len(entries)))
+        for tag in sorted(entries):
+            self.file.write(entries[tag])
+        self.file.write(following or bytes(self.inline))
+        return offset
+
+    def packed(self, entries: Directory) -> dict[int, bytes]:
+        """The entries as they stand in a directory, their longer values written at the end of the file."""
+        made = {}
+        for tag, entry in entries.items():
+            data = _little(entry.data, _UNITS[entry.type]) if self.order == ">" else entry.data
+            if len(data) > self.inline:
+                self.file.seek(0, os.SEEK_END)
+                self.file.write(b"\0" * (-self.file.tell() % 8))
+                offset = self.file.tell()
+                self.file.write(data)
+                data = struct.pack(self.order + self.offset_form, offset)
+            head = struct.pack(self.order + self.entry_form, tag, entry.type, entry.count)
+            made[tag] = head + data.ljust(self.inline, b"\0")
+        return made
+
+    def pointer(self, offset: int) -> Entry:
+        """The entry that says where a directory is."""
+        return Entry(18 if self.big else 13, struct.pack("<Q" if self.big else "<I", offset))
+
+    def replace(self, entries: Mapping[int, bytes]) -> None:
+        """Makes these entries the first directory."""
+        offset = self.append(entries, self.following)
+        self.file.seek(self.header)
+        self.file.write(struct.pack(self.order + self.offset_form, offset))
+
+
+def _read_tiff(file: BinaryIO) -> Metadata:
+    tiff = _Tiff(file)
+    main = tiff.directory()
+    exif, gps = (tiff.directory(main[tag].number()) if tag in main else {} for tag in (EXIF, GPS))
+    icc, xmp = (main[tag].data if tag in main else b"" for tag in (ICC, XMP))
+    return Metadata(main, exif, gps, icc, xmp)
+
+
+def _read_png(file: BinaryIO) -> Metadata:
+    exif, icc, xmp = Metadata(), b"", b""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"IDAT", b"IEND") or length > _LARGEST:
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        data = file.read(length)
+        file.seek(4, os.SEEK_CUR)
+        if kind == b"eXIf":
+            exif = _read_tiff(io.BytesIO(data))
+        elif kind == b"iCCP":
+            icc = zlib.decompress(data.partition(b"\0")[2][1:])
+        elif kind == b"iTXt" and data.startswith(b"XML:com.adobe.xmp\0"):
+            xmp = _text_of(data)
+    return Metadata(exif.main, exif.exif, exif.gps, icc, xmp)
+
+
+def _text_of(chunk: bytes) -> bytes:
+    """The text of PNG's iTXt: a keyword, two bytes on compression, a language and a translated keyword come first."""
+    _, _, rest = chunk.partition(b"\0")
+    text = rest[2:].split(b"\0", 2)[2]
+    return zlib.decompress(text) if rest[0] else text
+
+
+def _read_jpeg(file: BinaryIO, path: str) -> Metadata:
+    exif, icc, xmp, progressive = Metadata(), {}, b"", False
+    file.seek(2)
+    while True:
+        head = file.read(4)
+        if len(head) < 4 or head[0] != 0xFF:
+            raise RasterError(f"{path!r} is no whole JPEG; copy it again from the camera, or leave it out")
+        kind, length = struct.unpack(">xBH", head)
+        if kind == _START_OF_SCAN:
+            break
+        data = file.read(length - 2)
+        progressive |= kind in _PROGRESSIVE
+        if data.startswith(_EXIF_HEADER):
+            exif = _read_tiff(io.BytesIO(data[len(_EXIF_HEADER) :]))
+        elif data.startswith(_XMP_HEADER):
+            xmp = data[len(_XMP_HEADER) :]
+        elif data.startswith(_ICC_HEADER):
+            icc[data[len(_ICC_HEADER)]] = data[len(_ICC_HEADER) + 2 :]
+    # In the coded image 0xFF is always followed by 0 or a marker that is not the end's.
+    if b"\xff\xd9" not in file.read():
+        raise RasterError(f"{path!r} is cut off before the end of its image; copy it again, or leave it out")
+    profile = b"".join(icc[i] for i in sorted(icc))
+    return Metadata(exif.main, exif.exif, exif.gps, profile, xmp, progressive)
+
+
+def _little(data: bytes, unit: int) -> bytes:
+    """The bytes of each unit turned round."""
+    return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit)) if unit > 1 else data
+
+
+def _upright(xmp: bytes) -> bytes:
+    """XMP that says orientation 1, if any."""
+    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\d", rb"\g<1>1", xmp)
