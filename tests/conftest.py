@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,25 @@ def texture(bands, rows, cols, *, seed=0, dtype="uint8", low=0, high=255):
     smooth = sum(noise[:, i : i + rows, j : j + cols] for i in range(5) for j in range(5)) / 25
     smooth = np.clip((smooth - 0.3) / 0.4, 0, 1)
     return (low + smooth * (high - low)).astype(dtype)
+
+
+def peak_memory(*args):
+    """Bytes that the geosr command with these arguments needs at its peak, in a process of its own; on Linux.
+
+    getrusage does not tell: a new process begins with the peak of the one that started it.
+    """
+    code = "\n".join(
+        [
+            "import re; from pathlib import Path; from geosr.cli.main import main",
+            f"try: main({[os.fspath(arg) for arg in args]!r})",
+            "except SystemExit as end: status = end.code",
+            "print(status, re.search('VmHWM: *\\t*(.*) kB', Path('/proc/self/status').read_text())[1])",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, kilobytes = done.stdout.split()[-2:]
+    assert status == "0", done.stderr
+    return int(kilobytes) * 1024
 
 
 @pytest.fixture(scope="session")

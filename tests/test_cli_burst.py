@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from conftest import peak_memory
 from photographs import fake_tool, frames, moves, need_hugin, save, save_burst
 
 from geosr.cli.burst import burst
@@ -253,11 +254,5 @@ def test_memory_is_bounded_whatever_the_size_and_number(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(8):
         save(tmp_path / "in" / f"{i}.tif", large, compress="deflate")
-    code = (
-        "import resource\nfrom geosr.cli.main import main\n"
-        f"try: main(['burst', {str(tmp_path / 'in')!r}, {str(tmp_path / 'out')!r}, "
-        "'--align', 'none', '--memory', '512MB', '-m', 'robust', '-q'])\n"
-        "except SystemExit: print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout.split()[-1]) < 512
+    args = ("--align", "none", "--memory", "512MB", "-m", "robust", "-q")
+    assert peak_memory("burst", tmp_path / "in", tmp_path / "out", *args) < 512e6
