@@ -21,8 +21,6 @@ TILE_COST = 20_000
 """What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
 PROGRAM = 140_000_000
 """Bytes of Python with numpy, scipy and rasterio."""
-AT_ONCE = 2
-"""Tiles at work that a tile's size is chosen for; more only if memory allows."""
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -32,7 +30,7 @@ def memory(
     upscaler: Upscaler,
     *,
     batch: int = 1,
-    workers: int = AT_ONCE,
+    workers: int = 1,
     block_shapes: Sequence[tuple[int, int]] = (),
 ) -> int:
     """Bytes at the peak with tiles of this size: the program, GDAL's cache, the network, and each worker's blocks."""
@@ -61,7 +59,8 @@ def tile_size(
 ) -> int:
     """The core size that makes the least work of a raster, of those whose parts cover whole blocks of the output.
 
-    Or `tile`, where that is given. Without a limit, no more than MEMORY if that can be.
+    Or `tile`, where that is given. It is chosen for one worker: larger tiles with fewer workers are less work than
+    smaller ones with more, as a network uses all cores by itself. Without a limit, no more than MEMORY if that can be.
 
     Raises:
         OptionError: the tile, or the smallest one, needs more memory than `limit`.
@@ -70,16 +69,16 @@ def tile_size(
     largest = max(profile.width, profile.height)
     sizes = [min(tile, largest)] if tile else range(step, max(LARGEST_OUTPUT // upscaler.scale, step) + 1, step)
 
-    def needed(size: int, workers: int) -> int:
-        return memory(size, profile, upscaler, batch=batch, workers=workers, block_shapes=block_shapes)
+    def needed(size: int) -> int:
+        return memory(size, profile, upscaler, batch=batch, block_shapes=block_shapes)
 
     def work(size: int) -> int:
         return len(Grid(profile.width, profile.height, size)) * ((size + 2 * upscaler.halo) ** 2 + TILE_COST)
 
-    if limit and (least := needed(sizes[0], 1)) > limit:
+    if limit and (least := needed(sizes[0])) > limit:
         smaller = ", or a smaller --tile" if tile else ""
         raise OptionError(f"tiles of {sizes[0]} need {least / 2**20:.0f} MiB here; give it more with --memory{smaller}")
-    fitting = [size for size in sizes if needed(size, AT_ONCE) <= (limit or MEMORY)]
+    fitting = [size for size in sizes if needed(size) <= (limit or MEMORY)]
     return min(fitting or sizes[:1], key=lambda size: (work(size), -size))
 
 
