@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from geosr import budget, pools, raster
 from geosr.errors import ModelError, OptionError, OutputError, RasterError
@@ -1112,9 +1112,11 @@ def test_any_raster_comes_out_where_and_what_it_was(tmp_path_factory, profile, s
         exact = enlarge(wide[tuple(near)].astype(np.float64), scale)[9 * scale : -9 * scale, 9 * scale : -9 * scale]
         if np.dtype(profile["dtype"]).kind != "f":
             exact = np.clip(exact, *(float(end) for end in (np.iinfo(array.dtype).min, np.iinfo(array.dtype).max)))
-        off = np.abs(made[band].astype(np.float64) - exact)[~stamped[band]]
+        # Beside a hole, two valid pixels can be equally near, and either may fill it.
+        beside = maximum_filter(hole[band], 5).repeat(scale, 0).repeat(scale, 1)
+        off = np.abs(made[band].astype(np.float64) - exact)[~beside]
         # Half a step of rounding; a whole one more beside the nodata value.
-        assert off.max() <= (1.5 + 1e-3 if np.dtype(profile["dtype"]).kind != "f" else 1e-2)
+        assert not off.size or off.max() <= (1.5 + 1e-3 if np.dtype(profile["dtype"]).kind != "f" else 1e-2)
 
 
 # What must not be lost
