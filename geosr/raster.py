@@ -178,13 +178,13 @@ class RasterSource:
         with gdal.environment():
             block, good = self._decimated(side, self.indexes)
             good &= measured(block, self.profile.nodata)
-            with (
-                suppress(*(gdal.ERRORS if self.skip_errors else ())),
-                _errors(self.path),
-                self._without_overviews() as data,
-            ):
-                for mask in self._raw_masks(data, out_shape=(1, *block.shape[1:])):
-                    good &= mask > 0
+            try:
+                with self._without_overviews() as data:
+                    for mask in self._raw_masks(data, out_shape=(1, *block.shape[1:])):
+                        good &= mask > 0
+            except gdal.ERRORS as error:
+                if not self.skip_errors:
+                    raise self._mask_error(error) from error
         if self.profile.alpha is not None:
             good &= block[self.profile.alpha] > 0
         return block, good
@@ -235,7 +235,7 @@ class RasterSource:
                 masks = list(self._raw_masks(self._dataset, window=window.toranges()))
             except gdal.ERRORS as error:
                 if not self.skip_errors:
-                    raise RasterError(f"cannot read the mask of {self.path!r}: {gdal.reason(error)}; {SKIP}") from error
+                    raise self._mask_error(error) from error
                 masks = [self._readable_mask(window)]
         whole = np.ones((1, window.height, window.width), bool)
         for mask in masks:
@@ -331,6 +331,9 @@ class RasterSource:
             for row in range(window.row_off // rows * rows, window.row_off + window.height, rows):
                 for col in range(window.col_off // cols * cols, window.col_off + window.width, cols):
                     yield position, band, Window(col, row, cols, rows).intersection(self._window)
+
+    def _mask_error(self, error: BaseException) -> RasterError:
+        return RasterError(f"cannot read the mask of {self.path!r}: {gdal.reason(error)}; {SKIP}")
 
     def _error(self, error: BaseException, window: Window, indexes: Sequence[int] = ()) -> RasterError:
         """An error with the first block of the window that cannot be read."""

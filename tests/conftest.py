@@ -73,6 +73,15 @@ def texture(bands, rows, cols, *, seed=0, dtype="uint8", low=0, high=255):
     return (low + smooth * (high - low)).astype(dtype)
 
 
+def one_line_error(done, code=1):
+    """The one line of a finished command's error, of a run that ended with this status."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:]
+    return lines[-1]
+
+
 def peak_memory(*args):
     """Bytes that the geosr command with these arguments needs at its peak, in a process of its own; on Linux.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
-from conftest import DATA, peak_memory, texture
+from conftest import DATA, one_line_error, peak_memory, texture
 
 import geosr
 from geosr.cli import options
@@ -29,14 +29,6 @@ def command(*args, **kwargs):
     return subprocess.run(
         [sys.executable, "-m", "geosr", *map(str, args)], capture_output=True, text=True, check=False, **kwargs
     )
-
-
-def one_line_error(done, code=1):
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:]
-    return lines[-1]
 
 
 def test_help_loads_nothing_heavy():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
-from conftest import peak_memory
+from conftest import one_line_error, peak_memory
 from photographs import fake_tool, frames, moves, need_hugin, save, save_burst
 
 from geosr.cli.burst import burst
@@ -24,14 +24,6 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="needs signals and shell scri
 def command(*args, **kwargs):
     words = [sys.executable, "-m", "geosr", "burst", *map(str, args)]
     return subprocess.run(words, capture_output=True, text=True, check=False, **kwargs)
-
-
-def one_line_error(done, code=1):
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:]
-    return lines[-1]
 
 
 @pytest.fixture

@@ -1216,8 +1216,9 @@ def test_the_mask_is_that_of_the_input_alone(make_raster, tmp_path):
             assert (after.read_masks(i) == before.read_masks(i).repeat(2, 0).repeat(2, 1)).all()
 
 
-def test_a_mask_that_cannot_be_read_hides_what_it_may(make_raster, tmp_path, monkeypatch):
-    source = make_raster(texture(1, 200, 200), **TILED)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_mask_that_cannot_be_read_hides_what_it_may(make_raster, tmp_path, dtype):
+    source = make_raster(texture(1, 200, 200, dtype=dtype), **TILED)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(source, "r+") as out:
         out.write_mask(np.random.default_rng(0).random((200, 200)) < 0.5)
     beside = source.with_name("scene.tif.msk")
