@@ -157,6 +157,8 @@ def sample(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> Sa
         range=values,
         scene=Path(source.path).name,
         window=tile.core,
+        crs=source.profile.crs.to_wkt() if source.profile.crs else "",
+        transform=tuple(source.profile.crop(tile.core).transform)[:6],
     )
 
 

@@ -1,30 +1,41 @@
-"""Training samples as bytes: one `tf.train.Example` a tile, in shards of TFRecords with a card beside them.
+"""Training samples as bytes: one `tf.train.Example` a tile, in shards of TFRecords. TensorFlow is never loaded.
 
-An example describes itself: keys `gt`, `down` and `bic_up` (raw pixels, rows, cols, bands, in `dtype`), `rows`,
-`cols` and `bands` of `gt`, `scale`, `range` (low, high of each band, which become 0 and 1), `scene`, and `window`
-(col_off, row_off, width, height in the scene).
+An example describes itself: `gt`, `down` and (unless it was left out) `bic_up` are raw pixels (rows, cols, bands) in
+`dtype`; `shape` holds rows, cols and bands of `gt`, `scale` the factor, `range` the values of each band that become 0
+and then those that become 1; `scene`, `window` (col_off, row_off, width, height in the scene), `crs` (WKT) and
+`transform` (a to f, of the tile) say where it lies. Numbers are little-endian; `range` and `transform` are float64.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import google_crc32c
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
-from geosr import backend
 from geosr.errors import DatasetError, OutputError
 from geosr.grid import Block, Window
 from geosr.radiometry import Range
+from geosr.resample import enlarge
 
 SPLITS = ("Training", "Validation")
 IMAGES = ("gt", "down", "bic_up")
-SHARD_BYTES = 128 * 2**20
 CARD = "dataset.json"
+SHARD_BYTES = 128 * 2**20
+
+_FRAME = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +44,43 @@ class Sample:
 
     gt: Block
     down: Block
-    bic_up: Block
+    bic_up: Block | None
+    """None: it is made from `down` where it is wanted."""
     range: Range
     scene: str
     window: Window
+    crs: str = ""
+    """WKT; empty where the scene has none."""
+    transform: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    """Of the tile, a to f, as rasterio orders them."""
 
     @property
     def scale(self) -> int:
         return int(self.gt.shape[-1] // self.down.shape[-1])
 
+    def enlarged(self) -> Block:
+        """`bic_up`, or else the bicubic enlargement of `down` alone, whose edges are mirrored ones."""
+        return self.bic_up if self.bic_up is not None else enlarge(self.down, self.scale)
+
 
 def encode(sample: Sample) -> bytes:
-    """The sample as a serialised `tf.train.Example`."""
-    tf = backend.tensorflow()
-
-    def raw(*values: bytes) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-
-    def integers(*values: int) -> Any:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
+    """The sample as a serialised `tf.train.Example`; equal samples give equal bytes."""
     bands, rows, cols = sample.gt.shape
     window = sample.window
-    features = {name: raw(_channels_last(getattr(sample, name)).tobytes()) for name in IMAGES} | {
-        "dtype": raw(str(sample.gt.dtype).encode()),
-        "rows": integers(rows),
-        "cols": integers(cols),
-        "bands": integers(bands),
-        "scale": integers(sample.scale),
-        "range": tf.train.Feature(float_list=tf.train.FloatList(value=[*sample.range.low, *sample.range.high])),
-        "scene": raw(sample.scene.encode()),
-        "window": integers(window.col_off, window.row_off, window.width, window.height),
+    features: dict[str, Any] = {
+        name: _little(image.transpose(1, 2, 0)) for name in IMAGES if (image := getattr(sample, name)) is not None
     }
-    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    features |= {
+        "dtype": str(sample.gt.dtype).encode(),
+        "shape": [rows, cols, bands],
+        "scale": [sample.scale],
+        "range": _little(np.array([*sample.range.low, *sample.range.high], np.float64)),
+        "scene": sample.scene.encode(),
+        "window": [window.col_off, window.row_off, window.width, window.height],
+        "crs": sample.crs.encode(),
+        "transform": _little(np.array(sample.transform, np.float64)),
+    }
+    return serialise(features)
 
 
 def decode(example: bytes) -> Sample:
@@ -74,22 +89,62 @@ def decode(example: bytes) -> Sample:
     Raises:
         DatasetError: the bytes are no example of this program.
     """
-    tf = backend.tensorflow()
     try:
-        parsed = tf.train.Example.FromString(example).features.feature
-        dtype = np.dtype(parsed["dtype"].bytes_list.value[0].decode())
-        rows, cols, bands, scale = (parsed[k].int64_list.value[0] for k in ("rows", "cols", "bands", "scale"))
+        found = features(example)
+        dtype = np.dtype(found["dtype"][0].decode()).newbyteorder("<")
+        (rows, cols, bands), [scale] = found["shape"], found["scale"]
         shapes = {"gt": (rows, cols), "down": (rows // scale, cols // scale), "bic_up": (rows, cols)}
         images = {
-            name: np.frombuffer(parsed[name].bytes_list.value[0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
+            name: np.frombuffer(found[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
             for name, shape in shapes.items()
+            if name in found or name != "bic_up"
         }
-        ends = tuple(parsed["range"].float_list.value)
-        window = Window(*parsed["window"].int64_list.value)
-        scene = parsed["scene"].bytes_list.value[0].decode()
-    except Exception as error:
+        ends = tuple(np.frombuffer(found["range"][0], "<f8").tolist())
+        return Sample(
+            gt=images["gt"],
+            down=images["down"],
+            bic_up=images.get("bic_up"),
+            range=Range(ends[:bands], ends[bands:]),
+            scene=found["scene"][0].decode(),
+            window=Window(*found["window"]),
+            crs=found["crs"][0].decode(),
+            transform=tuple(np.frombuffer(found["transform"][0], "<f8").tolist()),
+        )
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"a record is not a sample of geosr: {error or type(error).__name__}") from error
-    return Sample(**images, range=Range(ends[:bands], ends[bands:]), scene=scene, window=window)
+
+
+def serialise(features: Mapping[str, bytes | list[int] | list[float]]) -> bytes:
+    """A `tf.train.Example`: bytes as a bytes_list of one, integers as an int64_list, other numbers as a float_list."""
+    example = _example()()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        elif all(isinstance(one, int) for one in value):
+            feature.int64_list.value.extend(value)
+        else:
+            feature.float_list.value.extend(value)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def features(example: bytes) -> dict[str, list[Any]]:
+    """The values of each feature of a serialised `tf.train.Example`.
+
+    Raises:
+        ValueError: the bytes are none.
+    """
+    try:
+        parsed = _example().FromString(example).features.feature
+    except DecodeError as error:
+        raise ValueError("it is no tf.train.Example") from error
+    return {name: list(getattr(one, one.WhichOneof("kind") or "bytes_list").value) for name, one in parsed.items()}
+
+
+def write(file: IO[bytes], example: bytes) -> None:
+    """Appends an example to a TFRecord file: length, data, and the masked CRC-32C of each."""
+    length = struct.pack("<Q", len(example))
+    file.write(length + _CRC.pack(_masked(length)) + example + _CRC.pack(_masked(example)))
 
 
 class Shards:
@@ -102,27 +157,26 @@ class Shards:
         self.folder, self.name = folder, name
         self.count = 0
         self._paths: list[Path] = []
-        self._writer: Any = None
+        self._file: IO[bytes] | None = None
         self._room = 0
 
     def write(self, example: bytes) -> None:
-        tf = backend.tensorflow()
         try:
-            if self._writer is None or len(example) > self._room:
+            if self._file is None or len(example) > self._room:
                 self._close()
                 self._paths.append(self.folder / f".{self.name}-{len(self._paths):05d}.part")
-                self._writer = tf.io.TFRecordWriter(os.fspath(self._paths[-1]))
+                self._file = self._paths[-1].open("wb")
                 self._room = SHARD_BYTES
-            self._writer.write(example)
-        except tf.errors.OpError as error:
-            raise OutputError(f"cannot write to {os.fspath(self.folder)!r}: {_first_line(error)}") from error
+            write(self._file, example)
+        except OSError as error:
+            raise OutputError(f"cannot write to {os.fspath(self.folder)!r}: {error.strerror or error}") from error
         self._room -= len(example)
         self.count += 1
 
     def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> Shards:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +189,45 @@ class Shards:
                 path.replace(self.folder / f"{self.name}.tfrecord-{k:05d}-of-{len(self._paths):05d}")
             else:
                 path.unlink(missing_ok=True)
+
+
+class Examples:
+    """The examples of TFRecord files by number, over all files in order; a file is mapped, and indexed on first use.
+
+    Raises:
+        DatasetError: a file is truncated or no TFRecord file; it names file and record.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self._maps = [_content(path) for path in paths]
+        found = [_offsets(path, content) for path, content in zip(paths, self._maps, strict=True)]
+        self._where = [(file, number, at) for file, some in enumerate(found) for number, at in enumerate(some)]
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, index: int) -> bytes:
+        file, number, at = self._where[index]
+        content = self._maps[file]
+        size, _ = _FRAME.unpack_from(content, at)
+        data = bytes(content[at + _FRAME.size : at + _FRAME.size + size])
+        [check] = _CRC.unpack_from(content, at + _FRAME.size + size)
+        if check != _masked(data):
+            raise DatasetError(f"{os.fspath(self.paths[file])!r}, record {number}: it is damaged (its checksum is off)")
+        return data
+
+    def sample(self, index: int) -> Sample:
+        """The sample with a number; an error names the file and the record."""
+        example = self[index]
+        try:
+            return decode(example)
+        except DatasetError as error:
+            file, number, _ = self._where[index]
+            raise DatasetError(f"{os.fspath(self.paths[file])!r}, record {number}: {error}") from error
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(index) for index in range(len(self)))
 
 
 def shards(folder: Path) -> list[Path]:
@@ -151,17 +244,9 @@ def shards(folder: Path) -> list[Path]:
     return found
 
 
-def read(folder: Path) -> Iterator[Sample]:
-    """The samples in a folder's shards, in order; an error names the shard and the record."""
-    tf = backend.tensorflow()
-    for path in shards(folder):
-        count = 0
-        try:
-            for example in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
-                yield decode(example)
-                count += 1
-        except (DatasetError, tf.errors.OpError) as error:
-            raise DatasetError(f"{os.fspath(path)!r}, record {count}: {_first_line(error)}") from error
+def read(folder: Path) -> Examples:
+    """The samples in a folder's shards, in order."""
+    return Examples(shards(folder))
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -176,9 +261,74 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _channels_last(block: Block) -> Block:
-    return np.ascontiguousarray(block.transpose(1, 2, 0))
+def _content(path: Path) -> Any:
+    """The bytes of a file without reading them yet; of a GZIP file, decompressed."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                file.seek(0)
+                return np.frombuffer(gzip.GzipFile(fileobj=io.BytesIO(file.read())).read(), np.uint8)
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
+    except (OSError, EOFError) as error:
+        raise DatasetError(f"{os.fspath(path)!r} cannot be read: {error}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _offsets(path: Path, content: Any) -> list[int]:
+    """Where each record begins."""
+    found, at, end = [], 0, len(content)
+    while at < end:
+        whole = at + _FRAME.size <= end
+        size, check = _FRAME.unpack_from(content, at) if whole else (0, 0)
+        if whole and check != _masked(bytes(content[at : at + 8])):
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is damaged, or no TFRecord file")
+        if not whole or at + _FRAME.size + size + _CRC.size > end:
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is truncated")
+        found.append(at)
+        at += _FRAME.size + size + _CRC.size
+    return found
+
+
+def _masked(data: bytes) -> int:
+    """The checksum that TFRecord files hold: CRC-32C, turned by 15 bits, and a constant added."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _little(values: Block) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+@cache
+def _example() -> Any:
+    """The message class `tf.train.Example`, in a pool of its own so that TensorFlow's may be loaded beside it.
+
+    Source: tensorflow/core/example/feature.proto.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def message(name: str, parent: Any = None) -> Any:
+        return (parent.nested_type if parent else file.message_type).add(name=name)
+
+    def field(owner: Any, name: str, number: int, kind: int, type_name: str | None = None, **more: Any) -> None:
+        label = kinds.LABEL_REPEATED if more.pop("repeated", False) else kinds.LABEL_OPTIONAL
+        owner.field.add(name=name, number=number, type=kind, label=label, type_name=type_name, **more)
+
+    feature = message("Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, kind) in enumerate(
+        [("BytesList", kinds.TYPE_BYTES), ("FloatList", kinds.TYPE_FLOAT), ("Int64List", kinds.TYPE_INT64)], 1
+    ):
+        field(message(name), "value", 1, kind, repeated=True)
+        key = name.replace("List", "_list").lower()
+        field(feature, key, number, kinds.TYPE_MESSAGE, f".tensorflow.{name}", oneof_index=0)
+    several = message("Features")
+    entry = message("FeatureEntry", several)
+    entry.options.map_entry = True
+    field(entry, "key", 1, kinds.TYPE_STRING)
+    field(entry, "value", 2, kinds.TYPE_MESSAGE, ".tensorflow.Feature")
+    field(several, "feature", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features.FeatureEntry", repeated=True)
+    field(message("Example"), "features", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))

@@ -33,7 +33,7 @@ def test_an_example_needs_no_side_knowledge():
     import tensorflow as tf
 
     features = tf.train.Example.FromString(records.encode(sample())).features.feature
-    rows, cols, bands = (features[k].int64_list.value[0] for k in ("rows", "cols", "bands"))
+    rows, cols, bands = features["shape"].int64_list.value
     pixels = np.frombuffer(features["gt"].bytes_list.value[0], features["dtype"].bytes_list.value[0].decode())
     assert (pixels.reshape(rows, cols, bands) == sample().gt.transpose(1, 2, 0)).all()
 
@@ -65,8 +65,11 @@ def test_a_truncated_or_foreign_shard_is_named_with_the_record(tmp_path):
             out.write(records.encode(sample(seed)))
     [path] = records.shards(tmp_path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DatasetError, match=r"set\.tfrecord-00000-of-00001', record 2"):
-        list(records.read(tmp_path))
+    with pytest.raises(DatasetError, match=r"set\.tfrecord-00000-of-00001', record 2: it is truncated"):
+        records.read(tmp_path)
+    path.write_bytes(b"II*\0 a TIFF, say, of some length")
+    with pytest.raises(DatasetError, match="record 0: it is damaged, or no TFRecord file"):
+        records.read(tmp_path)
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(b"something else")
     with pytest.raises(DatasetError, match="record 0: a record is not a sample"):
