@@ -275,7 +275,8 @@ def _content(path: Path) -> Any:
 
 def _offsets(path: Path, content: Any) -> list[int]:
     """Where each record begins."""
-    found, at, end = [], 0, len(content)
+    found: list[int] = []
+    at, end = 0, len(content)
     while at < end:
         whole = at + _FRAME.size <= end
         size, check = _FRAME.unpack_from(content, at) if whole else (0, 0)
@@ -290,7 +291,7 @@ def _offsets(path: Path, content: Any) -> list[int]:
 
 def _masked(data: bytes) -> int:
     """The checksum that TFRecord files hold: CRC-32C, turned by 15 bits, and a constant added."""
-    crc = google_crc32c.value(data)
+    crc = int(google_crc32c.value(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

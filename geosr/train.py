@@ -1,4 +1,7 @@
-"""A network trained on a set made by geosr.dataset: checkpoints, TensorBoard logs, and a .keras file at the end."""
+"""A network trained on a set made by geosr.dataset: checkpoints, TensorBoard logs, and a .keras file at the end.
+
+Runs on any Keras backend (KERAS_BACKEND).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geosr import backend, models, records
+from geosr import backend, models, pools, records
+from geosr.batches import Batches, Images, held_out
+from geosr.engine import Progress
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.models import cards
-from geosr.records import Sample
+from geosr.records import Examples
 from geosr.resample import enlarge
 
 log = logging.getLogger(__name__)
@@ -27,11 +30,20 @@ log = logging.getLogger(__name__)
 KEPT_CHECKPOINTS = 3
 VALIDATION_TILES = 400
 """Most tiles that an epoch's validation looks at, spread over the set."""
+OPTIONS = "options.json"
+SHOWN_TILES = 4
+"""Validation tiles whose pictures go to the TensorBoard logs."""
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 """Called after each epoch with its number, the number of epochs, and the epoch's log."""
 
-Images = NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Who is told how a run gets on; either may raise, to cancel."""
+
+    report: Report | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Options:
     """How a network is trained; written beside it so that the run can be repeated."""
 
     scale: int = 2
-    model: str = "idn"
+    model: str = "span"
     bands: int = 1
     """1: a network for any band, trained on all bands of the set in turn."""
     epochs: int = 50
@@ -47,12 +59,25 @@ class Options:
     crop: int = 48
     """Rows and columns of the low-resolution input, cut at random from a tile."""
     rate: float = 1e-3
-    """Adam's learning rate after the warm-up; it decays to 0 along a cosine."""
+    """Adam's highest learning rate, after the warm-up."""
+    schedule: str = "cosine"
+    """How the rate falls from there; see geosr.models.schedules."""
     warmup: float = 0.02
     """Share of the steps in which the rate rises from 0."""
     loss: str = "l1"
+    """A loss or a weighted sum of them; see geosr.models.losses.Mixture."""
+    clip: float = 1.0
+    """The gradient of a weight is scaled down to this norm; 0: never."""
+    decay: float = 0.0
+    """Weight decay, as AdamW does it."""
+    average: float = 0.999
+    """Of the exponential moving average of the weights, which is what is validated and kept; 0: the last weights."""
     precision: str = "float32"
     """float32, or mixed_bfloat16 where the processor has it; the result is float32."""
+    fine_tune: str | None = None
+    """A shipped model or a .keras file, of any scale, whose weights the training begins with where they fit."""
+    parallel: bool = False
+    """Share each batch among all devices of this machine."""
     seed: int = 0
 
 
@@ -61,74 +86,198 @@ def train(
     runs: str | os.PathLike[str],
     options: Options,
     *,
-    start: str | os.PathLike[str] | None = None,
     restore: str | os.PathLike[str] | None = None,
     restart: bool = False,
     report: Report | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Trains on DATA/x<scale> and returns the path of RUNS/x<scale>/<model>_x<scale>.keras.
 
     A checkpoint is written to RUNS/x<scale>/ckpts after each epoch, and a run that was interrupted goes on from
-    the newest, or from `restore` (`restart` begins anew). `start` names a .keras file whose weights a new run
-    begins with, layer by layer where the shapes are the same; it may be for another scale. TensorBoard logs go to
-    RUNS/x<scale>/Log, with the validation PSNR beside bicubic's.
+    the newest, or from `restore` (`restart` begins anew). TensorBoard logs go to RUNS/x<scale>/Log: the losses,
+    PSNR and SSIM beside bicubic's, the learning rate, and pictures of the first validation tiles. `progress` counts
+    steps.
 
     Raises:
         DatasetError: the set is missing, empty, for another scale, or has tiles smaller than the crop.
-        ModelError: a checkpoint or `start` is of another network.
-        OptionError: the run to go on with has other options.
+        ModelError: a checkpoint or the model to fine-tune is of another network.
+        OptionError: the run to go on with has other options, or the backend has no parallel devices.
         TrainingError: the loss became infinite or not a number.
     """
-    keras = backend.keras()
-    from geosr.models.losses import LOSSES, psnr
-
-    data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
-    tiles = _checked_card(data, options)["tiles"]
-    checkpoints = _folder(folder / "ckpts")
-    name = f"{options.model}_x{options.scale}"
-    keras.utils.set_random_seed(options.seed)
-    steps = max(1, tiles["Training"] // options.batch)
-
-    model = models.build(options.model, options.scale, options.bands, precision=options.precision)
-    optimizer = keras.optimizers.Adam(_schedule(options, steps), clipnorm=1.0)
-    model.compile(optimizer, loss=LOSSES[options.loss], metrics=[psnr])
-    optimizer.build(model.trainable_variables)
     if restore and restart:
         raise OptionError("--restore goes on with a run and --restart begins anew; give one of them")
-    newest = Path(restore) if restore else None if restart else _newest(checkpoints)
+    data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
+    training, validation = _examples(data, options)
+    checkpoints = _folder(folder / "ckpts")
+    newest = Path(restore) if restore else None if restart else max(checkpoints.glob("epoch-*.keras"), default=None)
     first = _epoch(newest) if newest else 0
+    steps = max(1, len(training) // options.batch)
+    model = _compiled(options, steps)
     if newest:
         _restore(model, newest)
-    elif start:
-        begin_with(model, Path(start))
-    _keep_options(folder / "options.json", _told(options, data, start), resumed=newest is not None)
-    held_out = validation_pairs(data / "Validation", tiles["Validation"], options) if tiles["Validation"] else None
-    pairs = training_pairs(data / "Training", options, first=first * steps * options.batch)
+    elif options.fine_tune:
+        models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+    _keep_options(folder / OPTIONS, _told(options, data), resumed=newest is not None)
     _clear(folder, after=first)
-    try:
-        history = model.fit(
-            pairs,
-            epochs=options.epochs,
-            initial_epoch=first,
-            steps_per_epoch=steps,
-            validation_data=held_out,
-            validation_batch_size=options.batch,
-            callbacks=_callbacks(folder, checkpoints, held_out, options, report),
-            verbose=0,
-            shuffle=False,  # tf.data does it
+    known = held_out(validation, bands=options.bands, most=VALIDATION_TILES) if len(validation) else None
+    with pools.threads(2) as pool:
+        batches = Batches(
+            training,
+            batch=options.batch,
+            crop=options.crop,
+            bands=options.bands,
+            seed=options.seed,
+            first=first * steps,
+            pool=pool,
         )
-    except backend.tensorflow().errors.OpError as error:
-        raise DatasetError(f"the training set in {os.fspath(data)!r} cannot be read: {error.message}") from error
-    if not _finite(model):
-        raise TrainingError(
-            f"the loss became infinite or not a number; the last good weights are in {os.fspath(checkpoints)!r}: "
-            "begin a run in another folder with one of them (--start) and a lower --rate"
+        epochs, show = range(first, options.epochs), Show(report, progress)
+        scores = _run(model, batches, known, folder, options, epochs, steps, show)
+    return _kept(model, folder / f"{options.model}_x{options.scale}.keras", scores, data)
+
+
+def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
+    """The training and the validation examples, seen to fit the options."""
+    records.read_card(data)
+    training = records.read(data / "Training")
+    validation = Examples(sorted((data / "Validation").glob("*.tfrecord-*")))
+    if not len(training):
+        raise DatasetError(f"{os.fspath(data)!r} has no training tiles")
+    sample = training.sample(0)
+    size, bands = sample.gt.shape[-1], sample.gt.shape[0]
+    if size < options.crop * options.scale:
+        raise DatasetError(
+            f"tiles of {size} pixels are smaller than the crop of {options.crop} x {options.scale} pixels; "
+            f"use --crop {size // options.scale} or make the set with a larger --size"
         )
-    result = folder / f"{name}.keras"
-    plain = models.build(options.model, options.scale, options.bands)
-    plain.set_weights(model.get_weights())
-    models.save(plain, result)
-    scores = {name: values[-1] for name, values in history.history.items() if name.startswith("val_psnr")}
+    if options.bands not in (1, bands):
+        raise DatasetError(f"the set has tiles of {bands} bands but the network takes {options.bands}; change --bands")
+    return training, validation
+
+
+def _compiled(options: Options, steps: int) -> Any:
+    """The network with its optimizer and loss."""
+    keras = backend.keras()
+    from geosr.models.losses import Mixture, psnr, ssim_score
+    from geosr.models.schedules import Schedule
+
+    if options.parallel:
+        _share_batches(options.batch)
+    keras.utils.set_random_seed(options.seed)
+    model = models.build(options.model, options.scale, options.bands, precision=options.precision)
+    total = steps * options.epochs
+    optimizer = keras.optimizers.AdamW(
+        Schedule(options.schedule, options.rate, total, max(1, int(options.warmup * total))),
+        weight_decay=options.decay,
+        clipnorm=options.clip or None,
+        use_ema=options.average > 0,
+        ema_momentum=options.average,
+    )
+    model.compile(optimizer, loss=Mixture(options.loss), metrics=[psnr, ssim_score])
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def _share_batches(batch: int) -> None:
+    keras = backend.keras()
+    if keras.backend.backend() != "jax":
+        raise OptionError("--parallel needs KERAS_BACKEND=jax, the backend whose devices Keras can share a batch among")
+    devices = keras.distribution.list_devices()
+    if batch % len(devices):
+        raise OptionError(f"a batch of {batch} cannot be shared among {len(devices)} devices; change --batch")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+
+
+def _run(
+    model: Any,
+    batches: Batches,
+    known: tuple[Images, Images] | None,
+    folder: Path,
+    options: Options,
+    epochs: range,
+    steps: int,
+    show: Show,
+) -> dict[str, float]:
+    """Trains through the epochs, each ending with a validation, logs and a checkpoint; the last epoch's scores."""
+    keras = backend.keras()
+    average = keras.callbacks.SwapEMAWeights() if options.average else keras.callbacks.Callback()
+    average.set_model(model)
+    bicubic = bicubic_scores(*known, options.scale) if known else {}
+    feed, scores = iter(batches), {}
+    with Log(folder / "Log") as log:
+        for epoch in epochs:
+            model.reset_metrics()
+            for step in range(1, steps + 1):
+                told = model.train_on_batch(*next(feed), return_dict=True)
+                if not np.isfinite(told["loss"]):
+                    raise _diverged(folder / "ckpts")
+                if show.progress:
+                    show.progress(epoch * steps + step, steps * options.epochs)
+            told = {name: float(value) for name, value in told.items()}
+            told["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+            if known:
+                average.on_test_begin()
+                scores = _scores(model, known, options.batch) | bicubic
+                log.pictures(model, known, epoch + 1)
+                average.on_test_end()
+            log.numbers(told | scores, epoch + 1)
+            if show.report:
+                show.report(epoch + 1, options.epochs, told | scores)
+            if not _finite(model):
+                raise _diverged(folder / "ckpts")
+            _checkpoint(model, folder / "ckpts", epoch + 1)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return scores
+
+
+def _scores(model: Any, known: tuple[Images, Images], batch: int) -> dict[str, float]:
+    found = model.evaluate(*known, batch_size=batch, return_dict=True, verbose=0)
+    return {f"val_{name}": float(value) for name, value in found.items()}
+
+
+def _diverged(checkpoints: Path) -> TrainingError:
+    return TrainingError(
+        f"the loss became infinite or not a number; the last good weights are in {os.fspath(checkpoints)!r}: "
+        "begin a run in another folder with one of them (--fine-tune) and a lower --rate"
+    )
+
+
+def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
+    """Writes weights and optimizer, and removes the oldest."""
+    models.save(model, folder / f"epoch-{epoch:04d}.keras")
+    for old in sorted(folder.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
+        old.unlink()
+
+
+class Log:
+    """The TensorBoard logs of a run; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(os.fspath(folder))
+
+    def numbers(self, values: Mapping[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def pictures(self, model: Any, known: tuple[Images, Images], epoch: int) -> None:
+        """Of the first tiles; see `picture`."""
+        low, high = (images[:SHOWN_TILES] for images in known)
+        for number, made in enumerate(model.predict_on_batch(low)):
+            image = picture(low[number], made, high[number])
+            self._writer.add_image(f"tile {number}", image, epoch, dataformats="HWC")
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+def _kept(model: Any, result: Path, scores: dict[str, float], data: Path) -> Path:
+    """Writes the network for inference and its card."""
+    models.save(models.folded(model), result)
     if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
         log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
     card = cards.describe(result, cards.digest_of(result))
@@ -136,161 +285,25 @@ def train(
     return result
 
 
-def training_pairs(folder: Path, options: Options, *, first: int = 0) -> Any:
-    """An endless tf.data.Dataset of batches (input, truth), randomly cropped, flipped and turned.
-
-    How the sample with a number is cropped and turned depends on the seed and that number alone; which tile it is, on
-    the seed and on `first`, the number that the training goes on with.
-    """
-    tf = backend.tensorflow()
-    crop, bands = options.crop, options.bands
-
-    def drawn(number: Any, example: Any) -> Any:
-        def draw(number: Any, example: bytes) -> tuple[Images, Images]:
-            rng = np.random.default_rng((options.seed, int(number)))
-            return augmented(records.decode(example), crop, bands, rng)
-
-        low, high = tf.numpy_function(draw, (number, example), (tf.float32, tf.float32))
-        side = crop * options.scale
-        return tf.ensure_shape(low, (crop, crop, bands)), tf.ensure_shape(high, (side, side, bands))
-
-    paths = [os.fspath(path) for path in records.shards(folder)]
-    files = tf.data.Dataset.from_tensor_slices(paths)
-    examples = (
-        files.interleave(tf.data.TFRecordDataset, cycle_length=4).shuffle(2048, seed=options.seed + first).repeat()
-    )
-    return (
-        examples.enumerate(first)
-        .map(drawn, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(options.batch, drop_remainder=True)
-        .prefetch(4)
-    )
+def picture(low: Images, made: Images, high: Images) -> Any:
+    """Side by side the first band of bicubic, result, truth, and the result's error ten times as strong: uint8."""
+    bicubic = enlarge(low[..., 0], high.shape[0] // low.shape[0])
+    error = 0.5 + 10 * (made[..., 0] - high[..., 0])
+    row = np.hstack([bicubic, made[..., 0], high[..., 0], error])
+    return (np.clip(row, 0, 1)[..., None].repeat(3, axis=2) * 255).astype(np.uint8)
 
 
-def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> tuple[Images, Images]:
-    """A random crop of the sample, flipped and turned at random: (rows, cols, bands) of input and truth, 0..1.
-
-    A network of one band gets a band drawn at random.
-    """
-    k = sample.scale
-    row, col = (int(rng.integers(side - crop + 1)) for side in sample.down.shape[1:])
-    chosen = [int(rng.integers(sample.gt.shape[0]))] if bands == 1 else list(range(bands))
-    values = sample.range.bands(chosen)
-    low = values.normalise(sample.down[chosen, row : row + crop, col : col + crop])
-    high = values.normalise(sample.gt[chosen, row * k : (row + crop) * k, col * k : (col + crop) * k])
-    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-
-    def turned(block: Images) -> Images:
-        block = np.rot90(block, turns, (1, 2))
-        return np.ascontiguousarray((block[:, :, ::-1] if mirror else block).transpose(1, 2, 0))
-
-    return turned(low), turned(high)
-
-
-def validation_pairs(folder: Path, count: int, options: Options) -> tuple[Images, Images]:
-    """Inputs and truths (n, rows, cols, bands) of tiles spread over the validation set of `count` tiles, 0..1.
-
-    Of a tile, a network of one band gets one band: the first of the first tile, the second of the next, and so on.
-    """
-    step = -(-count // VALIDATION_TILES)
-    pairs = []
-    for number, sample in enumerate(islice(records.read(folder), 0, None, step)):
-        bands = [number % sample.gt.shape[0]] if options.bands == 1 else list(range(options.bands))
-        values = sample.range.bands(bands)
-        pairs.append([values.normalise(block[bands]).transpose(1, 2, 0) for block in (sample.down, sample.gt)])
-    low, high = zip(*pairs, strict=True)
-    return np.stack(low), np.stack(high)
-
-
-def begin_with(model: Any, path: Path) -> None:
-    """Copies the weights of the network in `path` to the layers of the same name and shape.
-
-    Raises:
-        ModelError: the file holds another network: no layer fits.
-    """
-    other = {layer.name: layer.get_weights() for layer in models.load(path).layers}
-    fitting = [
-        layer
-        for layer in model.layers
-        if layer.weights and [w.shape for w in layer.weights] == [w.shape for w in other.get(layer.name, [])]
-    ]
-    if not fitting:
-        raise ModelError(f"{os.fspath(path)!r} holds another network: none of its layers fits; choose another --start")
-    for layer in fitting:
-        layer.set_weights(other[layer.name])
-
-
-def _checked_card(data: Path, options: Options) -> dict[str, Any]:
-    card = records.read_card(data)
-    if card["size"] < options.crop * options.scale:
-        raise DatasetError(
-            f"tiles of {card['size']} pixels are smaller than the crop of {options.crop} x {options.scale} pixels; "
-            f"use --crop {card['size'] // options.scale} or make the set with a larger --size"
-        )
-    counts = {scene["bands"] for scene in card["scenes"]}
-    if options.bands > 1 and counts != {options.bands}:
-        raise DatasetError(f"the set has scenes of {sorted(counts)} bands but the network takes {options.bands}")
-    if card["tiles"]["Training"] < 1:
-        raise DatasetError(f"{os.fspath(data)!r} has no training tiles")
-    return card
-
-
-def _schedule(options: Options, steps: int) -> Any:
-    schedules = backend.keras().optimizers.schedules
-    total = steps * options.epochs
-    warm = max(1, int(options.warmup * total))
-    return schedules.CosineDecay(0.0, max(1, total - warm), warmup_target=options.rate, warmup_steps=warm)
-
-
-def _callbacks(
-    folder: Path, checkpoints: Path, held_out: tuple[Images, Images] | None, options: Options, report: Report | None
-) -> list[Any]:
+def bicubic_scores(low: Images, high: Images, scale: int) -> dict[str, float]:
+    """The mean PSNR in dB (at most 100 for an image) and SSIM of bicubic enlargements of `low`."""
     keras = backend.keras()
-    Callback: Any = keras.callbacks.Callback
-
-    class Log(Callback):
-        """Adds bicubic's PSNR on the validation tiles and the learning rate to an epoch's log, and reports it."""
-
-        def on_train_begin(self, logs: Any = None) -> None:
-            self.bicubic = bicubic_psnr(*held_out, options.scale) if held_out else None
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if logs is not None:
-                logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-                if self.bicubic is not None:
-                    logs["val_psnr_bicubic"] = self.bicubic
-                if report:
-                    report(epoch + 1, options.epochs, logs)
-
-    class Checkpoints(Callback):
-        """Writes weights and optimizer after each epoch, under the final name only when whole."""
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if not _finite(self.model):
-                return
-            models.save(self.model, checkpoints / f"epoch-{epoch + 1:04d}.keras")
-            for old in sorted(checkpoints.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
-                old.unlink()
-
-    class Finite(Callback):
-        """Stops the training when the loss is no longer a number."""
-
-        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            if not np.isfinite((logs or {}).get("loss", 0.0)):
-                self.model.stop_training = True
-
-    log = folder / "Log"
-    return [Log(), Checkpoints(), Finite(), keras.callbacks.TensorBoard(os.fspath(log))]
-
-
-def bicubic_psnr(low: Images, high: Images, scale: int) -> float:
-    """The mean PSNR in dB of bicubic enlargements of `low` (n, rows, cols, bands); at most 100 for an image."""
-    from skimage.metrics import peak_signal_noise_ratio
+    from geosr.models.losses import psnr, ssim_score
 
     made = enlarge(low.transpose(0, 3, 1, 2), scale).transpose(0, 2, 3, 1)
-    with np.errstate(divide="ignore"):
-        scores = [peak_signal_noise_ratio(t, m, data_range=1) for t, m in zip(high, made, strict=True)]
-    return float(np.mean(np.minimum(scores, 100)))
+    scores: dict[str, list[float]] = {"val_psnr_bicubic": [], "val_ssim_score_bicubic": []}
+    for truth, image in zip(high, made, strict=True):
+        for score, values in zip((psnr, ssim_score), scores.values(), strict=True):
+            values.append(float(keras.ops.convert_to_numpy(score(truth[None], image[None]))[0]))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def _finite(model: Any) -> bool:
@@ -307,27 +320,32 @@ def _clear(folder: Path, *, after: int) -> None:
             path.unlink()
 
 
-def _newest(checkpoints: Path) -> Path | None:
-    return max(checkpoints.glob("epoch-*.keras"), default=None)
-
-
 def _epoch(checkpoint: Path) -> int:
     number = re.fullmatch(r"epoch-(\d+)", checkpoint.stem)
     if not number:
-        raise OptionError(f"a checkpoint is called epoch-0007.keras, got {checkpoint.name!r}; begin with it by --start")
+        raise OptionError(
+            f"a checkpoint is called epoch-0007.keras, got {checkpoint.name!r}; begin with it by --fine-tune"
+        )
     return int(number[1])
 
 
 def _restore(model: Any, path: Path) -> None:
     """Weights and optimizer state of a checkpoint; the learning rate goes on along this run's schedule."""
     saved = models.load(path, compiled=True)
+    given = {layer.name: [w.shape for w in layer.weights] for layer in saved.layers}
+    for layer in model.layers:
+        if given.get(layer.name) != [w.shape for w in layer.weights]:
+            raise ModelError(
+                f"{os.fspath(path)!r} is a checkpoint of another network: layer {layer.name!r} is not the same; choose "
+                "another folder or --restart"
+            )
+    model.set_weights(saved.get_weights())
     try:
-        model.set_weights(saved.get_weights())
         for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
             mine.assign(theirs)
     except (ValueError, AttributeError) as error:
         raise ModelError(
-            f"{os.fspath(path)!r} is a checkpoint of another network; choose another folder or --restart"
+            f"{os.fspath(path)!r} was trained in another way; choose another folder, or begin with it by --fine-tune"
         ) from error
 
 
@@ -339,20 +357,43 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _told(options: Options, data: Path, start: str | os.PathLike[str] | None) -> dict[str, Any]:
+def _told(options: Options, data: Path) -> dict[str, Any]:
     """The options as they are written beside the result, with the training set's fingerprint."""
     card = hashlib.sha256((data / records.CARD).read_bytes()).hexdigest()
-    return asdict(options) | {"data": os.fspath(data), "data sha256": card, "start": start and os.fspath(start)}
+    return asdict(options) | {"data": os.fspath(data), "data sha256": card}
 
 
 def _keep_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
     """Writes the options; a run goes on with those that it began with, but for the number of epochs."""
     if resumed and path.exists():
         before = json.loads(path.read_text())
-        for name in sorted(set(now) - {"epochs", "data", "start"}):
+        for name in sorted(set(now) - {"epochs", "data", "fine_tune", "parallel"}):
             if before.get(name) != now[name]:
                 raise OptionError(
                     f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
                     "give the same options, another folder, or --restart"
                 )
     path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The options in a YAML or JSON file, as a run writes it or a hand did; what names the set is left out.
+
+    Raises:
+        OptionError: it is no such file, or has an option that is none.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise OptionError(f"{os.fspath(path)!r} is no YAML or JSON file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise OptionError(f"{os.fspath(path)!r} must hold options and their values, as epochs: 50")
+    known = {field.name for field in fields(Options)}
+    chosen = {name: value for name, value in content.items() if name not in ("data", "data sha256")}
+    if wrong := sorted(set(map(str, chosen)) - known):
+        raise OptionError(
+            f"{os.fspath(path)!r} has {', '.join(wrong)}, which is no option; there are {', '.join(sorted(known))}"
+        )
+    return chosen

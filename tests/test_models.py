@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -7,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geosr import models, upscalers
-from geosr.errors import ModelError
+from geosr.errors import ModelError, OptionError
 from geosr.models import cards
 from geosr.radiometry import fixed
 from geosr.resample import enlarge
 
 ARCHITECTURES = [(name, scale, bands) for name in models.MODELS for scale in (2, 3, 4) for bands in (1, 3)]
-RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28}
+RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28, ("span", 2): 21, ("span", 3): 21, ("span", 4): 21}
 every = pytest.mark.parametrize(("name", "scale", "bands"), ARCHITECTURES)
 
 
@@ -142,6 +143,72 @@ def test_psnr_is_scikit_image_s():
     assert abs(float(psnr(a[None, ..., None], b[None, ..., None])[0]) - theirs) < 1e-4
 
 
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_a_folded_network_is_the_same_function_and_unfolds_again(name):
+    model = models.build(name, 2)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    x = rng.random((1, 30, 30, 1), "float32")
+    plain = models.folded(model)
+    assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
+    assert np.allclose(model(x), plain(x), atol=1e-4)
+    again = models.build(name, 2)
+    models.begin_with(again, plain)
+    assert np.allclose(again(x), plain(x), atol=1e-4)
+
+
+def test_span_has_the_size_that_is_measured():
+    assert models.folded(models.build("span", 4, 3)).count_params() == 150_688
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("l1", {"l1": 1}),
+        ("l1+0.1*ssim", {"l1": 1, "ssim": 0.1}),
+        ("2*l2 + charbonnier", {"l2": 2, "charbonnier": 1}),
+    ],
+)
+def test_a_mixture_is_the_weighted_sum_of_its_losses(text, parts):
+    from geosr.models.losses import LOSSES, Mixture
+
+    a, b = np.random.default_rng(0).random((2, 1, 40, 40, 1), "float32")
+    expected = sum(weight * float(LOSSES[name](a, b)[0]) for name, weight in parts.items())
+    assert float(Mixture(text)(a, b)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["l3", "l1+", "x*l1", "-1*l1", "nan*l1", ""])
+def test_a_loss_that_is_none_is_refused(text):
+    from geosr.models.losses import Mixture
+
+    with pytest.raises(OptionError, match="a loss is a sum of l1, l2, charbonnier, ssim, ms-ssim"):
+        Mixture(text)
+
+
+def test_ms_ssim_of_one_scale_is_ssim_and_falls_with_noise():
+    from geosr.models.losses import ms_ssim, ssim
+
+    rng = np.random.default_rng(0)
+    truth = rng.random((1, 20, 20, 1), "float32")
+    near = truth + rng.normal(0, 0.05, truth.shape).astype("float32")
+    assert float(ms_ssim(truth, near)[0]) == pytest.approx(float(ssim(truth, near)[0]), abs=1e-5)
+    large = rng.random((1, 200, 200, 1), "float32")
+    noisy = [large + rng.normal(0, sigma, large.shape).astype("float32") for sigma in (0.05, 0.2)]
+    assert 0 < float(ms_ssim(large, noisy[0])[0]) < float(ms_ssim(large, noisy[1])[0]) < 1
+    assert float(ms_ssim(large, large)[0]) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "step", "constant"])
+def test_the_rate_rises_and_then_follows_its_shape(shape):
+    from geosr.models.schedules import Schedule
+
+    rate = [float(Schedule(shape, 1e-3, 1000, 100)(step)) for step in (0, 50, 100, 550, 1000)]
+    assert rate[:3] == pytest.approx([0, 5e-4, 1e-3])
+    assert rate[3:] == pytest.approx(
+        {"cosine": [5e-4, 0], "step": [5e-4, 6.25e-5], "constant": [1e-3, 1e-3]}[shape], abs=1e-9
+    )
+
+
 def test_luma_changes_the_luma_alone(random_idn):
     rgb = np.random.default_rng(0).random((1, 3, 40, 40)).astype("float32") * 255
     values = fixed(0, 255, 3)
@@ -184,6 +251,16 @@ def test_shipped_cards_tell_the_truth_about_their_networks():
         assert card.purpose
         assert card.training_data
         assert card.licence
+
+
+@pytest.mark.parametrize("path", sorted(cards.WEIGHTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_cards_that_ship_follow_the_schema(path):
+    import jsonschema
+
+    schema = json.loads((cards.WEIGHTS.parent / "card.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(path.read_text()), schema)
+    assert set(schema["properties"]) == {field.name for field in dataclasses.fields(cards.Card)}
 
 
 @pytest.mark.parametrize("name", ["nothing.keras", "text.keras", "pickle.keras"])

@@ -38,6 +38,43 @@ def models(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"{name:<10} {scale:<6} {bands:<6} {purpose}")
 
 
+@models.command()
+@click.argument("name")
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
+def show(name: str, scale: int | None, as_json: bool) -> None:
+    """Show the card of a shipped model, or of a .keras file.
+
+    \b
+    Example:
+      geosr models show idn --scale 2
+    """
+    if name.endswith(".keras"):
+        found = [cards.of(Path(name))]
+    elif scale:
+        found = [cards.of(cards.shipped_path(name, scale))]
+    else:
+        found = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
+    if as_json:
+        click.echo(json.dumps([asdict(card) for card in found], indent=1))
+        return
+    click.echo("\n\n".join(_described(card) for card in found))
+
+
+def _described(card: cards.Card) -> str:
+    told = asdict(card)
+    scores, commands = told.pop("scores"), told.pop("commands")
+    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in told.items() if value != ""]
+    lines += [f"{'made by' if not n else '':<14} {command}" for n, command in enumerate(commands)]
+    for what, found in scores.items():
+        if not isinstance(found, dict):
+            lines.append(f"{what:<14} {found:.4g}")
+            continue
+        lines.append(what)
+        lines += [f"  {place:<24} bicubic {of['bicubic']:6.2f}   {of['gain']:+.2f}" for place, of in found.items()]
+    return "\n".join(lines)
+
+
 @models.command("import")
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="CAFFEMODEL")
 @click.argument("output", type=click.Path(path_type=Path))

@@ -13,7 +13,7 @@ from zipfile import is_zipfile
 from geosr import backend
 from geosr.errors import ModelError, OutputError
 
-MODELS: dict[str, str] = {"idn": "geosr.models.idn"}
+MODELS: dict[str, str] = {"idn": "geosr.models.idn", "span": "geosr.models.span"}
 """The module of each architecture; its `build(scale, bands)` makes the network."""
 
 
@@ -27,6 +27,50 @@ def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") 
         return builder(scale, bands)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def folded(model: Any) -> Any:
+    """The network for inference: in float32, each reparameterised convolution folded into a plain one."""
+    keras = backend.keras()
+    rep = import_module("geosr.models.layers").RepConv2D
+
+    def plain(layer: Any) -> Any:
+        if isinstance(layer, rep):
+            return keras.layers.Conv2D(
+                layer.filters, 3, padding="same", data_format="channels_last", name=layer.name, dtype="float32"
+            )
+        config = layer.get_config()
+        return type(layer).from_config(config | {"dtype": "float32"} if "dtype" in config else config)
+
+    result = keras.models.clone_model(model, clone_function=plain)
+    for layer in model.layers:
+        weights = layer.folded() if isinstance(layer, rep) else layer.get_weights()
+        result.get_layer(layer.name).set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
+    return result
+
+
+def begin_with(model: Any, other: Any) -> None:
+    """Copies the weights of another network to the layers of the same name and shape; folded ones are unfolded.
+
+    Raises:
+        ModelError: no layer fits.
+    """
+    rep = import_module("geosr.models.layers").RepConv2D
+    given = {layer.name: layer.get_weights() for layer in other.layers}
+    fitting = 0
+    for layer in model.layers:
+        shapes, weights = [w.shape for w in layer.weights], given.get(layer.name, [])
+        if not shapes:
+            continue
+        if shapes == [w.shape for w in weights]:
+            layer.set_weights(weights)
+        elif isinstance(layer, rep) and [w.shape for w in weights] == [layer.kernel.shape, layer.bias.shape]:
+            layer.unfold(*weights)
+        else:
+            continue
+        fitting += 1
+    if not fitting:
+        raise ModelError(f"{other.name!r} is another network: none of its layers fits; choose another --fine-tune")
 
 
 def save(model: Any, path: Path) -> None:
@@ -47,8 +91,8 @@ def load(path: Path, *, compiled: bool = False) -> Any:
         ModelError: the file is missing, is no .keras file, or needs code that is not here.
     """
     keras = backend.keras()
-    import_module("geosr.models.layers")
-    import_module("geosr.models.losses")
+    for module in ("layers", "losses", "schedules"):  # which registers what may be in the file
+        import_module(f"geosr.models.{module}")
     if not path.is_file():
         raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists")
     if not is_zipfile(path):
@@ -122,6 +166,7 @@ def pixel_bytes(model: Any) -> int:
 def _reach(operation: Any) -> int:
     """Input pixels on each side that one pixel of a layer's output depends on."""
     layers = backend.keras().layers
+    pixelwise = (layers.Activation, layers.Add, layers.Concatenate, layers.LeakyReLU, layers.Multiply, layers.Rescaling)
     if hasattr(operation, "reach"):
         return int(operation.reach)
     if isinstance(operation, layers.Conv2D) and set(operation.strides) == {1}:
@@ -129,10 +174,7 @@ def _reach(operation: Any) -> int:
             -(-(size - 1) * step // 2)
             for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True)
         )
-    if (
-        isinstance(operation, (layers.Add, layers.Concatenate, layers.LeakyReLU))
-        or type(operation).__name__ == "GetItem"
-    ):
+    if isinstance(operation, pixelwise) or type(operation).__name__ == "GetItem":
         return 0
     raise ModelError(
         f"the reach of layer {operation.name!r} ({type(operation).__name__}) is not known, so tiles would not be exact"

@@ -99,6 +99,18 @@ def shipped_path(name: str, scale: int) -> Path:
     return path
 
 
+def path_of(model: str, scale: int) -> Path:
+    """The file of a model that is named or given by its path; a shipped one of another scale if there is none of this.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if model.endswith(".keras") or os.sep in model:
+        return Path(model)
+    scales = [card.scale for card in shipped() if card.name == model]
+    return shipped_path(model, scale if scale in scales or not scales else scales[0])
+
+
 def _read(path: Path) -> Card:
     try:
         content = json.loads(path.read_text())

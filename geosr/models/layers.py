@@ -126,6 +126,75 @@ class SubpixelTransposed(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters, "size": self.size, "scale": self.scale}
 
 
+@keras.saving.register_keras_serializable("geosr")
+class PixelShuffle(keras.layers.Layer):
+    """Lays scale * scale channels of each band out as pixels."""
+
+    reach = 0
+
+    def __init__(self, scale: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x: Any) -> Any:
+        return depth_to_space(x, self.scale, x.shape[-1] // self.scale**2)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return _enlarged(input_shape, self.scale, (input_shape[-1] or 0) // self.scale**2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("geosr")
+class RepConv2D(keras.layers.Layer):
+    """A 3 x 3 convolution that is trained as the sum of two: itself, and 1 x 1, 3 x 3, 1 x 1 one after the other.
+
+    The kernels are multiplied out in every step (`folded`), so that training costs no more than one convolution; a
+    Conv2D with the product is the same function. Source: the Conv3XC of SPAN, whose second way is 1 x 1; X. Ding et
+    al., RepVGG, CVPR 2021.
+    """
+
+    reach = 1
+    GAIN = 2
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        channels, wide_in, wide = input_shape[-1], self.GAIN * input_shape[-1], self.GAIN * self.filters
+
+        def kernel(name: str, *shape: int) -> Any:
+            # The product is taken in float32, whatever the precision of the convolution.
+            return self.add_weight(shape=shape, initializer="glorot_uniform", name=name, autocast=False)
+
+        self.kernel = kernel("kernel", 3, 3, channels, self.filters)
+        self.into = kernel("into", channels, wide_in)
+        self.middle = kernel("middle", 3, 3, wide_in, wide)
+        self.out = kernel("out", wide, self.filters)
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias", autocast=False)
+
+    def folded(self) -> tuple[Any, Any]:
+        """Kernel and bias of the one convolution that this one is."""
+        return self.kernel + ops.matmul(ops.matmul(self.into, self.middle), self.out), self.bias
+
+    def unfold(self, kernel: Any, bias: Any) -> None:
+        """Becomes the convolution with this kernel and bias; the second way adds nothing at first."""
+        for weight, value in ((self.kernel, kernel), (self.bias, bias), (self.out, ops.zeros_like(self.out))):
+            weight.assign(value)
+
+    def call(self, x: Any) -> Any:
+        kernel, bias = (ops.cast(one, self.compute_dtype) for one in self.folded())
+        return ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}
+
+
 def _ends(x: Any, axis: int) -> tuple[Any, Any]:
     if axis == 1:
         return x[:, :REACH], x[:, -REACH:]

@@ -1,0 +1,52 @@
+"""SPAN, the Swift Parameter-free Attention Network: a fifth of IDN's work.
+
+Source: C. Wan et al., Swift Parameter-free Attention Network for Efficient Super-Resolution, CVPR Workshops 2024. Here
+the network adds its result to the bicubic enlargement, as IDN does, so that it cannot change what bicubic keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from geosr.models.layers import Bicubic, PixelShuffle, RepConv2D
+
+BLOCKS = 6
+WIDTH = 28
+
+
+def build(scale: int, bands: int = 1) -> keras.Model:
+    """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
+    image = keras.Input((None, None, bands), name="lr")
+    first = x = RepConv2D(WIDTH, name="conv_1")(image)
+    kept = []
+    for block in range(1, BLOCKS + 1):
+        x, inner = _attend(x, f"block_{block}")
+        kept.append((x, inner))
+    last = RepConv2D(WIDTH, name="conv_2")(x)
+    x = layers.Concatenate(name="cat")([first, last, kept[0][0], kept[-1][1]])
+    x = layers.Conv2D(WIDTH, 1, data_format="channels_last", name="conv_cat")(x)
+    small = keras.initializers.RandomNormal(0, 1e-3)  # so that the network begins as bicubic
+    x = layers.Conv2D(
+        bands * scale**2, 3, padding="same", data_format="channels_last", kernel_initializer=small, name="upsample"
+    )(x)
+    residual = PixelShuffle(scale, name="shuffle")(x)
+    enlarged = Bicubic(scale, name="bicubic")(image)
+    total = layers.Add(dtype="float32", name="sr")([enlarged, residual])
+    return keras.Model(image, total, name=f"span_x{scale}")
+
+
+def _attend(x: Any, name: str) -> tuple[Any, Any]:
+    """A block of three convolutions, whose result says for itself, by its sign and size, what of it counts.
+
+    The second value is that of the first convolution.
+    """
+    inner = RepConv2D(WIDTH, name=f"{name}_c1")(x)
+    y = layers.Activation("silu", name=f"{name}_a1")(inner)
+    y = layers.Activation("silu", name=f"{name}_a2")(RepConv2D(WIDTH, name=f"{name}_c2")(y))
+    y = RepConv2D(WIDTH, name=f"{name}_c3")(y)
+    attention = layers.Rescaling(1.0, -0.5, name=f"{name}_centre")(layers.Activation("sigmoid", name=f"{name}_sig")(y))
+    total = layers.Add(name=f"{name}_sum")([x, y])
+    return layers.Multiply(name=f"{name}_out")([total, attention]), inner
