@@ -8,20 +8,19 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 from skimage import filters
 from skimage.registration import phase_cross_correlation
 
 from geosr import profile as profiles
 from geosr.errors import RasterError
 from geosr.grid import Block, Tile, Window
+from geosr.metrics import inconsistencies
 from geosr.models import cards
 from geosr.nodata import enlarge_nearest
 from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
 from geosr.radiometry import Range
 from geosr.raster import THUMBNAIL, RasterSource
-from geosr.resample import shrink
 from geosr.superresolve import stamped, upscaled
 
 SIDE = 256
@@ -216,14 +215,14 @@ def _measured(job: Plan, made: RasterSource, spot: Window, *, again: bool) -> Me
     if job.source.own_masks:
         # One mask for all bands takes the place of theirs.
         good = np.broadcast_to(good[colours].any(axis=0), good.shape)
-    shrunk = shrink(np.where(kept, high, 0), k)
-    # Where the kernel that shrinks sees valid pixels alone.
-    usable = ring.trim(minimum_filter(good, (1, 5, 5)))[colours]
-    before, after = (ring.trim(block)[colours].astype(np.float64) for block in (low, shrunk))
+    off, counted = inconsistencies(np.where(kept, high, 0), low, valid=good)
+    errors, usable = ring.trim(off)[colours], ring.trim(counted)[colours]
+    before = ring.trim(low)[colours].astype(np.float64)
+    after = before + errors
     return Measured(
         spot,
         bool((there.trim(kept) == enlarge_nearest(ring.trim(good), k)).all()),
-        (after - before)[usable],
+        errors[usable],
         _shift(before, after, usable),
         _recomputed(job, made, spot) if again else None,
     )
