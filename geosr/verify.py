@@ -21,7 +21,8 @@ from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
 from geosr.radiometry import Range
 from geosr.raster import THUMBNAIL, RasterSource
-from geosr.superresolve import stamped, upscaled
+from geosr.superresolve import stamped
+from geosr.tiles import upscaled
 
 SIDE = 256
 """Rows and columns of a window, in pixels of the input."""
@@ -254,7 +255,7 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
     tile = Tile(0, core, core.pad(job.upscaler.halo))
     block = job.source.read(tile.outer)
     valid = job.source.valid(tile.outer, block)
-    [result] = upscaled([tile], [block], [valid], job=job)
+    [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
     wanted, _ = stamped(tile, result, block, valid, job=job)
     found = made.read(core.relative(job.window).scale(job.upscaler.scale))
     if wanted.dtype.kind != "f":
