@@ -6,7 +6,6 @@ Most scores are means over pixels, of a value that is told for each: a map and w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import minimum_filter
 from skimage.metrics import structural_similarity
 
-from geosr.grid import Block
+from geosr.grid import Block, Window
 from geosr.radiometry import to_dtype
 from geosr.resample import shrink
 
@@ -78,31 +77,23 @@ class Spectra:
         )
 
     @property
-    def coherent(self) -> Floats:
-        """The part of the result's power (bands, 2, bins) that follows the truth.
-
-        The result is a x truth + rest in each bin, with the rest uncorrelated with the truth: a is the regression
-        of the result on the truth, and a squared x the truth's power is the coherent part. What runs against the
-        truth (a < 0) follows it nowhere.
-        """
-        return _ratio(self.shared.clip(min=0) ** 2, self.truth, otherwise=0)
-
-    @property
     def recovered(self) -> Floats:
-        """The result's power beyond the input's Nyquist that follows the truth, as a share of the truth's, by band.
+        """Of the truth's energy beyond the input's Nyquist, the share that is in the result, by band.
 
-        1 is all of it, with its phase and its contrast; a contrast g gives g squared. Noise of any power adds
-        nothing but one part in the number of coefficients of a bin. NaN where the truth has no power there.
+        The cross power of the truth and the result over the power of the truth: what has another phase than the
+        truth, as noise or a texture that was made up, adds nothing on average, however strong. A result that has a
+        third of the edges right and the others blurred has a third; so has one with a third of the contrast; the
+        best estimate in the mean square has as much as it takes off the error. NaN where the truth has no energy.
         """
-        return self._share(self.coherent)
+        return self._beyond(self.shared)
 
     @property
-    def invented(self) -> Floats:
-        """The result's power beyond the input's Nyquist that does not follow the truth, as a share of the truth's.
+    def energy(self) -> Floats:
+        """The result's energy beyond the input's Nyquist, of whatever kind, as a share of the truth's, by band.
 
-        What is recovered and what is invented make up all the power of the result there.
+        What it has more than is recovered does not follow the truth: it is invented.
         """
-        return self._share(self.made - self.coherent)
+        return self._beyond(self.made)
 
     def radial(self, power: Floats) -> tuple[Floats, Floats]:
         """Frequencies, in cycles per pixel, and the mean `power` (bands, frequencies) of a coefficient at each."""
@@ -110,7 +101,7 @@ class Spectra:
         count = _bins(1)[1].sum(axis=0)[: SPECTRUM // 2 + 1] * np.maximum(self.windows, 1)[:, None]
         return np.arange(SPECTRUM // 2 + 1) / SPECTRUM, whole / count
 
-    def _share(self, power: Floats) -> Floats:
+    def _beyond(self, power: Floats) -> Floats:
         return _ratio(power[:, 1].sum(axis=-1), self.truth[:, 1].sum(axis=-1))
 
 
@@ -251,11 +242,13 @@ def luma(rgb: Block) -> NDArray[np.uint8]:
     return to_dtype(16 + weighed[None] / 255, np.uint8)
 
 
-def inner(shape: Sequence[int], border: int) -> Mask:
-    """True but for `border` rows and columns at the edges, which papers shave off before they compare."""
-    mask = np.zeros(shape, bool)
-    rows, cols = shape[-2:]
-    mask[..., border : rows - border, border : cols - border] = True
+def inner(window: Window, whole: Window, border: int) -> Mask:
+    """True (rows, cols) in the window but for `border` rows and columns at the edges of the whole.
+
+    Papers shave them off before they compare.
+    """
+    mask = np.zeros((window.height, window.width), bool)
+    mask[whole.pad(-border).intersection(window).slices(within=window)] = True
     return mask
 
 
@@ -263,9 +256,9 @@ def _all(block: Block, valid: Mask | None) -> Mask:
     return np.ones(block.shape, bool) if valid is None else np.broadcast_to(valid, block.shape)
 
 
-def _ratio(over: Floats, under: Floats, *, otherwise: float = np.nan) -> Floats:
-    """The quotient, or `otherwise` where `under` is not positive."""
-    told: Floats = np.full(np.shape(over), otherwise, np.float64)
+def _ratio(over: Floats, under: Floats) -> Floats:
+    """The quotient, or NaN where `under` is not positive."""
+    told: Floats = np.full(np.shape(over), np.nan)
     np.divide(over, under, out=told, where=np.asarray(under) > 0)
     return told
 
