@@ -377,7 +377,7 @@ def _curve(spectra: Spectra, power: NDArray[np.float64], scene: Scene) -> NDArra
 
 
 def _detailed(errors: Mean, scene: Scene) -> list[Tile]:
-    """Windows of the shrunk scene around what bicubic interpolation is most wrong in, none on another."""
+    """Windows of the shrunk scene around what bicubic interpolation is most wrong in, apart from each other."""
     k, low = scene.low.scale, scene.low.profile
     side = min(-(-CROP // k), low.width, low.height)
     cells = max(1, side * k // scene.cell)

@@ -37,7 +37,10 @@ def picture(block: Block, valid: NDArray[np.bool_], like: Block | None = None) -
 
 def error_maps(scene: Block, maps: Mapping[str, Block], *, title: str) -> bytes:
     """The scene (rows, cols, 3) beside maps of its errors, which are shares of the range; NaN where there is none."""
+    from matplotlib import colormaps
+
     figure = _figure(4.2 * (1 + len(maps)) + 0.8, 4.2 * _tall(scene) + 0.7)
+    colours = colormaps["magma"].with_extremes(bad="0.5")
     axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
     axes[0].imshow(scene, interpolation="nearest")
     axes[0].set_title("scene")
@@ -45,8 +48,7 @@ def error_maps(scene: Block, maps: Mapping[str, Block], *, title: str) -> bytes:
     known = np.concatenate([errors[np.isfinite(errors)] for errors in percents.values()])
     top = float(np.percentile(known, 99)) if known.size else 1.0
     for axis, (name, errors) in zip(axes[1:], percents.items(), strict=True):
-        drawn = axis.imshow(errors, vmin=0, vmax=top or 1.0, cmap="magma", interpolation="nearest")
-        drawn.cmap.set_bad("0.5")
+        drawn = axis.imshow(errors, vmin=0, vmax=top or 1.0, cmap=colours, interpolation="nearest")
         axis.set_title(f"{name}: RMSE {np.sqrt(np.nanmean(errors**2)) if known.size else 0:.2f} % of the range")
     for axis in axes:
         axis.set_axis_off()
