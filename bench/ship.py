@@ -2,8 +2,7 @@
 
     python bench/ship.py RUNS/x2/idn_x2.keras --val ../shared/data/val --data OUT/x2
 
-The scores are PSNR over bicubic in dB, mean over bands: each scene is shrunk by bicubic, rounded to its dtype, and
-enlarged again; `scale` pixels at the edges do not count.
+The scores are PSNR over bicubic in dB, mean over bands, as `geosr evaluate MODEL SCENES --border SCALE` tells them.
 """
 
 from __future__ import annotations
@@ -11,19 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from skimage.metrics import peak_signal_noise_ratio
-
-from geosr import raster, upscalers
+from geosr import upscalers
+from geosr.evaluate import Options, evaluate
 from geosr.models import cards
-from geosr.radiometry import to_dtype
-from geosr.raster import RasterSource
-from geosr.resample import enlarge, shrink
 
 PLACES = {
     "NAIP Santa Monica": "naip_ca/*.tif",
@@ -45,35 +37,14 @@ LICENCE = (
 
 def gains(model: Path, val: Path) -> dict[str, dict[str, float]]:
     """For each place bicubic's PSNR and the network's gain over it, in dB, mean over bands and scenes."""
-    upscaler = upscalers.load(str(model))
+    scale = upscalers.load(str(model)).scale
     found: dict[str, dict[str, float]] = {}
     for place, pattern in PLACES.items():
-        scores = np.array([pair for path in sorted(val.glob(pattern)) for pair in band_scores(upscaler, path)])
-        bicubic, network = scores.mean(axis=0)
-        found[place] = {"bicubic": round(float(bicubic), 2), "gain": round(float(network - bicubic), 2)}
+        report = evaluate(str(model), sorted(val.glob(pattern)), Options(alpha="band", border=scale))
+        bicubic, network = (report.total[name].psnr or 0.0 for name in ("bicubic", report.model))
+        found[place] = {"bicubic": round(bicubic, 2), "gain": round(network - bicubic, 2)}
         print(f"{place:<22} bicubic {bicubic:6.2f} dB   network {network - bicubic:+.2f} dB")
     return found
-
-
-def band_scores(upscaler: upscalers.Upscaler, path: Path) -> Iterator[tuple[float, float]]:
-    """PSNR of bicubic and of the network for each band of a scene; the peak is the scene's range."""
-    source, k = RasterSource(path, alpha="band"), upscaler.scale
-    values = raster.scene_range(source)
-    whole = source.read(source.profile.window)
-    truth = whole[:, : whole.shape[1] // k * k, : whole.shape[2] // k * k]
-    low = to_dtype(shrink(truth, k), truth.dtype)
-    halo = upscaler.halo
-    padded = np.pad(low, ((0, 0), (halo, halo), (halo, halo)), mode="symmetric")
-    made = upscaler(padded[None], values)[0][:, halo * k : -halo * k, halo * k : -halo * k]
-    for band, (low_value, high_value) in enumerate(zip(values.low, values.high, strict=True)):
-        peak = high_value - low_value
-        pair = [to_dtype(image[band], truth.dtype) for image in (enlarge(low, k), made)]
-        yield tuple(psnr(image, truth[band], peak, k) for image in pair)  # type: ignore[misc]
-
-
-def psnr(made: Any, truth: Any, peak: float, shave: int) -> float:
-    inside = (slice(shave, -shave), slice(shave, -shave))
-    return float(peak_signal_noise_ratio(truth[inside].astype(float), made[inside].astype(float), data_range=peak))
 
 
 def main() -> None:

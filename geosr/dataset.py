@@ -99,7 +99,7 @@ def build(
         raise OptionError(f"the tile size must be a multiple of the scale {scale}, got {size}; change --size")
     folder = Path(out) / f"x{scale}"
     _check_folder(folder, overwrite)
-    sources = [_without_alpha(RasterSource(path)) for path in scenes]
+    sources = [RasterSource(path).colours() for path in scenes]
     plan = split_by_place(sources, size=size, validation=validation, seed=seed)
     total = sum(_whole_tiles(scene.source.profile, size) for scene in plan)
     order = list(plan)
@@ -160,13 +160,6 @@ def sample(tile: Tile, *, source: RasterSource, scale: int, values: Range) -> Sa
         crs=source.profile.crs.to_wkt() if source.profile.crs else "",
         transform=tuple(source.profile.crop(tile.core).transform)[:6],
     )
-
-
-def _without_alpha(source: RasterSource) -> RasterSource:
-    colours = source.profile.colours
-    if len(colours) == source.profile.count:
-        return source
-    return RasterSource(source.path, [source.indexes[i] for i in colours], alpha=source.alpha)
 
 
 def _write_tiles(

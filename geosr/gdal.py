@@ -13,6 +13,7 @@ from pathlib import Path
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 
 _bundled = find_spec("rasterio")
 if _bundled and _bundled.origin and (Path(_bundled.origin).parent / "proj_data").exists():
@@ -47,6 +48,19 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+def plain_bitmap(path: str) -> MemoryFile | None:
+    """A copy in memory of a BMP whose header is of Windows 95 or newer, with the older one that GDAL reads."""
+    try:
+        content = bytearray(Path(path).read_bytes())
+    except OSError:
+        return None
+    if content[:2] != b"BM" or int.from_bytes(content[14:18], "little") not in (108, 124):
+        return None
+    # The fields of the older header come first in the newer ones; where the pixels begin is told before both.
+    content[14:18] = (40).to_bytes(4, "little")
+    return MemoryFile(bytes(content), ext=".bmp")
 
 
 def reason(error: BaseException) -> str:

@@ -134,11 +134,7 @@ def plan(
     pixels = RasterSource(source, options.bands, alpha=options.alpha, skip_errors=options.skip_errors)
     profile = pixels.profile
     upscaler = upscalers.load(options.model, options.scale, mode=bands_mode(profile, options.bands_mode))
-    if upscaler.bands not in (None, len(profile.colours)):
-        raise OptionError(
-            f"{pixels.path!r} gives {len(profile.colours)} bands but {options.model!r} takes {upscaler.bands}; "
-            "choose them with --bands"
-        )
+    upscalers.check_bands(upscaler, len(profile.colours), model=options.model, path=pixels.path)
     window = _part(profile, options)
     dtype = options.dtype or profile.dtype
     nodata = profile.nodata if options.nodata is None else options.nodata

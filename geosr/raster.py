@@ -199,6 +199,14 @@ class RasterSource:
         """The same, with no file open but its own."""
         return RasterSource(self.path, self.indexes, alpha=self.alpha, skip_errors=self.skip_errors)
 
+    def colours(self) -> RasterSource:
+        """The same without transparency, which becomes a mask."""
+        colours = self.profile.colours
+        if len(colours) == self.profile.count:
+            return self
+        bands = [self.indexes[i] for i in colours]
+        return RasterSource(self.path, bands, alpha=self.alpha, skip_errors=self.skip_errors)
+
     def close(self) -> None:
         """Closes the file in this thread; it is opened again when it is needed."""
         if hasattr(self._local, "dataset"):

@@ -19,11 +19,12 @@ from geosr.budget import readable
 from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
-from geosr.nodata import enlarge_nearest, filled_block, invalid_values, stamp
+from geosr.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.parts import Parts
 from geosr.plan import Options, Plan, plan
 from geosr.raster import Damage, RasterSource
 from geosr.resample import enlarge
+from geosr.tiles import upscaled
 
 log = logging.getLogger(__name__)
 
@@ -200,41 +201,11 @@ def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
     """The tiles' finished parts: pure work that can run anywhere."""
     read = [job.source.read(tile.outer) for tile in tiles]
     valid = [job.source.valid(tile.outer, block) for tile, block in zip(tiles, read, strict=True)]
-    made = upscaled(tiles, read, valid, job=job)
+    made = upscaled(tiles, read, valid, source=job.source, upscaler=job.upscaler, values=job.values)
     return [
         _encoded(tile, block, original, good, job=job)
         for tile, block, original, good in zip(tiles, made, read, valid, strict=True)
     ]
-
-
-def upscaled(
-    tiles: Sequence[Tile], blocks: Sequence[Block], valid: Sequence[NDArray[np.bool_]], *, job: Plan
-) -> list[Block]:
-    """The tiles' cores (bands, rows, cols), enlarged, before rounding; those without a valid pixel are not computed."""
-    k = job.upscaler.scale
-    some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
-    filled = [
-        filled_block(job.source, tile, block, good, halo=job.upscaler.halo)
-        for tile, block, good, wanted in zip(tiles, blocks, valid, some, strict=True)
-        if wanted
-    ]
-    colours = job.source.profile.colours
-    with np.errstate(over="ignore", invalid="ignore"):
-        made = iter(job.upscaler(np.stack(filled)[:, colours], job.values.bands(colours)) if filled else ())
-    done: list[Block] = []
-    for tile, block, wanted in zip(tiles, blocks, some, strict=True):
-        result = tile.scale(k).trim(next(made)) if wanted else None
-        if result is not None and not np.isfinite(result).all():
-            # Beyond what floating point holds; a valid pixel must not become invalid.
-            result = np.where(np.isfinite(result), result, enlarge_nearest(tile.trim(block)[colours], k))
-        if result is None or len(result) < len(block):
-            # Transparency is repeated, not computed; so is what will be stamped invalid.
-            whole = enlarge_nearest(tile.trim(block), k).astype(np.float64)
-            if result is not None:
-                whole[colours] = result
-            result = whole
-        done.append(result)
-    return done
 
 
 def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:

@@ -144,6 +144,18 @@ def load(model: str, scale: int | None = None, *, mode: str = "each") -> Upscale
     return network
 
 
+def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> None:
+    """Refuses a raster that gives another number of bands than the upscaler takes.
+
+    Raises:
+        OptionError: it says how many of each.
+    """
+    if upscaler.bands not in (None, bands):
+        raise OptionError(
+            f"{path!r} gives {bands} bands but {model!r} takes {upscaler.bands}; choose them with --bands"
+        )
+
+
 def _network(path: Path, mode: str) -> Network:
     return Network(path, mode=mode)
 

@@ -8,21 +8,21 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 from skimage import filters
 from skimage.registration import phase_cross_correlation
 
 from geosr import profile as profiles
 from geosr.errors import RasterError
 from geosr.grid import Block, Tile, Window
+from geosr.metrics import inconsistencies
 from geosr.models import cards
 from geosr.nodata import enlarge_nearest
 from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
 from geosr.radiometry import Range
 from geosr.raster import THUMBNAIL, RasterSource
-from geosr.resample import shrink
-from geosr.superresolve import stamped, upscaled
+from geosr.superresolve import stamped
+from geosr.tiles import upscaled
 
 SIDE = 256
 """Rows and columns of a window, in pixels of the input."""
@@ -216,14 +216,14 @@ def _measured(job: Plan, made: RasterSource, spot: Window, *, again: bool) -> Me
     if job.source.own_masks:
         # One mask for all bands takes the place of theirs.
         good = np.broadcast_to(good[colours].any(axis=0), good.shape)
-    shrunk = shrink(np.where(kept, high, 0), k)
-    # Where the kernel that shrinks sees valid pixels alone.
-    usable = ring.trim(minimum_filter(good, (1, 5, 5)))[colours]
-    before, after = (ring.trim(block)[colours].astype(np.float64) for block in (low, shrunk))
+    off, counted = inconsistencies(np.where(kept, high, 0), low, valid=good)
+    errors, usable = ring.trim(off)[colours], ring.trim(counted)[colours]
+    before = ring.trim(low)[colours].astype(np.float64)
+    after = before + errors
     return Measured(
         spot,
         bool((there.trim(kept) == enlarge_nearest(ring.trim(good), k)).all()),
-        (after - before)[usable],
+        errors[usable],
         _shift(before, after, usable),
         _recomputed(job, made, spot) if again else None,
     )
@@ -255,7 +255,7 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
     tile = Tile(0, core, core.pad(job.upscaler.halo))
     block = job.source.read(tile.outer)
     valid = job.source.valid(tile.outer, block)
-    [result] = upscaled([tile], [block], [valid], job=job)
+    [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
     wanted, _ = stamped(tile, result, block, valid, job=job)
     found = made.read(core.relative(job.window).scale(job.upscaler.scale))
     if wanted.dtype.kind != "f":

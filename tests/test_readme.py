@@ -48,7 +48,7 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
         make_raster(texture(3, 200, 200, seed=i), f"scenes/s{i}.tif", crs=None)
     shutil.copy(DATA / "neon_osbs_rgb.tif", tmp_path / "scene.tif")
     save_burst(tmp_path / "process", frames(moves(3)), ending=".jpg")
-    assert len(commands()) == 10
+    assert len(commands()) == 11
     for line in commands():
         words = shlex.split(line)
         if "*" in line:
@@ -70,6 +70,8 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
         "runs/x2/ckpts",
         "runs/x2/Log",
         "y.tif",
+        "scores.csv",
+        "plots/scene_crops.png",
     ):
         assert (tmp_path / made).exists(), made
 

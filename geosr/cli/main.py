@@ -12,7 +12,7 @@ import click
 from geosr import __version__
 from geosr.errors import GeosrError
 
-COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "models")
+COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models")
 
 
 class Commands(click.Group):

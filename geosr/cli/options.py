@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,19 @@ seed: Decorator = click.option("--seed", type=int, default=0, show_default=True,
 scale: Decorator = click.option(
     "-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2."
 )
+alpha: Decorator = click.option(
+    "--alpha",
+    type=click.Choice(["auto", "band", "mask"]),
+    default="auto",
+    show_default=True,
+    help="How to take a band called alpha: as transparency, or as a band (near infrared often is called so).",
+)
+extension: Decorator = click.option(
+    "--ext",
+    default="tif",
+    show_default=True,
+    help="Of the files to take from a folder, without its subfolders; tif takes .tiff too.",
+)
 
 
 def set_verbosity(verbose: int, quiet: int) -> None:
@@ -235,6 +248,39 @@ class _Start:
     def left(self, done: int, total: int) -> str:
         pace = self.pace(done)
         return f", {(total - done) / pace:.0f} s left" if pace and done < total else ""
+
+
+def rasters(scenes: Sequence[str], extension: str) -> list[str]:
+    """The scenes that are named: files, what is in folders with this extension, and what patterns match."""
+    found: list[str] = []
+    for scene in scenes:
+        if Path(scene).is_dir():
+            inside = [str(path) for path in rasters_in(Path(scene), extension)]
+            if not inside:
+                raise click.ClickException(
+                    f"no .{extension.lstrip('.')} files in {scene!r}; name another kind with --ext"
+                )
+            found += inside
+        else:
+            # A shell leaves a pattern as it is where nothing matches, or has no patterns; /vsi paths are no files.
+            found += _matching(Path(scene)) or [scene]
+    return list(dict.fromkeys(found))
+
+
+def _matching(pattern: Path) -> list[str]:
+    """The files that a pattern matches; a file of that very name is the one."""
+    if pattern.exists():
+        return []
+    return sorted(map(str, Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
+
+
+def for_json(value: Any) -> Any:
+    """The value with None for what is infinite or no number, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: for_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rasters_in(folder: Path, extension: str) -> list[Path]:

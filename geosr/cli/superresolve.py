@@ -31,13 +31,7 @@ DAMAGED = 3
     help="How a network of one band treats several: each by itself, or the luma of red, green and blue "
     "alone (three times cheaper; for photographs). auto is each.",
 )
-@click.option(
-    "--alpha",
-    type=click.Choice(["auto", "band", "mask"]),
-    default="auto",
-    show_default=True,
-    help="How to take a band called alpha: as transparency, or as a band (near infrared often is called so).",
-)
+@options.alpha
 @click.option(
     "--range", "values", type=options.Pair(), help="Values that become 0 and 1 for the network, of every band."
 )
@@ -64,12 +58,7 @@ DAMAGED = 3
 @click.option(
     "--overviews/--no-overviews", default=None, help="Build overviews in the output; by default if the input has them."
 )
-@click.option(
-    "--ext",
-    default="tif",
-    show_default=True,
-    help="Of the files to take when INPUT is a folder, without its subfolders; tif takes .tiff too.",
-)
+@options.extension
 @click.option(
     "--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default."
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -40,16 +39,10 @@ def verify(
 
     report = look_at(source, output, model=model, windows=windows, seed=seed)
     if as_json:
-        told = {name: _number(value) for name, value in asdict(report).items()}
-        click.echo(json.dumps({**told, "ok": report.ok}))
+        click.echo(json.dumps({**options.for_json(asdict(report)), "ok": report.ok}))
     else:
         click.echo(f"{report.output}: x{report.scale} of {report.input}, {report.model or 'made by another program'}")
         for check in report.checks:
             click.echo(f"  {'ok ' if check.ok else 'OFF'} {check.name:<15} {check.told}")
     if not report.ok:
         sys.exit(1)
-
-
-def _number(value: object) -> object:
-    """JSON has no word for what is infinite or no number."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,105 @@
+"""Sources made of other sources: cut to a part, turned to luma, shrunk. Knows no files and no networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.grid import Block, Tile, Window
+from geosr.metrics import luma
+from geosr.nodata import filled_block, off_nodata
+from geosr.profile import Profile
+from geosr.radiometry import to_dtype
+from geosr.raster import Source, mirrored
+from geosr.resample import REACH, shrink
+
+
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """The first rows and columns of a source, as if there were no others: mirrored past them."""
+
+    source: Source
+    width: int
+    height: int
+
+    @property
+    def profile(self) -> Profile:
+        return self.source.profile.crop(Window(0, 0, self.width, self.height))
+
+    def read(self, window: Window) -> Block:
+        inside = self._inside(window)
+        return mirrored(self.source.read(inside), inside, window)
+
+    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
+        inside = self._inside(window)
+        rows, cols = inside.slices(within=window)
+        return mirrored(self.source.valid(inside, block[:, rows, cols]), inside, window)
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        inside = self._inside(window)
+        shown: NDArray[np.bool_] = mirrored(self.source.mask(inside)[None], inside, window)[0]
+        return shown
+
+    def _inside(self, window: Window) -> Window:
+        return window.intersection(Window(0, 0, self.width, self.height))
+
+
+@dataclass(frozen=True, slots=True)
+class Luma:
+    """The 8-bit Y of a source of 8-bit red, green and blue, valid where all three are."""
+
+    source: Source
+
+    @property
+    def profile(self) -> Profile:
+        was = self.source.profile
+        return Profile(was.width, was.height, 1, "uint8")
+
+    def read(self, window: Window) -> Block:
+        return luma(self.source.read(window))
+
+    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
+        return np.asarray(self.source.valid(window, self.source.read(window)).all(axis=0, keepdims=True))
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        return self.source.mask(window)
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """A source with rows and columns divided by `scale`, by which they must be divisible.
+
+    A pixel is valid if all those that it covers are. What is invalid beside them is filled before, and never bleeds.
+    """
+
+    source: Source
+    scale: int
+    dtype: str
+    """What values are rounded to, as a file would hold them."""
+
+    @property
+    def profile(self) -> Profile:
+        was = self.source.profile
+        return Profile(was.width // self.scale, was.height // self.scale, was.count, self.dtype, nodata=was.nodata)
+
+    def read(self, window: Window) -> Block:
+        inside = window.intersection(self.profile.window)
+        here = Tile(0, inside, inside.pad(REACH))
+        there = here.scale(self.scale)
+        block = self.source.read(there.outer)
+        valid = self.source.valid(there.outer, block)
+        filled = filled_block(self.source, there, block, valid, halo=there.core.col_off - there.outer.col_off)
+        made = here.trim(shrink(filled, self.scale))
+        return mirrored(off_nodata(made, to_dtype(made, self.dtype), self.profile.nodata), inside, window)
+
+    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
+        inside, k = window.intersection(self.profile.window), self.scale
+        there = inside.scale(k)
+        good = self.source.valid(there, self.source.read(there))
+        covered = np.asarray(good.reshape(len(good), inside.height, k, inside.width, k).all(axis=(2, 4)))
+        return mirrored(covered, inside, window)
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        return np.ones((window.height, window.width), bool)
