@@ -108,7 +108,7 @@ def train(
         raise OptionError("--restore goes on with a run and --restart begins anew; give one of them")
     data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
     training, validation = _examples(data, options)
-    checkpoints = _folder(folder / "ckpts")
+    checkpoints = folder / "ckpts"
     newest = Path(restore) if restore else None if restart else max(checkpoints.glob("epoch-*.keras"), default=None)
     first = _epoch(newest) if newest else 0
     steps = max(1, len(training) // options.batch)
@@ -117,6 +117,7 @@ def train(
         _restore(model, newest)
     elif options.fine_tune:
         models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+    _folder(checkpoints)
     _keep_options(folder / OPTIONS, _told(options, data), resumed=newest is not None)
     _clear(folder, after=first)
     known = held_out(validation, bands=options.bands, most=VALIDATION_TILES) if len(validation) else None
