@@ -59,7 +59,9 @@ def test_the_public_names_and_commands_are_these():
 
 def test_the_choices_are_those_of_the_library():
     """The command does not load the library for its help, so it says them again."""
+    from geosr import evaluate as job
     from geosr import models, profile, raster, upscalers
+    from geosr.cli.evaluate import evaluate
     from geosr.cli.superresolve import superresolve
     from geosr.cli.train import train
     from geosr.models.losses import LOSSES
@@ -70,6 +72,7 @@ def test_the_choices_are_those_of_the_library():
     assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
     assert choices(superresolve, "alpha") == raster.ALPHA_MODES
     assert choices(superresolve, "dtype") == profile.DTYPES
+    assert choices(evaluate, "protocol") == job.PROTOCOLS
     assert choices(train, "model") == tuple(models.MODELS)
     assert choices(train, "loss") == tuple(LOSSES)
 
