@@ -61,8 +61,8 @@ def place_of(profile: Profile, window: Window) -> tuple[CRS | None, Affine]:
 
 def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
     """The outlines on another map; not finite where they have no place there."""
-    if source == target:
-        return rings
+    if source == target or not rings.size:
+        return rings.copy()
     with gdal.environment(), gdal.said():
         try:
             xs, ys = warp(source, target, *rings.reshape(-1, 2).T.tolist())

@@ -123,7 +123,8 @@ def _choosing(found: list[list[int]], grounds: Sequence[BaseGeometry], shares: S
     lost = len(found) - len(known)
     if not lost or len(found) == 1 or not shares.wanted(1):
         return found
-    if len(known) > (shares.way == "scene"):
+    # A scene that validates must leave another to train with; a block leaves the others of its scene.
+    if len(known) >= (2 if shares.way == "scene" else 1):
         log.warning("%d scenes have no CRS: all of them train, as they may show the same ground", lost)
         return known
     log.warning("%d scenes have no CRS: each is taken for a place of its own", lost)
@@ -151,14 +152,17 @@ def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxe
     """The tiles of a place, scene after scene, as boxes in the pixels of the first; not finite where that fails."""
     first = profiles[0]
     crs, transform = place_of(first, first.window)
+    middle, _ = transform @ (first.width / 2, first.height / 2)
     boxes = []
     for profile, some in zip(profiles, tiles, strict=True):
         if profile is first:
             made = [(w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in (t.core for t in some)]
             boxes.append(np.array(made, np.float64).reshape(-1, 4))
             continue
-        of = crs_of(profile)
-        rings = projected(outlines(profile, [tile.core for tile in some]), of, crs) if some else np.empty((0, 4, 2))
+        rings = projected(outlines(profile, [tile.core for tile in some]), crs_of(profile), crs)
+        if crs is not None and crs.is_geographic:
+            # What lies beyond the antimeridian is on this side of it to the first scene.
+            rings[..., 0] += 360 * np.round((middle - rings[..., 0]) / 360)
         a, b, c, d, e, f = tuple(~transform)[:6]
         x, y = a * rings[..., 0] + b * rings[..., 1] + c, d * rings[..., 0] + e * rings[..., 1] + f
         boxes.append(np.column_stack([x.min(axis=1), y.min(axis=1), x.max(axis=1), y.max(axis=1)]))
@@ -243,6 +247,8 @@ def _squares(cells: dict[tuple[int, int], str], side: float, ends: Boxes) -> Ite
 
 def _fates(frame: Boxes, regions: Sequence[Region], guard: float) -> list[str]:
     """Of each tile: the split of the regions that it lies in, unless one that does not give way is too near."""
+    if not regions:
+        return [GUARD] * len(frame)
     tree = STRtree(shapely.box(*np.array([region.box for region in regions]).T))
     known = np.array([bool(np.isfinite(box).all()) for box in frame], bool)
     boxes = np.where(known[:, None], frame, 0)

@@ -184,6 +184,24 @@ def test_ctrl_c_leaves_parts_and_the_same_command_goes_on(make_raster, tmp_path)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+def test_the_choices_are_those_of_the_library():
+    """The command does not load the library for its help, so it says them again."""
+    from geosr import degrade, profile, splits
+    from geosr.cli import degradation
+    from geosr.cli.dataset import build
+
+    choices = {param.name: tuple(getattr(param.type, "choices", ())) for param in build.params}
+    assert choices["dtype"] == profile.DTYPES
+    assert choices["split"] == splits.WAYS
+    assert tuple(degrade.DEGRADATIONS) == degradation.STEPS
+    assert tuple(degrade.SENSORS) == degradation.SENSORS
+    names = ("degradation", "mtf", "noise", "bits")
+    defaults = {
+        param.name: param.type.convert(param.default, param, None) for param in build.params if param.name in names
+    }
+    assert degradation.chosen(defaults) == degrade.Degradation()
+
+
 def test_the_help_names_the_commands():
     done = run("--help")
     assert done.output.startswith("Usage: main dataset [OPTIONS] SCENES... OUT")

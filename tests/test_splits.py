@@ -160,6 +160,27 @@ def test_scenes_across_the_antimeridian_are_compared():
     assert places([ground.footprint(p) for p in (west, east, far)]) == [[0, 1], [2]]
 
 
+@pytest.mark.parametrize("way", ["scene", "block"])
+def test_a_place_across_the_antimeridian_is_divided_as_any_other(way):
+    degrees = CRS.from_epsg(4326)
+    west = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, 179.9, 0, -0.001, 10))
+    east = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, -179.99, 0, -0.001, 10.004))
+    fates = split([west, east], way=way, validation=0.2, block=64)
+    moved = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, 180.01, 0, -0.001, 10.004))
+    found = on_the_map([west, moved], fates, degrees)
+    assert len(found) == 2
+    assert least_distance(found) >= (SIZE + HALO) * 0.001 - 1e-9
+
+
+@pytest.mark.parametrize("way", ["scene", "block"])
+def test_scenes_without_tiles_are_passed_over(way):
+    profiles = [scene(side=8), scene(x=500_000, side=320), scene(x=600_000, side=320)]
+    fates = split(profiles, way=way, validation=0.3)
+    assert [len(told) for told in fates] == [0, 400, 400]
+    [none] = split([scene(side=8)], way=way)
+    assert none == []
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(OptionError, match=r"leave some for training, got 0\.6 and 0\.4"):
         Shares(validation=0.6, test=0.4)

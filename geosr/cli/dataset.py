@@ -5,70 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli import options
-from geosr.degrade import DEGRADATIONS, SENSORS, Degradation
-from geosr.layout import Summary
-from geosr.profile import DTYPES
-from geosr.splits import WAYS
+from geosr.cli import degradation, options
 
-
-class Chain(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Steps of a degradation with + between: mtf+noise."""
-
-    name = "STEP[+STEP...]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        steps = tuple(step.strip() for step in value.split("+"))
-        try:
-            Degradation(steps)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return steps
-
-
-class Transfer(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A sensor's name, or numbers with commas between: 0.3 or 0.26,0.28,0.24,0.26."""
-
-    name = "SENSOR|N,N,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        if value in SENSORS:
-            return SENSORS[value]
-        try:
-            gains = tuple(float(part) for part in value.split(","))
-            Degradation(("mtf",), mtf=gains)
-        except ValueError:
-            self.fail(
-                f"must be numbers from 0.01 to below 1 with commas between, or one of {', '.join(SENSORS)}; "
-                f"got {value!r}",
-                param,
-                ctx,
-            )
-        return gains
-
-
-class Deviations(options.Pair):
-    """Two standard deviations with a comma between: 0.01,0.002."""
-
-    name = "SHOT,READ"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        try:
-            shot, read = (float(part) for part in value.split(","))
-            Degradation(noise=(shot, read))
-        except ValueError:
-            self.fail(f"must be two parts of the range with a comma between, as 0.01,0.002, got {value!r}", param, ctx)
-        return shot, read
+if TYPE_CHECKING:
+    from geosr.layout import Summary
 
 
 class Sets(click.Group):
@@ -113,39 +57,13 @@ A folder of scenes with such a name is ./info."""
 @click.option(
     "-t",
     "--dtype",
-    type=click.Choice(DTYPES),
+    type=click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]),
     help="Data type that holds the values of all scenes, as they are; theirs by default, if they have one.",
 )
-@click.option(
-    "--degradation",
-    type=Chain(),
-    default="bicubic",
-    show_default=True,
-    help=f"How tiles are made small: {', '.join(DEGRADATIONS)}; the first two shrink, the others may follow, as "
-    "mtf+noise.",
-)
-@click.option(
-    "--mtf",
-    type=Transfer(),
-    default="0.3",
-    show_default=True,
-    help="Modulation transfer at the Nyquist frequency of the small image, of all bands or each; or a sensor: "
-    f"{', '.join(SENSORS)}.",
-)
-@click.option(
-    "--noise",
-    type=Deviations(),
-    default="0.01,0.002",
-    show_default=True,
-    help="Standard deviations of noise, in parts of the scene's range: at its top, growing with the root of the "
-    "signal, and everywhere.",
-)
-@click.option(
-    "--bits", type=click.IntRange(1, 16), default=8, show_default=True, help="Quantise the range to 2^BITS levels."
-)
+@degradation.options
 @click.option(
     "--split",
-    type=click.Choice(WAYS),
+    type=click.Choice(["scene", "block"]),
     default="scene",
     show_default=True,
     help="Keep scenes whole, or cut the ground into blocks. Scenes of one place stay together.",
@@ -219,7 +137,6 @@ def build(
     from geosr import pools
 
     paths = options.rasters(scenes, ext)
-    steps, *settings = (chosen.pop(name) for name in ("degradation", "mtf", "noise", "bits"))
     with (
         options.ending(),
         pools.threads(jobs) as pool,
@@ -228,7 +145,7 @@ def build(
         made = job.build(
             paths,
             out,
-            degradation=Degradation(steps, *settings),
+            degradation=degradation.chosen(chosen),
             overwrite=overwrite,
             restart=restart,
             pool=pool,
