@@ -196,9 +196,8 @@ def test_the_choices_are_those_of_the_library():
     assert tuple(degrade.DEGRADATIONS) == degradation.STEPS
     assert tuple(degrade.SENSORS) == degradation.SENSORS
     names = ("degradation", "mtf", "noise", "bits")
-    defaults = {
-        param.name: param.type.convert(param.default, param, None) for param in build.params if param.name in names
-    }
+    params = [param for param in build.params if param.name in names]
+    defaults = {param.name: param.type.convert(param.default, param, None) for param in params}
     assert degradation.chosen(defaults) == degrade.Degradation()
 
 
