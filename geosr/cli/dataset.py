@@ -102,7 +102,7 @@ A folder of scenes with such a name is ./info."""
 @click.option("--max-tiles", type=click.IntRange(1), help="Take that many by chance.")
 @click.option("--bic-up/--no-bic-up", default=True, help="Keep the enlarged image too, or make it while reading.")
 @click.option("--gzip", is_flag=True, help="Compress the shards; TensorFlow Datasets does not read them then.")
-@click.option("--ext", default="tif", show_default=True, help="Of the files to take from SCENES that are folders.")
+@options.extension
 @options.seed
 @options.jobs
 @options.as_json
