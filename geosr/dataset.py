@@ -168,6 +168,8 @@ def _write_tiles(
     """Writes the shards of both splits; the number of tiles of each fate, and the means of the images."""
     counts: Counter[str] = Counter()
     sums, pixels = np.zeros(3), np.zeros(3)
+    if progress:
+        progress(0, total)
     with (
         Shards(folder / "Training", "geosr-train") as training,
         Shards(folder / "Validation", "geosr-val") as validation,
@@ -293,10 +295,15 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
 
 
+def draft_of(folder: Path) -> Path:
+    """Where a training set is written until it is whole."""
+    return folder.with_name(f".{folder.name}.part")
+
+
 @contextmanager
 def _drafted(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` when all went well and is removed otherwise."""
-    draft, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
+    draft, old = draft_of(folder), folder.with_name(f".{folder.name}.old")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)

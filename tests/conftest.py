@@ -82,6 +82,11 @@ def one_line_error(done, code=1):
     return lines[-1]
 
 
+def soon(seconds):
+    """So many seconds, or several times as many where other work keeps the machine busy."""
+    return seconds if os.name == "nt" or os.getloadavg()[0] <= (os.cpu_count() or 1) else 8 * seconds
+
+
 def peak_memory(*args):
     """Bytes that the geosr command with these arguments needs at its peak, in a process of its own; on Linux.
 

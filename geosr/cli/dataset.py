@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from geosr.cli import options
+from geosr.cli import events, options
+from geosr.cli.ending import ending, first_made
 
 
 @click.command()
@@ -29,6 +31,7 @@ from geosr.cli import options
 @options.seed
 @options.jobs
 @options.overwrite
+@options.supervised
 @options.verbose
 @options.quiet
 def dataset(
@@ -62,7 +65,12 @@ def dataset(
     ]
     if not paths:
         raise click.ClickException(f"no .{ext.lstrip('.')} files in {', '.join(scenes)}; name another kind with --ext")
-    with pools.threads(jobs) as pool, options.progress("dataset", "tiles", quiet=bool(quiet)) as show:
+    temporary = [first_made(out) or job.draft_of(out / f"x{scale}")]
+    with (
+        ending() as end,
+        pools.threads(jobs) as pool,
+        options.progress("dataset", "tiles", quiet=bool(quiet), end=end, temporary=temporary) as show,
+    ):
         made = job.build(
             paths,
             out,
@@ -74,7 +82,8 @@ def dataset(
             pool=pool,
             progress=show,
         )
-    click.echo(
+    text = (
         f"{made.training} tiles for training and {made.validation} for validation in {out / f'x{scale}'}; left out: "
         f"{made.invalid} with nodata, {made.guard} between the two"
     )
+    events.told({"output": str(out / f"x{scale}"), **asdict(made)}, text)
