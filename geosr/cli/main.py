@@ -13,7 +13,7 @@ from geosr import __version__
 from geosr.cli import events
 from geosr.errors import Cancelled, GeosrError
 
-COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models")
+COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models", "qgis")
 
 
 class Commands(click.Group):
