@@ -20,6 +20,8 @@ settings.register_profile("geosr", deadline=None, suppress_health_check=list(Hea
 settings.load_profile("geosr")
 
 DATA = Path(__file__).parents[1] / "data"
+# They run in QGIS's Python.
+collect_ignore = ["in_qgis.py", "in_qgis_window.py"]
 
 
 @pytest.fixture(scope="session")

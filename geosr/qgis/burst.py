@@ -370,7 +370,7 @@ class StackPhotoBurst(QgsProcessingAlgorithm):
         photos = os.path.abspath(self.parameterAsFile(parameters, self.INPUT, context))
         folder = os.path.abspath(self.parameterAsString(parameters, self.OUTPUT, context))
         custom = self.parameterAsString(parameters, self.COMMAND, context)
-        words = ["burst", photos, "--output", folder] + self.options(parameters, context)
+        words = ["burst", photos, folder] + self.options(parameters, context)
         made = run_geosr(words, custom, feedback)
         if made is None:
             return {}
