@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from geosr.errors import OutputError
-from geosr.parts import Parts
+from geosr.errors import Cancelled, OutputError
+from geosr.parts import Parts, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
 
@@ -88,3 +88,12 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write to"):
         Parts(tmp_path / "file" / "out.tif", JOB).__enter__()
+
+
+def test_a_job_that_is_cancelled_leaves_no_parts_other_than_one_that_is_interrupted(tmp_path):
+    output = tmp_path / "out.tif"
+    for end, left in ((KeyboardInterrupt, True), (Cancelled, False)):
+        with pytest.raises(end), Parts(output, JOB) as parts:
+            parts.save(0, b"one")
+            raise end
+        assert [path.exists() for path in leftovers(output)] == [left, left]

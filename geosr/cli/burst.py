@@ -14,7 +14,7 @@ from geosr.cli.ending import Ending, ending, first_made
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTOS...")
+@click.argument("photos", nargs=-1, metavar="PHOTOS...")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The folder of the results, instead of FOLDER.")
 @click.option("-s", "--scale", type=click.IntRange(1, 8), default=2, show_default=True, help="Enlargement.")
@@ -103,9 +103,7 @@ def burst(
     """
     options.set_verbosity(verbose, quiet)
     paths = list(photos)
-    if output is None and folder is None:
-        output = Path(paths.pop())
-    elif output is None:
+    if output is None:
         output = folder
     elif folder is not None:
         paths.append(str(folder))

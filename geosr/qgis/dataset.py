@@ -16,7 +16,6 @@ import time
 
 from qgis.core import (
     QgsFeature,
-    QgsFeatureSink,
     QgsFields,
     QgsGeometry,
     QgsProcessing,
@@ -451,7 +450,7 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
             if one.hasGeometry():
                 feature = QgsFeature()
                 feature.setGeometry(flat(one.geometry()))
-                writer.addFeature(feature, QgsFeatureSink.FastInsert)
+                writer.addFeature(feature)
         told = writer.errorMessage()
         # What is not written yet is written when the writer goes.
         del writer
