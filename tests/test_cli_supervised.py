@@ -74,8 +74,8 @@ def test_a_training_set_is_told_as_events_with_its_warnings(make_raster, tmp_pat
     ]
     assert next(one for one in told if one["event"] == "progress")["temporary"] == [str(tmp_path / "out")]
     assert told[-1]["event"] == "result"
-    assert told[-1]["training"] == 4
-    assert told[-1]["output"] == str(tmp_path / "out" / "x2")
+    assert told[-1]["tiles"] == {"Training": 4, "Validation": 0}
+    assert told[-1]["folder"] == str(tmp_path / "out" / "x2")
 
 
 def test_a_burst_is_told_as_events_stage_by_stage(tmp_path):

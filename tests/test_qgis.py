@@ -318,7 +318,7 @@ def test_polygons_in_memory_are_handed_on_as_a_file_in_their_crs(home, make_rast
     fake.write_text(
         "import json, shutil, sys\n"
         f"shutil.copy(sys.argv[sys.argv.index('--aoi') + 1], {str(tmp_path / 'area.gpkg')!r})\n"
-        "print(json.dumps({'event': 'result', 'training': 3, 'validation': 1}))\n"
+        "print(json.dumps({'event': 'result', 'tiles': {'Training': 3, 'Validation': 1}}))\n"
     )
     parameters = {"OUTPUT": str(tmp_path / "out"), "COMMAND": f"{PYTHON} {fake}"}
     wkt = ["POLYGON Z((15 45 1, 15 45.2 1, 15.2 45.2 1, 15 45 1))", "CURVEPOLYGON(CIRCULARSTRING(0 0, 2 0, 0 0))"]

@@ -31,6 +31,12 @@ def tree(script):
     return ast.parse(script.read_text(), feature_version=(3, 7))
 
 
+def parameters(script):
+    """The parameters of the command that the script runs, by name."""
+    command = COMMANDS[script.stem].make_context(script.stem, ["in", "out"]).command
+    return {param.name: param for param in command.params}
+
+
 def constants(script):
     """The names that the algorithm's class has values for."""
     [algorithm] = [
@@ -95,13 +101,13 @@ def test_what_they_share_is_the_same_in_each():
 
 @each
 def test_each_option_that_it_gives_is_one_of_the_command(script):
-    command = COMMANDS[script.stem]
-    known = {name for param in command.params for name in param.opts}
+    params = parameters(script)
+    known = {name for param in params.values() for name in param.opts}
     strings = {n.value for n in ast.walk(tree(script)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     given = {text.partition("=")[0] for text in strings if re.match(r"--[a-z-]+(=|$)", text)}
     assert {"--progress", "--cancel-on-eof"} < given
     assert given <= known
-    assert command.name in strings
+    assert script.stem in strings
 
 
 @each
@@ -122,7 +128,7 @@ def test_the_choices_are_those_of_the_library():
 
 @each
 def test_defaults_and_limits_are_the_command_s(script):
-    command = {param.name: param for param in COMMANDS[script.stem].params}
+    command = parameters(script)
     text = script.read_text()
     [(least, most)] = re.findall(r"self\.SCALE.*?minValue=(\d+), maxValue=(\d+)", text)
     assert (int(least), int(most)) == (command["scale"].type.min, command["scale"].type.max)

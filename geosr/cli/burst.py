@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import Ending, ending, first_made
+from geosr.cli.ending import Ending, first_made
 
 
 @click.command()
@@ -116,7 +116,7 @@ def burst(
     asked = job.Options(depth=int(depth) if depth else None, memory=memory or job.MEMORY, **chosen)
     made = first_made(output)
     temporary = [made] if made else leftovers(output / job.REPORT)
-    with ending() as end:
+    with options.ending() as end:
         plan = job.plan(paths, output, asked, overwrite=overwrite)
         if dry_run:
             events.told(job.told(plan), _planned(job.told(plan)), as_json=as_json)

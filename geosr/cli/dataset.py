@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import ending, first_made
+from geosr.cli.ending import first_made
 
 
 @click.command()
@@ -67,7 +66,7 @@ def dataset(
         raise click.ClickException(f"no .{ext.lstrip('.')} files in {', '.join(scenes)}; name another kind with --ext")
     temporary = [first_made(out) or job.draft_of(out / f"x{scale}")]
     with (
-        ending() as end,
+        options.ending() as end,
         pools.threads(jobs) as pool,
         options.progress("dataset", "tiles", quiet=bool(quiet), end=end, temporary=temporary) as show,
     ):
@@ -86,4 +85,11 @@ def dataset(
         f"{made.training} tiles for training and {made.validation} for validation in {out / f'x{scale}'}; left out: "
         f"{made.invalid} with nodata, {made.guard} between the two"
     )
-    events.told({"output": str(out / f"x{scale}"), **asdict(made)}, text)
+    events.told(
+        {
+            "folder": str(out / f"x{scale}"),
+            "tiles": {"Training": made.training, "Validation": made.validation},
+            "left_out": {"nodata": made.invalid, "guard": made.guard},
+        },
+        text,
+    )

@@ -16,8 +16,10 @@ from typing import Any
 
 import click
 
-from geosr.cli import ending, events
-from geosr.cli.ending import Ending
+from geosr.cli import events
+from geosr.cli.ending import KEY as CANCELLABLE
+from geosr.cli.ending import Ending, holding
+from geosr.cli.ending import ending as ending
 from geosr.engine import Progress
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -154,7 +156,7 @@ def _told_as(ctx: click.Context, param: click.Parameter, value: str) -> None:
 
 
 def _cancelled(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.meta[ending.KEY] = value
+    ctx.meta[CANCELLABLE] = value
 
 
 def supervised(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,15 +202,15 @@ def progress(
     unit: str,
     *,
     quiet: bool,
-    end: Ending,
-    temporary: Sequence[Path],
+    end: Ending | None = None,
+    temporary: Sequence[Path] = (),
     each: float = 0.0,
     each_unit: str = "",
-) -> Iterator[Progress]:
+) -> Iterator[Progress | None]:
     """A progress callable that draws a bar on a terminal, else prints a plain line now and then; or writes events.
 
     `each` is how much of `each_unit` a step makes, for the rate that is shown. The first call says that the job holds
-    what is `temporary`, which must not outlive it.
+    what is `temporary`, which must not outlive it when it is cancelled. None when quiet and without an `end` to tell.
     """
     shown: AbstractContextManager[Progress | None]
     if quiet:
@@ -220,7 +222,7 @@ def progress(
     else:
         shown = nullcontext(_lines(label, unit, each, each_unit))
     with shown as show:
-        yield ending.holding(end, temporary, show)
+        yield holding(end, temporary, show) if end else show
 
 
 def _events(label: str, unit: str, temporary: Sequence[Path]) -> Progress:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import Ending, ending, first_made
+from geosr.cli.ending import Ending, first_made
 from geosr.errors import GeosrError
 
 DAMAGED = 3
@@ -87,7 +87,7 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
       geosr superresolve scene.tif scene_x2.tif
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
-    with ending() as end:
+    with options.ending() as end:
         damaged = (_all if Path(source).is_dir() else _one)(source, output, end=end, **chosen)
     if damaged:
         sys.exit(DAMAGED)

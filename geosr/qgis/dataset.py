@@ -421,13 +421,13 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
             shutil.rmtree(scratch, ignore_errors=True)
         if made is None:
             return {}
-        numbers = made["training"], made["validation"]
-        feedback.pushInfo(self.tr("{} tiles for training and {} for validation").format(*numbers))
+        training, validation = (made["tiles"][split] for split in ("Training", "Validation"))
+        feedback.pushInfo(self.tr("{} tiles for training and {} for validation").format(training, validation))
         return {
             self.OUTPUT: folder,
-            self.TILES: sum(numbers),
-            self.TRAINING_TILES: numbers[0],
-            self.VALIDATION_TILES: numbers[1],
+            self.TILES: sum(made["tiles"].values()),
+            self.TRAINING_TILES: training,
+            self.VALIDATION_TILES: validation,
         }
 
     def options(self, parameters, context):
