@@ -164,9 +164,10 @@ def test_a_cancelled_training_set_leaves_nothing(make_raster, tmp_path, there):
     source = make_raster(texture(3, 800, 800))
     if there:
         (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes.txt").write_text("mine")
     child = supervised("dataset", source, tmp_path / "out", "--size", "16", "-j", "1")
     assert cancelled(child, after=30) < soon(1)
-    assert left(tmp_path) == ["out", "scene.tif"][not there :]
+    assert left(tmp_path) == [*(["out", "out/notes.txt"] if there else []), "scene.tif"]
 
 
 @pytest.mark.parametrize("after", [1, 3, 8])
