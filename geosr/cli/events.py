@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 
 import click
 
@@ -39,7 +40,7 @@ def emit(event: str, **told: object) -> None:
     click.echo(json.dumps({"event": event, **told}))
 
 
-def told(result: dict[str, object], text: str = "", *, as_json: bool = False) -> None:
+def told(result: Mapping[str, object], text: str = "", *, as_json: bool = False) -> None:
     """Tells the result in the way that was asked for: as an event, as JSON, or as a text for people."""
     if wanted():
         emit("result", **result)
