@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,28 @@ def test_a_cancelled_burst_leaves_nothing(tmp_path, after):
     before = left(tmp_path)
     child = supervised("burst", photos, tmp_path / "new" / "out", "--align", "none", "--scale", "8", "-j", "1")
     assert cancelled(child, after=after) < soon(1)
+    assert left(tmp_path) == before
+
+
+@POSIX
+def test_a_tool_of_hugin_ends_with_the_burst_that_is_cancelled(tmp_path):
+    photos = save_burst(tmp_path / "in", frames(moves(3)), ending=".jpg")
+    before, started = left(tmp_path), tmp_path / "bin" / "started"
+    (tmp_path / "bin").mkdir()
+    for name in ("align_image_stack", "cpclean", "pto_var", "autooptimiser"):
+        tool = tmp_path / "bin" / name
+        tool.write_text(f"#!/bin/sh\necho $$ >> {started}\nexec sleep 100\n")
+        tool.chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    child = supervised("burst", photos, tmp_path / "out", env={**os.environ, "PATH": path})
+    while not started.exists() or not started.read_text().endswith("\n"):
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.02)
+    assert cancelled(child, after=0) < soon(1)
+    for pid in map(int, started.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    shutil.rmtree(tmp_path / "bin")
     assert left(tmp_path) == before
 
 
