@@ -46,7 +46,8 @@ from geosr.warp import apply, enlarging, shifting
 log = logging.getLogger(__name__)
 
 Stages = Callable[[str, int, int], None]
-"""Called with a stage, what of it is done and its total; it may raise, to cancel."""
+"""Called with a stage, what of it is done and its total, first when the job holds its folder's lock; it may raise, to
+cancel."""
 
 METHODS = ("mean", "median", "robust")
 """What is made unless told."""
@@ -196,6 +197,7 @@ def write(
         _scratch(parts) as room,
         Hugin(room / HUGIN_LOG, time_limit=job.options.time_limit) as tools,
     ):
+        show("read", 0, len(job.photos))
         _check_disk(job)
         found = loaded(parts.path(0).read_bytes()) if parts.has(0) else None
         made, layers, verdicts = laid_out(job, found, tools, room, pool, show)

@@ -336,6 +336,8 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
     """The samples in the parts; those that are missing are made on the way, until there are enough."""
     kept, quotas = _Kept(left_out=Counter(job.left_out)), job.quotas
     total, done = sum(len(task.tiles) for task in job.tasks), 0
+    if progress:
+        progress(0, total)
     missing = [task for task in job.tasks if not parts.has(task.number)]
     with closing(engine.run(partial(made_part, options=job.options), missing, pool)) as results:
         for task in job.tasks:

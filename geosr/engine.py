@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and the total; it may raise, to cancel."""
+"""Called with what is done and the total, first when the job holds its output's lock; it may raise, to cancel."""
 
 
 @dataclass(frozen=True, slots=True)

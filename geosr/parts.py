@@ -17,16 +17,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geosr.errors import OutputError
+from geosr.errors import Cancelled, OutputError
 
 MANIFEST = "manifest.json"
+
+
+def leftovers(output: Path) -> tuple[Path, Path]:
+    """What a job has beside its output until that is whole: the folder of its parts, and its lock."""
+    return output.with_name(f".{output.name}.geosr"), output.with_name(f".{output.name}.lock")
 
 
 class Parts:
     """The finished parts of the job that makes `output`; a context manager that holds the job's lock.
 
     `manifest` says what the parts depend on. Parts of a job that says otherwise are not used: `restart` discards
-    them.
+    them. They outlive a job that fails or is interrupted, not one that ends by Cancelled.
 
     Raises:
         OutputError: on entering: another process makes the same output, the folder cannot be written, or the parts
@@ -35,10 +40,10 @@ class Parts:
 
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
         self.output = output
-        self.folder = output.with_name(f".{output.name}.geosr")
+        self.folder, lock = leftovers(output)
         self._manifest = json.loads(json.dumps(manifest))
         self._restart = restart
-        self._lock = FileLock(output.with_name(f".{output.name}.lock"))
+        self._lock = FileLock(lock)
 
     def __enter__(self) -> Parts:
         try:
@@ -56,7 +61,10 @@ class Parts:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind and issubclass(kind, Cancelled):
+            self._bring_back()
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()
 
     def has(self, index: int) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from geosr.errors import OutputError
-from geosr.parts import Parts, existing
+from geosr.errors import Cancelled, OutputError
+from geosr.parts import Parts, existing, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
 
@@ -154,3 +154,12 @@ def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
     assert (tmp_path / "a" / "b" / "file").exists()
     with pytest.raises(OutputError, match="cannot write to"), existing(tmp_path / "a" / "b" / "file"):
         pass
+
+
+def test_a_job_that_is_cancelled_leaves_no_parts_other_than_one_that_is_interrupted(tmp_path):
+    output = tmp_path / "out.tif"
+    for end, left in ((KeyboardInterrupt, True), (Cancelled, False)):
+        with pytest.raises(end), Parts(output, JOB) as parts:
+            parts.save(0, b"one")
+            raise end
+        assert [path.exists() for path in leftovers(output)] == [left, left]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli import degradation, options
+from geosr.cli import degradation, events, options
+from geosr.cli.ending import first_made
 
 if TYPE_CHECKING:
     from geosr.layout import Summary
@@ -108,6 +109,7 @@ A folder of scenes with such a name is ./info."""
 @options.as_json
 @options.overwrite
 @options.restart
+@options.supervised
 @options.verbose
 @options.quiet
 def build(
@@ -135,12 +137,20 @@ def build(
     options.set_verbosity(verbose, quiet)
     from geosr import dataset as job
     from geosr import pools
+    from geosr.parts import leftovers
 
     paths = options.rasters(scenes, ext)
+    new = first_made(out)
     with (
-        options.ending(),
+        options.ending() as end,
         pools.threads(jobs) as pool,
-        options.progress("dataset", "tiles", quiet=bool(quiet)) as show,
+        options.progress(
+            "dataset",
+            "tiles",
+            quiet=bool(quiet),
+            end=end,
+            temporary=[new] if new else leftovers(out / f"x{chosen['scale']}"),
+        ) as show,
     ):
         made = job.build(
             paths,
@@ -260,7 +270,7 @@ def convert(
     Example:
       geosr dataset convert old/x2/ out/ --size 96
     """
-    from geosr import legacy as job
+    from geosr import originals as job
     from geosr import pools
 
     with (
@@ -283,13 +293,10 @@ def convert(
 
 
 def _say(made: Summary, as_json: bool) -> None:
-    if as_json:
-        told = {"folder": str(made.folder), "tiles": dict(made.tiles), "left_out": dict(made.left_out)}
-        click.echo(json.dumps(told, indent=1))
-        return
+    told = {"folder": str(made.folder), "tiles": dict(made.tiles), "left_out": dict(made.left_out)}
     names = {"Training": "training", "Validation": "validation", "Test": "test"}
     tiles = " and ".join(f"{count} tiles for {names[split]}" for split, count in made.tiles.items())
-    click.echo(f"{tiles} in {made.folder}; left out: {made.told}")
+    events.told(told, f"{tiles} in {made.folder}; left out: {made.told}", as_json=as_json)
 
 
 def _list(what: str, found: Sequence[Any]) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from geosr import __version__
-from geosr.errors import GeosrError
+from geosr.cli import events
+from geosr.errors import Cancelled, GeosrError
 
-COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models")
+COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models", "qgis")
 
 
 class Commands(click.Group):
@@ -29,12 +30,23 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            return self._invoked(ctx)
+        except click.ClickException as error:
+            if events.wanted():
+                events.emit("error", text=" ".join(error.format_message().split()))
+            raise
+
+    def _invoked(self, ctx: click.Context) -> Any:
+        try:
             return super().invoke(ctx)
         except GeosrError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
             raise click.ClickException(" ".join(told.split())) from error
+        except Cancelled:
+            click.echo("Cancelled; nothing is left behind.", err=True)
+            sys.exit(130)
         except KeyboardInterrupt:
             click.echo("Interrupted; nothing is half-written.", err=True)
             sys.exit(130)

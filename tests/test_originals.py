@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import texture
 
-from geosr import legacy, records
+from geosr import originals, records
 from geosr.cli.main import main
 from geosr.errors import DatasetError, OptionError
 from geosr.resample import enlarge, shrink
@@ -62,7 +62,7 @@ def test_old_records_come_back_as_they_were_before_their_means_were_taken(tmp_pa
     made = triples(5, bands, 24, scale)
     write_old(tmp_path / "old" / "train.tfrecord", made, names=names)
     pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
-    summary = legacy.convert([tmp_path / "old"], tmp_path / "out", size=24)
+    summary = originals.convert([tmp_path / "old"], tmp_path / "out", size=24)
     assert summary.tiles == {"Training": 5, "Validation": 0}
     found = list(records.read(tmp_path / "out" / f"x{scale}" / "Training"))
     same(found, made)
@@ -75,14 +75,14 @@ def test_files_in_a_folder_called_validation_validate(tmp_path):
     write_old(tmp_path / "x2" / "Training" / "a.tfrecords", triples(4))
     write_old(tmp_path / "x2" / "Validation" / "b.tfrecords", triples(2))
     means = pickled(tmp_path / "means.pickle", MEANS)
-    summary = legacy.convert([tmp_path / "x2"], tmp_path / "out", size=24, means=means)
+    summary = originals.convert([tmp_path / "x2"], tmp_path / "out", size=24, means=means)
     assert summary.tiles == {"Training": 4, "Validation": 2}
 
 
 def test_values_of_8_bits_have_their_range(tmp_path):
     means = {name: 255 * value for name, value in MEANS.items()}
     old = write_old(tmp_path / "a.tfrecord", triples(2, top=255.0), means)
-    legacy.convert([old], tmp_path / "out", size=24, means=pickled(tmp_path / "m.pickle", means))
+    originals.convert([old], tmp_path / "out", size=24, means=pickled(tmp_path / "m.pickle", means))
     assert next(iter(records.read(tmp_path / "out" / "x2" / "Training"))).range.high == (255.0,)
 
 
@@ -106,7 +106,7 @@ NUMPY = {name: np.float32(value) for name, value in MEANS.items()}
     ids=str,
 )
 def test_means_are_read_however_they_were_pickled(tmp_path, means, protocol):
-    found = legacy.read_means(pickled(tmp_path / "means.pickle", means, protocol))
+    found = originals.read_means(pickled(tmp_path / "means.pickle", means, protocol))
     for name, value in MEANS.items():
         assert found[name] == pytest.approx(value, abs=1e-6)
 
@@ -128,7 +128,7 @@ def test_a_pickle_that_asks_for_code_is_refused_and_nothing_runs(tmp_path, call,
     harm = Harm(tmp_path / "harmed", call)
     path = pickled(tmp_path / "means.pickle", {**MEANS, "more": harm} if inside else harm, protocol)
     with pytest.raises(OptionError, match=r"are not read: it asks for "):
-        legacy.read_means(path)
+        originals.read_means(path)
     assert not (tmp_path / "harmed").exists()
 
 
@@ -143,7 +143,7 @@ def test_numpy_s_own_doors_are_shut_too(tmp_path):
         code = f"c{module}\n{name}\n(S'x'\ntR.".encode()
         (tmp_path / "means.pickle").write_bytes(code)
         with pytest.raises(OptionError, match=f"asks for {module}.{name}"):
-            legacy.read_means(tmp_path / "means.pickle")
+            originals.read_means(tmp_path / "means.pickle")
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,12 @@ def test_numpy_s_own_doors_are_shut_too(tmp_path):
 def test_what_holds_no_means_is_said(tmp_path, content):
     (tmp_path / "means.pickle").write_bytes(content)
     with pytest.raises(OptionError, match=r"means\.pickle"):
-        legacy.read_means(tmp_path / "means.pickle")
+        originals.read_means(tmp_path / "means.pickle")
 
 
 def test_a_pickle_of_objects_is_no_means(tmp_path):
     with pytest.raises(OptionError, match=r"holds 'O8', no numbers|asks for"):
-        legacy.read_means(pickled(tmp_path / "m.pickle", np.array([0.1, None, "x"], object), 2))
+        originals.read_means(pickled(tmp_path / "m.pickle", np.array([0.1, None, "x"], object), 2))
 
 
 def test_foreign_and_truncated_records_are_named(tmp_path):
@@ -168,19 +168,19 @@ def test_foreign_and_truncated_records_are_named(tmp_path):
         (12, r"bytes are no image of 12 x 12"),
     ]:
         with pytest.raises(DatasetError, match=told):
-            legacy.convert([old], tmp_path / "out", size=size, means=means)
+            originals.convert([old], tmp_path / "out", size=size, means=means)
     content = old.read_bytes()
     old.write_bytes(content[:-7])
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 2: it is truncated"):
-        legacy.convert([old], tmp_path / "out", size=24, means=means)
+        originals.convert([old], tmp_path / "out", size=24, means=means)
     old.write_bytes(content + records.framed(b"something else"))
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 3: it is no tf\.train\.Example"):
-        legacy.convert([old], tmp_path / "out", size=24, means=means)
+        originals.convert([old], tmp_path / "out", size=24, means=means)
     old.write_bytes(content + records.framed(records.serialise({"one": b"1", "two": b"2"})))
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 3: it holds 2 strings, not three images"):
-        legacy.convert([old], tmp_path / "out", size=24, means=means)
+        originals.convert([old], tmp_path / "out", size=24, means=means)
     with pytest.raises(OptionError, match=r"not beside the records; give them: --means mean_values\.pickle"):
-        legacy.convert([old], tmp_path / "out", size=24)
+        originals.convert([old], tmp_path / "out", size=24)
     assert not (tmp_path / "out").exists()
 
 
