@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -28,16 +30,23 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except GeosrError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
-            raise click.ClickException(" ".join(told.split())) from error
-        except KeyboardInterrupt:
-            click.echo("Interrupted; nothing is half-written.", err=True)
-            sys.exit(130)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """What goes wrong in one line, and the exit status that belongs to it."""
+    try:
+        yield
+    except GeosrError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
+        raise click.ClickException(" ".join(told.split())) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted; nothing is half-written.", err=True)
+        sys.exit(130)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
