@@ -138,9 +138,7 @@ def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
     for tile in tiles:
         block = job.source.read(tile.outer)
         valid = job.source.valid(tile.outer, block)
-        [result] = upscaled(
-            [tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values
-        )
+        [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
         rows, cols = tile.core.relative(part).scale(k).slices(within=Window(0, 0, out.shape[2], out.shape[1]))
         out[:, rows, cols], _ = stamped(tile, result, block, valid, job=job)
     return out

@@ -201,6 +201,11 @@ class RasterSource:
         rows, cols = self.block_shapes[0]
         return bool(self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK)
 
+    @property
+    def driver(self) -> str:
+        """GDAL's name of the format."""
+        return str(self._dataset.driver)
+
     def copy(self) -> RasterSource:
         """The same, with no file open but its own."""
         return RasterSource(self.path, self.indexes, alpha=self.alpha, skip_errors=self.skip_errors)

@@ -82,9 +82,8 @@ def test_the_range_of_a_large_array_is_taken_from_the_pixels_that_gdal_would_tak
 
 def test_a_range_can_be_given_and_luma_chosen(make_raster, tmp_path, random_idn):
     array = texture(3, 60, 60, dtype="uint16", high=4000)
-    wanted = written(
-        make_raster(array), tmp_path / "o.tif", model=str(random_idn()), bands_mode="luma", range=(0, 4095)
-    )
+    chosen = {"bands_mode": "luma", "range": (0, 4095)}
+    wanted = written(make_raster(array), tmp_path / "o.tif", model=str(random_idn()), **chosen)
     made = geosr.load(random_idn(), **chosen)(array)
     np.testing.assert_array_equal(made, wanted)
 

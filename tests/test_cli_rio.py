@@ -10,7 +10,8 @@ from rasterio.rio.main import main_group
 import geosr
 
 needs_plugin = pytest.mark.skipif(
-    "superresolve" not in main_group.commands, reason="geosr is not installed anew since it is a plugin: pip install -e ."
+    "superresolve" not in main_group.commands,
+    reason="geosr is not installed anew since it is a plugin: pip install -e .",
 )
 
 
@@ -22,7 +23,15 @@ def rio(*args):
 def test_rio_knows_the_command():
     assert "superresolve" in rio("--help").output
     shown = rio("superresolve", "--help").output
-    for option in ("-o, --output", "--overwrite", "--co, --profile", "-b, --bidx", "-t, --dtype", "-f, --format", "--nodata"):
+    for option in (
+        "-o, --output",
+        "--overwrite",
+        "--co, --profile",
+        "-b, --bidx",
+        "-t, --dtype",
+        "-f, --format",
+        "--nodata",
+    ):
         assert option in shown
     assert "rio superresolve scene.tif scene_x2.tif --scale 2" in shown
 

@@ -74,19 +74,37 @@ def test_given_nothing_it_takes_the_shipped_network_and_the_original_s_defaults(
 
 @pytest.mark.slow
 def test_a_set_is_made_and_a_network_trained_in_the_same_folders(pansharp):
-    made = ["create_training_dataset", "--data_path", "00325_PANSHARP", "--out_path", "DATA_x2/", "--upsampling_factor", 2]
+    made = [
+        "create_training_dataset",
+        "--data_path",
+        "00325_PANSHARP",
+        "--out_path",
+        "DATA_x2/",
+        "--upsampling_factor",
+        2,
+    ]
     done, [shown] = legacy(*made, "--tile_size_w", 32, "--tile_size_h", 32, "--num_data_per_file", 10, cwd=pansharp)
     assert done.returncode == 0, done.stderr
     assert shown == "new form: geosr dataset 00325_PANSHARP DATA_x2 --scale 2 --size 32 --ext tif"
     for split in ("Training", "Validation"):
         assert list((pansharp / "DATA_x2" / "x2" / split).iterdir())
-    args = ["train_superres_net", "--data_path", "DATA_x2/", "--out_path", "OUT", "--tile_size_w", 32, "--tile_size_h", 32]
+    args = [
+        "train_superres_net",
+        "--data_path",
+        "DATA_x2/",
+        "--out_path",
+        "OUT",
+        "--tile_size_w",
+        32,
+        "--tile_size_h",
+        32,
+    ]
     args += ["--batch_size", 4, "--nepochs", 1, "--learning_rate", 1e-4, "--ssim_loss"]
     done, [shown] = legacy(*args, cwd=pansharp)
     assert done.returncode == 0, done.stderr
     assert shown == (
-        "new form: geosr train DATA_x2 OUT --scale 2 --model idn --bands 1 --epochs 1 --batch 4 --crop 16 --rate 0.0001 "
-        "--loss ssim"
+        "new form: geosr train DATA_x2 OUT --scale 2 --model idn --bands 1 --epochs 1 --batch 4 --crop 16 "
+        "--rate 0.0001 --loss ssim"
     )
     assert list((pansharp / "OUT" / "x2" / "ckpts").glob("*.keras"))
     assert list((pansharp / "OUT" / "x2" / "Log").rglob("events*"))
@@ -120,7 +138,10 @@ def test_superresolution_stacks_the_photos_in_process(tmp_path):
         (["eval_superres_net", "--data_path", "in", "--num_FB_layers", "3"], "--num_fb_layers must be 2"),
         (["eval_superres_net", "--data_path", "in", "--pretrained_path", "old"], "holds checkpoints of TensorFlow 1"),
         (["eval_superres_net", "--data_path", "in", "--pretrained_path", "in"], "there is no .keras file in 'in/x4'"),
-        (["create_training_dataset", "--data_path", "in", "--tile_size_w", "200"], "tiles are square here, got 200 x 400"),
+        (
+            ["create_training_dataset", "--data_path", "in", "--tile_size_w", "200"],
+            "tiles are square here, got 200 x 400",
+        ),
         (["train_superres_net", "--data_path", "in"], "there is no folder 'in/x2/Training'; geosr dataset makes it"),
     ],
 )

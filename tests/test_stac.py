@@ -155,7 +155,10 @@ def test_a_folder_gets_an_item_a_file_and_those_that_are_missing_later(make_rast
     ("said", "when"),
     [
         ({"": {"TIFFTAG_DATETIME": "2021:06:05 10:20:30"}}, datetime(2021, 6, 5, 10, 20, 30, tzinfo=timezone.utc)),
-        ({"IMAGERY": {"ACQUISITIONDATETIME": "2020-01-02 03:04:05"}}, datetime(2020, 1, 2, 3, 4, 5, tzinfo=timezone.utc)),
+        (
+            {"IMAGERY": {"ACQUISITIONDATETIME": "2020-01-02 03:04:05"}},
+            datetime(2020, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+        ),
         ({"": {"TIFFTAG_DATETIME": "long ago"}}, None),
         ({}, None),
     ],

@@ -14,7 +14,7 @@ import click
 from geosr import __version__
 from geosr.errors import GeosrError
 
-COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models")
+COMMANDS = ("superresolve", "verify", "info", "compare", "burst", "dataset", "train", "evaluate", "models")
 
 
 class Commands(click.Group):
