@@ -147,7 +147,7 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
         raise click.UsageError("--restore needs --pretrained_path, the folder of the weights")
     # A run goes on from its own checkpoints by itself.
     if chosen["restore"] and chosen["pretrained_path"].absolute() != out_path.absolute():
-        line += ["--start", str(_weights(chosen["pretrained_path"] / scale))]
+        line += ["--fine-tune", str(_weights(chosen["pretrained_path"] / scale))]
     _run(line)
 
 

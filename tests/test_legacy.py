@@ -114,7 +114,7 @@ def test_restored_weights_are_those_of_the_newest_checkpoint(tmp_path, random_id
     (tmp_path / "Training_Data" / "x2" / "Training").mkdir(parents=True)
     weights = trained(tmp_path, random_idn).name
     done, [shown] = legacy("train_superres_net", "--pretrained_path", weights, "--restore", cwd=tmp_path)
-    assert shown.endswith(f"--crop 48 --rate 0.0001 --loss l1 --start {weights}/x2/ckpts/epoch-0003.keras")
+    assert shown.endswith(f"--crop 48 --rate 0.0001 --loss l1 --fine-tune {weights}/x2/ckpts/epoch-0003.keras")
     assert "Training_Data" in one_line_error(done)
 
 
