@@ -1,11 +1,18 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo burst qgis format lint types imports test test-qgis fuzz bench bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OUT ?= demo
+SCALE ?= 2
+MODEL ?= idn
 PHOTOS ?= process/
+DATA ?= out
+RUNS ?= runs
+# Of a folder's name, so that results come to lie beside it.
+SCENES_DIR = $(patsubst %/,%,$(SCENES))
+# More options for the command, as ARGS="--bands 4,3,2".
+ARGS ?=
 # compat: a path, which is found from the folder that holds this one too.
 EDITABLE := --config-settings editable_mode=compat --editable
 
@@ -15,15 +22,31 @@ help: ## show this list
 install: $(VENV)/.installed ## install geosr into $(VENV)
 
 demo: install ## super-resolve the Landsat scene in data/ with the shipped network
-	@mkdir -p $(OUT)
-	$(BIN)/geosr superresolve data/landsat8_great_salt_lake.tif $(OUT)/landsat8_great_salt_lake_x2.tif --overwrite
-	@echo "The result is $(OUT)/landsat8_great_salt_lake_x2.tif: the same ground with half the pixel size."
+	@mkdir -p $(or $(OUT),demo)
+	$(BIN)/geosr superresolve data/landsat8_great_salt_lake.tif $(or $(OUT),demo)/landsat8_great_salt_lake_x2.tif --overwrite
+	@echo "The result is $(or $(OUT),demo)/landsat8_great_salt_lake_x2.tif: the same ground with half the pixel size."
 
-burst: install ## stack the photos in PHOTOS=process/ into superresolution/
-	$(BIN)/geosr burst $(PHOTOS) superresolution/
+superresolve: install scenes ## super-resolve the folder SCENES=dir into OUT=dir (SCALE=2 MODEL=idn); goes on where it stopped
+	$(BIN)/geosr superresolve $(SCENES) $(or $(OUT),$(SCENES_DIR)_x$(SCALE)) --scale $(SCALE) --model $(MODEL) $(ARGS)
 
-qgis: install ## put geosr into the Processing toolbox of QGIS
-	$(BIN)/geosr qgis install
+dataset: install scenes ## cut the scenes in SCENES=dir into a training set in OUT=out (SCALE=2)
+	$(BIN)/geosr dataset $(SCENES) $(or $(OUT),out) --scale $(SCALE) $(ARGS)
+
+train: install ## train MODEL=idn on the set in DATA=out, results in RUNS=runs (SCALE=2); goes on after its last epoch
+	$(BIN)/geosr train $(DATA) $(RUNS) --scale $(SCALE) --model $(MODEL) $(ARGS)
+
+evaluate: install scenes ## score MODEL=idn on the scenes in SCENES=dir (SCALE=2)
+	$(BIN)/geosr evaluate $(MODEL) $(SCENES) --scale $(SCALE) $(ARGS)
+
+burst: install ## stack the photos in PHOTOS=process/ into OUT=superresolution/; goes on where it stopped
+	$(BIN)/geosr burst $(PHOTOS) $(or $(OUT),superresolution/) $(ARGS)
+
+qgis: install ## put the Processing scripts into the QGIS profiles that are found
+	$(BIN)/geosr qgis install $(ARGS)
+
+.PHONY: scenes
+scenes:
+	@test -d "$(SCENES)" || { echo "name the folder of the scenes, as SCENES=dir (got '$(SCENES)')" >&2; exit 2; }
 
 format: $(VENV)/.dev ## rewrite the code in its one style
 	$(BIN)/ruff format .
@@ -60,7 +83,7 @@ bench-burst: $(VENV)/.dev ## compare bursts with the older script (needs hugin-t
 check: lint types imports test ## everything above that can fail
 
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) $(OUT) fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Debian keeps venv in a package of its own.
 $(BIN)/python:

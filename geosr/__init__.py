@@ -12,9 +12,14 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["GeosrError", "Options", "super_resolve"]
+__all__ = ["GeosrError", "Options", "load", "super_resolve"]
 
-_HOMES = {"GeosrError": "geosr.errors", "Options": "geosr.plan", "super_resolve": "geosr.superresolve"}
+_HOMES = {
+    "GeosrError": "geosr.errors",
+    "Options": "geosr.plan",
+    "load": "geosr.arrays",
+    "super_resolve": "geosr.superresolve",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,11 +23,16 @@ def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.boo
     """
     if valid.all():
         return block
-    wider = tile.outer.pad(int(np.ceil(halo * np.sqrt(2))))
+    wider = tile.outer.pad(search(halo))
     block = source.read(wider)
     valid = source.valid(wider, block)
     rows, cols = tile.outer.slices(within=wider)
     return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
+
+
+def search(halo: int) -> int:
+    """Pixels around an outer window in which `filled_block` looks for valid ones."""
+    return int(np.ceil(halo * np.sqrt(2)))
 
 
 def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:

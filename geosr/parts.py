@@ -184,6 +184,25 @@ def cannot_write(folder: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file that has its name only when it is whole, and nothing if it cannot.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from error
+
+
 def _read(manifest: Path) -> dict[str, Any] | None:
     """What a manifest says; None if there is none, or power failed while it was written."""
     try:

@@ -138,7 +138,7 @@ def plan(
     window = _part(profile, options)
     dtype = options.dtype or profile.dtype
     nodata = profile.nodata if options.nodata is None else options.nodata
-    _check_dtype(profile, dtype, nodata)
+    check_dtype(profile, dtype, nodata)
     if options.skip_errors:
         _check_marks(profile, dtype, nodata)
     name = Path(output).name if output else "output.tif"
@@ -265,7 +265,12 @@ def _numbers(values: Sequence[float]) -> str:
     return ",".join(f"{value:.12g}" for value in values)
 
 
-def _check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
+def check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
+    """Refuses a data type that does not fit the raster, and nodata that the type does not hold.
+
+    Raises:
+        OptionError: it says what does.
+    """
     kind = np.dtype(dtype)
     if dtype != profile.dtype and profile.alpha is not None:
         raise OptionError(

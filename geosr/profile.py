@@ -204,6 +204,23 @@ def footprint(profile: Profile, window: Window | None = None) -> Bounds | None:
     return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
 
 
+def crs_name(profile: Profile) -> str | None:
+    """The code of the CRS, as EPSG:32633, or its name, or a word for one without either; None if there is none."""
+    if profile.crs is None:
+        return None
+    authority = profile.crs.to_authority()
+    name = profile.crs.to_wkt().partition('"')[2].partition('"')[0]
+    return ":".join(authority) if authority else name or "without a name"
+
+
+def band_name(profile: Profile, position: int) -> str | None:
+    """What the band at this position, from 0, is called, or its colour."""
+    said = profile.descriptions[position] if profile.descriptions else None
+    colour = profile.colorinterp[position] if profile.colorinterp else ColorInterp.undefined
+    plain = colour in (ColorInterp.undefined, ColorInterp.gray, ColorInterp.alpha)
+    return said or (None if plain else str(colour.name))
+
+
 def differences(found: Profile, wanted: Profile) -> list[str]:
     """What of `wanted` is not in `found`, in words."""
     told = [words for name, words in _WORDS.items() if not _same(getattr(found, name), getattr(wanted, name))]

@@ -76,6 +76,12 @@ class ArraySource:
     def mask(self, window: Window) -> NDArray[np.bool_]:
         return np.ones((window.height, window.width), bool)
 
+    def thumbnail(self, side: int) -> tuple[Block, NDArray[np.bool_]]:
+        """The pixels that a decimated read of a file takes, at most `side` rows and columns, and where it is valid."""
+        rows, cols = decimated(self.profile.width, self.profile.height, side)
+        block = self.array[:, rows][:, :, cols]
+        return block, measured(block, self.profile.nodata)
+
 
 class RasterSource:
     """A raster file as a source: opened on first use, once in each thread; pickled as its arguments.
@@ -194,6 +200,11 @@ class RasterSource:
         """Whether a window is read without what lies before it: a TIFF of blocks, not one image decoded in order."""
         rows, cols = self.block_shapes[0]
         return bool(self._dataset.driver == "GTiff" and rows * cols <= WINDOWED_BLOCK)
+
+    @property
+    def driver(self) -> str:
+        """GDAL's name of the format."""
+        return str(self._dataset.driver)
 
     def copy(self) -> RasterSource:
         """The same, with no file open but its own."""
@@ -394,7 +405,22 @@ def mirrored(block: Block, inside: Window, window: Window) -> Block:
     return np.pad(block, ((0, 0), (top, bottom), (left, right)), mode="symmetric")
 
 
-def scene_range(source: RasterSource) -> Range:
+def decimated(width: int, height: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows and the columns that GDAL takes for a read with at most `side` of each.
+
+    >>> [axis.tolist() for axis in decimated(10, 5, 5)]
+    [[1, 3], [1, 3, 5, 7, 9]]
+    """
+    step = max(1, width / side, height / side)
+    counts = max(1, int(height / step)), max(1, int(width / step))
+    rows, cols = (
+        np.minimum(((np.arange(count) + 0.5) * (whole / count) + 1e-10).astype(np.intp), whole - 1)
+        for count, whole in zip(counts, (height, width), strict=True)
+    )
+    return rows, cols
+
+
+def scene_range(source: RasterSource | ArraySource) -> Range:
     """The map of a whole scene: the dtype's range for uint8, else robust percentiles of a decimated read."""
     if source.profile.dtype == "uint8":
         return fixed(0, 255, source.profile.count)

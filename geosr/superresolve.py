@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,29 @@ from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.parts import Parts
 from geosr.plan import Options, Plan, plan
-from geosr.raster import Damage, RasterSource
+from geosr.profile import Profile
+from geosr.raster import Damage, RasterSource, Source
 from geosr.resample import enlarge
 from geosr.tiles import upscaled
+from geosr.upscalers import Upscaler
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 3
 """Rows and columns of windows that the size of the output is guessed from."""
+
+
+class Job(Protocol):
+    """What the output's pixels depend on, beside what is made of them: of a Plan, or of an array."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def upscaler(self) -> Upscaler: ...
+    @property
+    def profile(self) -> Profile:
+        """The output's."""
+        ...
 
 
 def super_resolve(
@@ -245,7 +260,7 @@ def manifest(job: Plan) -> dict[str, Any]:
 
 
 def stamped(
-    tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan
+    tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Job
 ) -> tuple[Block, NDArray[np.bool_] | None]:
     """What the output holds in the tile's core, of what was `made` of it, and its mask (rows, cols) if it has one."""
     good = tile.trim(valid)

@@ -48,7 +48,7 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
         make_raster(texture(3, 200, 200, seed=i), f"scenes/s{i}.tif", crs=None)
     shutil.copy(DATA / "neon_osbs_rgb.tif", tmp_path / "scene.tif")
     save_burst(tmp_path / "process", frames(moves(3)), ending=".jpg")
-    assert len(commands()) == 12
+    assert len(commands()) == 16
     for line in commands():
         words = shlex.split(line)
         if "*" in line:
@@ -57,7 +57,7 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
             words += ["--epochs", "1", "--batch", "4"]
         if words[1] == "burst" and not shutil.which("align_image_stack"):
             words += ["--align", "none"]
-        if words[1] == "superresolve" and "scene_x2.tif" in words:
+        if words[1] in ("superresolve", "compare") and "scene_x2.tif" in words:
             words += ["--overwrite"]
         done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr}"

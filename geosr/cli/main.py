@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +15,18 @@ from geosr import __version__
 from geosr.cli import events
 from geosr.errors import Cancelled, GeosrError
 
-COMMANDS = ("superresolve", "verify", "burst", "dataset", "train", "evaluate", "models", "qgis")
+COMMANDS = (
+    "superresolve",
+    "verify",
+    "info",
+    "compare",
+    "burst",
+    "dataset",
+    "train",
+    "evaluate",
+    "models",
+    "qgis",
+)
 
 
 class Commands(click.Group):
@@ -30,26 +43,30 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return self._invoked(ctx)
+            with one_line():
+                return super().invoke(ctx)
         except click.ClickException as error:
             if events.wanted():
                 events.emit("error", text=" ".join(error.format_message().split()))
             raise
 
-    def _invoked(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except GeosrError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
-            raise click.ClickException(" ".join(told.split())) from error
-        except Cancelled:
-            click.echo("Cancelled; nothing is left behind.", err=True)
-            sys.exit(130)
-        except KeyboardInterrupt:
-            click.echo("Interrupted; nothing is half-written.", err=True)
-            sys.exit(130)
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """What goes wrong in one line, and the exit status that belongs to it."""
+    try:
+        yield
+    except GeosrError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
+        raise click.ClickException(" ".join(told.split())) from error
+    except Cancelled:
+        click.echo("Cancelled; nothing is left behind.", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("Interrupted; nothing is half-written.", err=True)
+        sys.exit(130)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -66,6 +66,7 @@ DAMAGED = 3
 @options.memory
 @options.creation
 @options.jobs
+@click.option("--stac", is_flag=True, help="Write a STAC item beside the output, NAME.stac.json.")
 @click.option("--skip-errors", is_flag=True, help="Make nodata of blocks that cannot be read; exit status 3.")
 @options.dry_run
 @options.as_json
@@ -135,12 +136,14 @@ def _one(
     no_resume: bool,
     dry_run: bool,
     as_json: bool,
+    stac: bool,
     skip_done: bool = False,
     folder: Path | None = None,
     **chosen: Any,
 ) -> list[Any]:
     """Super-resolves one raster; the blocks of it that could not be read."""
     from geosr import pools
+    from geosr import stac as items
     from geosr.parts import leftovers
     from geosr.plan import Options, plan
     from geosr.superresolve import check, is_done, write
@@ -150,9 +153,14 @@ def _one(
     if job and is_done(job, output):
         if not quiet:
             click.echo(f"{Path(source).name}: done already", err=True)
+        if stac and not items.path_of(output).exists():
+            items.check(job, output, overwrite=True)
+            items.write(job, output)
         return []
     check(source, output, overwrite=overwrite, made=dry_run and skip_done)
     job = job or plan(source, asked, output)
+    if stac:
+        items.check(job, output, overwrite=overwrite)
     if dry_run:
         _show_estimate(source, output, job, jobs, resume=not no_resume, as_json=as_json)
         return []
@@ -170,6 +178,8 @@ def _one(
         ) as show,
     ):
         damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show)
+    if stac:
+        items.write(job, output)
     if damaged:
         band, where = damaged[0]
         events.warn(

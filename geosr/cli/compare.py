@@ -1,0 +1,69 @@
+"""geosr compare."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import click
+
+from geosr.cli import options
+
+
+@click.command()
+@click.argument("before", metavar="BEFORE")
+@click.argument("after", metavar="AFTER")
+@click.argument("truth", metavar="[TRUTH]", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The page, a file of HTML.")
+@click.option("--windows", type=click.IntRange(1, 64), default=8, show_default=True, help="Places that are shown.")
+@options.bands
+@click.option("--png", is_flag=True, help="Write a picture of the places too, beside the page: NAME.png.")
+@options.as_json
+@options.overwrite
+@options.verbose
+@options.quiet
+def compare(
+    before: str,
+    after: str,
+    truth: str | None,
+    output: Path,
+    windows: int,
+    bands: tuple[int, ...] | None,
+    png: bool,
+    as_json: bool,
+    overwrite: bool,
+    verbose: int,
+    quiet: int,
+) -> None:
+    """Make a page that shows AFTER beside BEFORE, of which it was made.
+
+    The page is one file that needs no network: a divider to drag between the input, enlarged by bicubic interpolation,
+    and the result, the errors of the result shrunk back, spectra and scores, in the most detailed places of the scene.
+    TRUTH is a raster with the pixels of AFTER, to be compared with. --bands are those of AFTER; red, green and blue
+    first, or the first three, are its colours.
+
+    \b
+    Example:
+      geosr compare scene.tif scene_x2.tif -o report.html
+    """
+    options.set_verbosity(verbose, quiet)
+    from geosr import page
+    from geosr.compare import compare as compared
+    from geosr.parts import write_file
+
+    picture = output.with_suffix(".png")
+    for path in (output, picture) if png else (output,):
+        options.check_output(path, (before, after, truth), overwrite=overwrite)
+    told = compared(before, after, truth, windows=windows, bands=bands)
+    write_file(output, page.page(told).encode())
+    if png:
+        write_file(picture, page.sheet(told))
+    if as_json:
+        scores = {name: dict(zip(told.names, values, strict=True)) for name, values in told.totals.items()}
+        said = {"output": str(output), "places": len(told.places), "scores": scores}
+        click.echo(json.dumps(options.for_json(said)))
+        return
+    for name, values in told.totals.items():
+        pairs = zip(told.names, values, strict=True)
+        click.echo(f"{name:<16} " + ", ".join(f"{who} {value:.4g}" for who, value in pairs if not math.isnan(value)))

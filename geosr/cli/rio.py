@@ -1,0 +1,85 @@
+"""rio superresolve: the job as a command of rasterio's program, with the options that its commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rasterio.rio import options as rio
+from rasterio.rio.helpers import resolve_inout
+
+from geosr.cli import options
+from geosr.cli.main import one_line
+
+SHARED = (
+    rio.files_inout_arg,
+    rio.output_opt,
+    rio.bidx_mult_opt,
+    rio.bounds_opt,
+    rio.format_opt,
+    rio.dtype_opt,
+    rio.nodata_opt,
+    rio.overwrite_opt,
+    rio.creation_options,
+)
+"""What other commands of rio have, with their names and meanings."""
+
+
+def shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with rio's own argument and options, in this order."""
+    for option in reversed(SHARED):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Super-resolve a raster.")
+@shared
+@options.scale
+@click.option("-m", "--model", default="idn", show_default=True, help="bicubic, a shipped model, or a .keras file.")
+@options.jobs
+@click.pass_context
+def superresolve(
+    ctx: click.Context,
+    /,
+    files: tuple[str, ...],
+    output: str | None,
+    bidx: tuple[int, ...],
+    driver: str | None,
+    dtype: str | None,
+    overwrite: bool,
+    creation_options: dict[str, str],
+    jobs: int,
+    **chosen: Any,
+) -> None:
+    """Super-resolve a raster, on the same ground and with all its metadata.
+
+    What geosr superresolve does, with rio's own options; that command has more.
+
+    \b
+    Example:
+      rio superresolve scene.tif scene_x2.tif --scale 2
+    """
+    verbosity = ctx.obj["verbosity"]
+    options.set_verbosity(max(verbosity, 0), max(-verbosity, 0))
+    from geosr import pools
+    from geosr.plan import Options, plan
+    from geosr.superresolve import check, write
+
+    target, [source] = resolve_inout(files=files, output=output, overwrite=overwrite, num_inputs=1)
+    with one_line(), ctx.obj["env"]:
+        asked = Options(
+            bands=bidx or None,
+            format=driver,
+            dtype="uint8" if dtype == "ubyte" else dtype,
+            creation=creation_options,
+            **chosen,
+        )
+        check(source, target, overwrite=overwrite)
+        job = plan(source, asked, target)
+        with (
+            pools.threads(job.workers(jobs)) as pool,
+            options.progress(Path(source).name, "tiles", quiet=verbosity < 1) as show,
+        ):
+            write(job, target, pool=pool, progress=show)

@@ -1,0 +1,294 @@
+"""What a comparison came to, for people: a page of HTML that needs no other file, and a picture. Knows no rasters."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from geosr.grid import Block, Window
+
+PARTS = Path(__file__).with_name("page.html")
+"""The template; its style and its script lie beside it."""
+DASHES = ("", "9 4", "2 4")
+"""Of the curves of pictures, which must be told apart without colour."""
+CHART = Window(56, 12, 560, 260)
+"""Where the curves are drawn."""
+PANEL = 256
+"""Rows and columns of a panel of the picture."""
+LABEL = 22
+"""Rows above a row of panels, for its words."""
+NOTE = (
+    "Both sides are stretched alike: the percentiles 1 and 99 of the input become black and white. Values are shown "
+    "with 8 bits; scores are computed from the values themselves. What is hatched is not valid."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One window of the scene, in all pictures."""
+
+    window: Window
+    """In pixels of the input."""
+    pictures: tuple[Block, ...]
+    """Blocks (bands, rows, cols) of one size."""
+    valid: NDArray[np.bool_]
+    """True (rows, cols) of a picture."""
+    error: Block
+    """How far the result, shrunk back, is off the input (rows, cols); NaN where that cannot be told."""
+    transform: Affine
+    """Of the pictures' pixels."""
+    corners: tuple[tuple[float, float], ...] | None
+    """Longitude and latitude of the upper left, upper right, lower left and lower right corner."""
+    scores: Mapping[str, tuple[float, ...]]
+    """For each score a figure for each picture; NaN where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that is to be shown."""
+
+    before: str
+    after: str
+    names: tuple[str, ...]
+    """Of the pictures."""
+    scale: int
+    bands: tuple[str, ...]
+    colours: tuple[int, int, int] | None
+    """Positions of the bands that are red, green and blue."""
+    crs: str
+    located: bool
+    places: Sequence[Place]
+    totals: Mapping[str, tuple[float, ...]]
+    meanings: Mapping[str, str]
+    """What each score is."""
+    frequencies: Sequence[float]
+    """Shares of the Nyquist frequency of the pictures."""
+    spectra: Sequence[Sequence[float]]
+    """Power at those frequencies, in dB, of each picture."""
+    ends: Sequence[tuple[float, float]]
+    """Values of each band that are shown black and white."""
+    overview: Block
+    """The whole scene, small (rows, cols) of 8 bits."""
+    size: tuple[int, int]
+    """Columns and rows of the whole input."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.before} and {self.after}"
+
+
+def page(told: Comparison) -> str:
+    """The page."""
+    count = len(told.places)
+    summary = (
+        f"{told.before} enlarged by {told.scale} with bicubic interpolation beside {told.after}, in {count} "
+        f"{'window' if count == 1 else 'windows, the most detailed first'}"
+    )
+    return Template(PARTS.read_text(encoding="utf-8")).substitute(
+        title=escape(told.title),
+        summary=escape(summary) + (", and the truth" if len(told.names) > 2 else "") + ".",
+        note=escape(NOTE),
+        error_caption="How far the result, shrunk back to the input's pixels, is off the input, in its unit.",
+        style=PARTS.with_suffix(".css").read_text(encoding="utf-8"),
+        script=PARTS.with_suffix(".js").read_text(encoding="utf-8"),
+        table=_table(told),
+        legend=_legend(told.meanings),
+        spectra=_spectra(told),
+        overview=_overview(told),
+        # A script ends where the letters say so, whatever its type.
+        data=json.dumps(_data(told), separators=(",", ":")).replace("<", "\\u003c"),
+    )
+
+
+def sheet(told: Comparison) -> bytes:
+    """The picture, a PNG: a row for each place, with its pictures and its errors."""
+    import cv2
+
+    rows = []
+    for number, place in enumerate(told.places, 1):
+        panels = [_panel(_shown(told, place, picture), cv2.INTER_NEAREST) for picture in place.pictures]
+        top = _most(place)
+        errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
+        panels.append(_panel(cv2.applyColorMap(errors, cv2.COLORMAP_VIRIDIS), cv2.INTER_NEAREST))
+        strip = np.zeros((LABEL, sum(panel.shape[1] for panel in panels), 3), np.uint8)
+        words = [*(f"{number}: {name}" for name in told.names), f"error, 0 to {top:.3g}"]
+        for position, text in enumerate(words):
+            spot = (position * PANEL + 6, LABEL - 7)
+            cv2.putText(strip, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        rows.append(np.vstack([strip, np.hstack(panels)]))
+    return bytes(cv2.imencode(".png", np.vstack(rows))[1])
+
+
+def _data(told: Comparison) -> dict[str, Any]:
+    """What the script draws from."""
+    modes: list[dict[str, Any]] = [{"name": name, "bands": [i]} for i, name in enumerate(told.bands)]
+    if told.colours:
+        modes.insert(0, {"name": "red, green, blue", "bands": list(told.colours)})
+    return {
+        "names": told.names,
+        "scale": told.scale,
+        "modes": modes,
+        "crs": told.crs,
+        "located": told.located,
+        "places": [_place(told, place, number) for number, place in enumerate(told.places, 1)],
+    }
+
+
+def _place(told: Comparison, place: Place, number: int) -> dict[str, Any]:
+    window, top = place.window, _most(place)
+    errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
+    return {
+        "name": f"{number}: column {window.col_off}, row {window.row_off}",
+        "told": f"place {number}, column {window.col_off}, row {window.row_off} of the input, "
+        f"{window.width} x {window.height} pixels of it",
+        "col": window.col_off,
+        "row": window.row_off,
+        "transform": list(place.transform)[:6],
+        "corners": place.corners,
+        "most": float(f"{top:.3g}"),
+        "images": [
+            [_uri(stretched(band, *ends)) for band, ends in zip(picture, told.ends, strict=True)]
+            for picture in place.pictures
+        ],
+        "mask": None if place.valid.all() else _uri(255 * place.valid.astype(np.uint8)),
+        "error": _uri(errors),
+    }
+
+
+def stretched(band: Block, low: float, high: float) -> NDArray[np.uint8]:
+    """The band with `low` as 0 and `high` as 255, and all beyond at these ends."""
+    share = np.nan_to_num((band.astype(np.float64) - low) / max(high - low, 1e-12))
+    levels: NDArray[np.uint8] = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    return levels
+
+
+def _most(place: Place) -> float:
+    """The error that is shown brightest."""
+    known = place.error[np.isfinite(place.error)]
+    return max(float(np.percentile(known, 99.5)), 1e-9) if known.size else 1.0
+
+
+def _uri(image: Block) -> str:
+    """An image (rows, cols) of 8 bits, without loss, as a data URI."""
+    import cv2
+
+    data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1]
+    return "data:image/webp;base64," + base64.b64encode(bytes(data)).decode()
+
+
+def _shown(told: Comparison, place: Place, picture: Block) -> Block:
+    """A picture as blue, green and red (rows, cols, 3)."""
+    chosen = told.colours[::-1] if told.colours else (0, 0, 0)
+    return np.stack([stretched(picture[i], *told.ends[i]) for i in chosen], axis=-1)
+
+
+def _panel(image: Block, how: int) -> Block:
+    import cv2
+
+    return np.asarray(cv2.resize(image, (PANEL, PANEL), interpolation=how))
+
+
+def _figure(value: float) -> str:
+    return "&ndash;" if np.isnan(value) else escape(f"{value:.4g}")
+
+
+def _table(told: Comparison) -> str:
+    # A score that a picture has none of is left out with its column.
+    columns = [(s, i) for s in told.totals for i in range(len(told.names)) if not np.isnan(told.totals[s][i])]
+    spans = {score: sum(one == score for one, _ in columns) for score in told.totals}
+    top = "".join(f'<th scope="colgroup" colspan="{n}">{escape(score)}</th>' for score, n in spans.items() if n)
+    head = "".join(f'<th scope="col">{escape(told.names[i])}</th>' for _, i in columns)
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{_figure(scores[score][i])}</td>" for score, i in columns)
+        + "</tr>"
+        for name, scores in [*((str(n), place.scores) for n, place in enumerate(told.places, 1)), ("all", told.totals)]
+    )
+    return (
+        f'<table><thead><tr><th scope="col" rowspan="2">place</th>{top}</tr><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _legend(meanings: Mapping[str, str]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in meanings.items())
+    return f"<dl>{rows}</dl>"
+
+
+def _spectra(told: Comparison) -> str:
+    """The curves, told apart by their dashes, and their figures."""
+    powers = np.array(told.spectra)
+    low, high = 10 * np.floor(powers.min() / 10), 10 * np.ceil(powers.max() / 10 + 1e-9)
+    (top, bottom), (left, right) = CHART.toranges()
+
+    def x(share: float) -> float:
+        return left + share * CHART.width
+
+    def y(power: float) -> float:
+        return float(bottom - (power - low) / max(high - low, 1) * CHART.height)
+
+    drawn = [f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>']
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        drawn.append(f'<path class="axis" d="M{x(share)} {bottom}v5"/>')
+        drawn.append(f'<text x="{x(share)}" y="{bottom + 20}" text-anchor="middle">{share:g}</text>')
+    for power in np.arange(low, high + 1, 20 if high - low > 60 else 10):
+        drawn.append(f'<path class="axis" d="M{left} {y(power):.1f}h-5"/>')
+        drawn.append(f'<text x="{left - 8}" y="{y(power) + 4:.1f}" text-anchor="end">{power:g}</text>')
+    edge = x(1 / told.scale)
+    drawn.append(f'<path class="axis" stroke-dasharray="1 3" d="M{edge:.1f} {top}V{bottom}"/>')
+    drawn.append(f'<text x="{edge + 4:.1f}" y="{bottom - 6}">finest detail of the input</text>')
+    for k, (name, curve) in enumerate(zip(told.names, told.spectra, strict=True)):
+        points = " ".join(f"{x(f):.1f},{y(p):.1f}" for f, p in zip(told.frequencies, curve, strict=True))
+        dashes = DASHES[k % len(DASHES)]
+        row = top + 14 + 20 * k
+        drawn.append(f'<polyline class="curve" stroke-dasharray="{dashes}" points="{points}"/>')
+        drawn.append(f'<path class="curve" stroke-dasharray="{dashes}" d="M{right - 190} {row}h50"/>')
+        drawn.append(f'<text x="{right - 132}" y="{row + 4}">{escape(name)}</text>')
+    rows = "".join(
+        f'<tr><th scope="row">{f:.3f}</th>' + "".join(f"<td>{curve[i]:.1f}</td>" for curve in told.spectra) + "</tr>"
+        for i, f in enumerate(told.frequencies)
+    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in told.names)
+    return (
+        f'<svg viewBox="0 0 640 330" width="640" height="330" role="img" aria-labelledby="curves">'
+        f'<title id="curves">Power in dB by spatial frequency of {escape(", ".join(told.names))}</title>'
+        f'{"".join(drawn)}<text x="{(left + right) / 2}" y="{bottom + 42}" text-anchor="middle">'
+        "spatial frequency, as a share of the result's Nyquist frequency</text>"
+        f'<text x="14" y="{(top + bottom) / 2}" transform="rotate(-90 14 {(top + bottom) / 2})" text-anchor="middle">'
+        "power, dB</text></svg>"
+        "<p>Detail that a picture holds is power; so is noise. The input holds none beyond the dotted line: what a "
+        "result has there is its model's estimate.</p>"
+        '<details><summary>The figures</summary><div class="wide" tabindex="0" role="region" aria-label="figures of '
+        f'the spectra"><table><thead><tr><th scope="col">frequency</th>{head}</tr></thead><tbody>{rows}</tbody>'
+        "</table></div></details>"
+    )
+
+
+def _overview(told: Comparison) -> str:
+    height, width = told.overview.shape
+    k = width / told.size[0]
+    boxes = []
+    for number, place in enumerate(told.places, 1):
+        w = place.window
+        x, y, wide, high = (round(value * k, 1) for value in (w.col_off, w.row_off, w.width, w.height))
+        frame = f'x="{x}" y="{y}" width="{wide}" height="{high}" fill="none"'
+        # Dark and light, to be seen on any picture.
+        boxes.append(f'<rect {frame} stroke="#000" stroke-width="4"/><rect {frame} stroke="#fff" stroke-width="1.5"/>')
+        left, top = min(x, width - 24), max(min(y, height - 20), 0)
+        boxes.append(f'<rect x="{left}" y="{top}" width="24" height="20" fill="#000"/>')
+        boxes.append(f'<text x="{left + 12}" y="{top + 15}" text-anchor="middle" style="fill:#fff">{number}</text>')
+    return (
+        f'<svg class="overview" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="the whole input, with the places marked"><image href="{_uri(told.overview)}" width="{width}" '
+        f'height="{height}"/>{"".join(boxes)}</svg>'
+    )
