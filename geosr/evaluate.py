@@ -16,6 +16,7 @@ from rasterio.io import MemoryFile
 from scipy.ndimage import uniform_filter
 
 from geosr import engine, gdal, metrics, plots, raster, scores, upscalers
+from geosr.degrade import Degradation
 from geosr.engine import Pool, Progress
 from geosr.errors import OptionError, OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window
@@ -52,6 +53,8 @@ class Options:
     """Numbers, from 1, of the bands to use, in this order."""
     alpha: str = "auto"
     """How to take a band called alpha: as transparency, which is a mask here, or as a `band` like others."""
+    degradation: Degradation = Degradation()
+    """How scenes are shrunk."""
     protocol: str = "scene"
     """`scene`: all bands, the shrunk scene rounded to its type; `paper`: 8-bit Y alone, shrunk without rounding."""
     border: int | None = None
@@ -239,13 +242,14 @@ def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene
             f"{path!r} has {whole.count} bands of {whole.dtype}, and the paper protocol needs red, green and blue of "
             "8 bits; choose them with --bands, or leave --protocol out"
         )
+    options.degradation.check(1 if paper else whole.count, k)
     upscalers.check_bands(upscaler, 1 if paper else whole.count, model=model, path=path)
     if not pixels.thumbnail(THUMBNAIL)[1].any():
         raise RasterError(f"{path!r} has no valid pixel to compare; leave it out")
     values = fixed(0, 255, 1) if paper else raster.scene_range(pixels)
     pixels.close()
     truth = Cropped(Luma(pixels) if paper else pixels, width, height)
-    low = Degraded(truth, k, "float64" if paper else whole.dtype)
+    low = Degraded(truth, k, "float64" if paper else whole.dtype, values, options.degradation)
     # Windows of a spectrum, and cells of a map, lie in one tile each.
     step = metrics.SPECTRUM // int(np.gcd(metrics.SPECTRUM, k))
     size = max(options.side // k // step, 1) * step

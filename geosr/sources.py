@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.grid import Block, Tile, Window
+from geosr.degrade import Degradation
+from geosr.grid import Block, Grid, Tile, Window
 from geosr.metrics import luma
 from geosr.nodata import filled_block, off_nodata
 from geosr.profile import Profile
-from geosr.radiometry import to_dtype
+from geosr.radiometry import Range, to_dtype
 from geosr.raster import Source, mirrored
-from geosr.resample import REACH, shrink
+
+CELL = 256
+"""Rows and columns of the cells that a shrunk source is made in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,16 @@ class Degraded:
     """A source with rows and columns divided by `scale`, by which they must be divisible.
 
     A pixel is valid if all those that it covers are. What is invalid beside them is filled before, and never bleeds.
+    Noise depends on the pixel's place alone: it is drawn for cells of a fixed grid.
     """
 
     source: Source
     scale: int
     dtype: str
     """What values are rounded to, as a file would hold them."""
+    values: Range
+    """Of the scene, whose parts the settings of noise and quantisation are."""
+    how: Degradation = Degradation()
 
     @property
     def profile(self) -> Profile:
@@ -85,14 +92,21 @@ class Degraded:
         return Profile(was.width // self.scale, was.height // self.scale, was.count, self.dtype, nodata=was.nodata)
 
     def read(self, window: Window) -> Block:
-        inside = window.intersection(self.profile.window)
-        here = Tile(0, inside, inside.pad(REACH))
-        there = here.scale(self.scale)
+        profile, inside = self.profile, window.intersection(self.profile.window)
+        made = np.empty((profile.count, inside.height, inside.width), profile.dtype)
+        halo = self.how.reach(self.scale) // self.scale
+        for cell in Grid(profile.width, profile.height, CELL, halo).cut(inside):
+            rows, cols = cell.core.slices(within=inside)
+            made[:, rows, cols] = self._cell(cell, halo)
+        return mirrored(made, inside, window)
+
+    def _cell(self, cell: Tile, halo: int) -> Block:
+        there = cell.scale(self.scale)
         block = self.source.read(there.outer)
         valid = self.source.valid(there.outer, block)
-        filled = filled_block(self.source, there, block, valid, halo=there.core.col_off - there.outer.col_off)
-        made = here.trim(shrink(filled, self.scale))
-        return mirrored(off_nodata(made, to_dtype(made, self.dtype), self.profile.nodata), inside, window)
+        filled = filled_block(self.source, there, block, valid, halo=halo * self.scale)
+        made = cell.trim(self.how(filled, self.scale, values=self.values, seed=(0, cell.index)))
+        return off_nodata(made, to_dtype(made, self.dtype), self.profile.nodata)
 
     def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
         inside, k = window.intersection(self.profile.window), self.scale

@@ -76,6 +76,7 @@ def test_the_choices_are_those_of_the_library():
     from geosr.cli.superresolve import superresolve
     from geosr.cli.train import train
     from geosr.models.losses import LOSSES
+    from geosr.models.schedules import SHAPES
 
     def choices(command, name):
         return next(tuple(p.type.choices) for p in command.params if p.name == name)
@@ -85,7 +86,9 @@ def test_the_choices_are_those_of_the_library():
     assert choices(superresolve, "dtype") == profile.DTYPES
     assert choices(evaluate, "protocol") == job.PROTOCOLS
     assert choices(train, "model") == tuple(models.MODELS)
-    assert choices(train, "loss") == tuple(LOSSES)
+    [loss] = [option for option in train.params if option.name == "loss"]
+    assert all(name in loss.help for name in LOSSES)
+    assert choices(train, "schedule") == tuple(SHAPES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from geosr.cli import options
+from geosr.cli import degradation, options
 
 COLUMNS = {
     "psnr": ("PSNR", "{:.2f}"),
@@ -30,6 +30,7 @@ COLUMNS = {
 @options.scale
 @options.bands
 @options.alpha
+@degradation.options
 @click.option(
     "--protocol",
     type=click.Choice(["scene", "paper"]),
@@ -70,13 +71,13 @@ def evaluate(
 ) -> None:
     """Score a model on scenes that are shrunk and enlarged again.
 
-    MODEL is bicubic, a shipped model, or a .keras file; SCENES are files, or folders of them. Every scene is shrunk by
-    bicubic interpolation and enlarged by the model, and beside it by nearest, bilinear, bicubic and Lanczos
-    interpolation. PSNR (dB) and SSIM are means over bands, PSNR-Y and SSIM-Y those of luma with SCALE pixels shaved
-    (for three bands of 8 bits); SAM is in degrees; ERGAS is best at 0; consistency is the RMSE of the result, shrunk
-    again, in the unit of the scene. Of the energy that is beyond the Nyquist frequency of what the scene was shrunk to,
-    recovered is the share that the result has in phase with the truth, and energy what it has of whatever kind: the
-    difference is invented.
+    MODEL is bicubic, a shipped model, or a .keras file; SCENES are files, or folders of them. Every scene is shrunk, by
+    bicubic interpolation or as --degradation says, and enlarged by the model, and beside it by nearest, bilinear,
+    bicubic and Lanczos interpolation. PSNR (dB) and SSIM are means over bands, PSNR-Y and SSIM-Y those of luma with
+    SCALE pixels shaved (for three bands of 8 bits); SAM is in degrees; ERGAS is best at 0; consistency is the RMSE of
+    the result, shrunk by bicubic again, in the unit of the scene. Of the energy that is beyond the Nyquist frequency
+    of what the scene was shrunk to, recovered is the share that the result has in phase with the truth, and energy what
+    it has of whatever kind: the difference is invented.
 
     \b
     Example:
@@ -95,7 +96,7 @@ def evaluate(
         report = job.evaluate(
             model,
             paths,
-            job.Options(**chosen),
+            job.Options(degradation=degradation.chosen(chosen), **chosen),
             csv_file=csv_file,
             plots_folder=plots_folder,
             overwrite=overwrite,

@@ -20,7 +20,9 @@ WIDTH = 28
 def build(scale: int, bands: int = 1) -> keras.Model:
     """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
     image = keras.Input((None, None, bands), name="lr")
-    first = x = RepConv2D(WIDTH, name="conv_1")(image)
+    # In steps of 8 bits: attention multiplies, and what is far below 1 would vanish from block to block.
+    steps = layers.Rescaling(255.0, -127.5, dtype="float32", name="steps")(image)
+    first = x = RepConv2D(WIDTH, name="conv_1")(steps)
     kept = []
     for block in range(1, BLOCKS + 1):
         x, inner = _attend(x, f"block_{block}")
@@ -32,7 +34,7 @@ def build(scale: int, bands: int = 1) -> keras.Model:
     x = layers.Conv2D(
         bands * scale**2, 3, padding="same", data_format="channels_last", kernel_initializer=small, name="upsample"
     )(x)
-    residual = PixelShuffle(scale, name="shuffle")(x)
+    residual = layers.Rescaling(1 / 255, dtype="float32", name="values")(PixelShuffle(scale, name="shuffle")(x))
     enlarged = Bicubic(scale, name="bicubic")(image)
     total = layers.Add(dtype="float32", name="sr")([enlarged, residual])
     return keras.Model(image, total, name=f"span_x{scale}")
