@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test fuzz bench bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,7 +41,7 @@ evaluate: install scenes ## score MODEL=idn on the scenes in SCENES=dir (SCALE=2
 burst: install ## stack the photos in PHOTOS=process/ into OUT=superresolution/; goes on where it stopped
 	$(BIN)/geosr burst $(PHOTOS) $(or $(OUT),superresolution/) $(ARGS)
 
-qgis: install ## put the Processing scripts into the QGIS profiles that are found
+qgis: install ## put geosr into the Processing toolbox of QGIS
 	$(BIN)/geosr qgis install $(ARGS)
 
 .PHONY: scenes
@@ -65,6 +65,11 @@ imports: $(VENV)/.dev ## check that imports run one way
 
 test: $(VENV)/.dev ## install what the tests need and run them, the fast ones first
 	$(BIN)/python -m pytest
+
+test-qgis: $(VENV)/.dev ## run the tests in the real QGIS alone, which is installed where root and apt are there
+	@if ! command -v qgis_process >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -qy --no-install-recommends qgis xvfb xauth; fi
+	$(BIN)/python -m pytest -m qgis tests
 
 fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
 	$(BIN)/python tests/fuzz.py

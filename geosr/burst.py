@@ -24,7 +24,7 @@ from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Grid, Tile, Window
 from geosr.hugin import Hugin
-from geosr.parts import Parts
+from geosr.parts import Parts, existing
 from geosr.photos import Frame, Photo
 from geosr.profile import Profile
 from geosr.raster import RasterSource
@@ -46,7 +46,8 @@ from geosr.warp import apply, enlarging, shifting
 log = logging.getLogger(__name__)
 
 Stages = Callable[[str, int, int], None]
-"""Called with a stage, what of it is done and its total; it may raise, to cancel."""
+"""Called with a stage, what of it is done and its total, first when the job holds its folder's lock; it may raise, to
+cancel."""
 
 METHODS = ("mean", "median", "robust")
 """What is made unless told."""
@@ -191,11 +192,12 @@ def write(
     """Does what is planned, as `stack` says."""
     show = progress or (lambda stage, done, total: None)
     with (
-        _made(job.folder),
+        existing(job.folder),
         Parts(job.folder / REPORT, manifest(job, pool), restart=restart) as parts,
         _scratch(parts) as room,
         Hugin(room / HUGIN_LOG, time_limit=job.options.time_limit) as tools,
     ):
+        show("read", 0, len(job.photos))
         _check_disk(job)
         found = loaded(parts.path(0).read_bytes()) if parts.has(0) else None
         made, layers, verdicts = laid_out(job, found, tools, room, pool, show)
@@ -342,24 +344,6 @@ def _named(found: Sequence[Photo], name: str) -> Photo:
         names = ", ".join(photo.name for photo in found[:8])
         raise OptionError(f"--reference {name!r} is none of the photos ({names}{', ...' if len(found) > 8 else ''})")
     return same[0]
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder, made if it is not there; a folder that was made and is empty in the end is not left behind."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}; choose another folder") from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: no permission; choose another folder")
-    try:
-        yield
-    finally:
-        for path in missing:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and the total; it may raise, to cancel."""
+"""Called with what is done and the total, first when the job holds its output's lock; it may raise, to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Pool:
     ahead: int
 
 
-def run(work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None) -> Iterator[tuple[T, R]]:
+def run(work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None) -> Generator[tuple[T, R], None, None]:
     """Each task with its result, in the order of the tasks, whatever the pool; without one, in this thread.
 
     At most `pool.ahead` tasks are in flight, so that memory is bounded. An exception of a task is raised when its

@@ -10,6 +10,9 @@ GeosrError
 +-- BurstError     (also ValueError)   photos that make no burst, or do not fit together
 +-- HuginError     (also RuntimeError)   Hugin is not installed, failed, or did not end
 +-- TrainingError  (also ArithmeticError)   a training that came to nothing
++-- InstallationError  (also OSError)       QGIS's folders are not found, or cannot be written
+
+Cancelled, a KeyboardInterrupt, is no error: a job that ends so leaves nothing behind, not even parts.
 """
 
 from __future__ import annotations
@@ -56,3 +59,11 @@ class HuginError(GeosrError, RuntimeError):
 
 class TrainingError(GeosrError, ArithmeticError):
     """A training has come to nothing, as by a loss that is not a number."""
+
+
+class InstallationError(GeosrError, OSError):
+    """QGIS's folders for scripts are not found or cannot be written, or there is no geosr that they could run."""
+
+
+class Cancelled(KeyboardInterrupt):
+    """A job is to end and leave nothing behind: other than after Ctrl-C, there will be no going on."""

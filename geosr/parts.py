@@ -10,23 +10,28 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geosr.errors import OutputError
+from geosr.errors import Cancelled, OutputError
 
 MANIFEST = "manifest.json"
+
+
+def leftovers(output: Path) -> tuple[Path, Path]:
+    """What a job has beside its output until that is whole: the folder of its parts, and its lock."""
+    return output.with_name(f".{output.name}.geosr"), output.with_name(f".{output.name}.lock")
 
 
 class Parts:
     """The finished parts of the job that makes `output`; a context manager that holds the job's lock.
 
     `manifest` says what the parts depend on. Parts of a job that says otherwise are not used: `restart` discards
-    them.
+    them. They outlive a job that fails or is interrupted, not one that ends by Cancelled.
 
     Raises:
         OutputError: on entering: another process makes the same output, the folder cannot be written, or the parts
@@ -35,10 +40,10 @@ class Parts:
 
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
         self.output = output
-        self.folder = output.with_name(f".{output.name}.geosr")
+        self.folder, lock = leftovers(output)
         self._manifest = json.loads(json.dumps(manifest))
         self._restart = restart
-        self._lock = FileLock(output.with_name(f".{output.name}.lock"))
+        self._lock = FileLock(lock)
 
     def __enter__(self) -> Parts:
         try:
@@ -48,7 +53,7 @@ class Parts:
                 raise OutputError(f"cannot write to {os.fspath(self.output.parent)!r}") from error
             raise OutputError(f"{os.fspath(self.output)!r} is being made by another process") from error
         except OSError as error:
-            raise _cannot_write(self.output.parent, error) from error
+            raise cannot_write(self.output.parent, error) from error
         try:
             self._open()
         except BaseException:
@@ -56,7 +61,10 @@ class Parts:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind and issubclass(kind, Cancelled):
+            self._bring_back()
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()
 
     def has(self, index: int) -> bool:
@@ -72,7 +80,7 @@ class Parts:
         try:
             _write(self.path(index), data)
         except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+            raise cannot_write(self.folder, error) from error
 
     @property
     def draft(self) -> Path:
@@ -82,21 +90,40 @@ class Parts:
     def publish(self, stale: Sequence[Path] = ()) -> None:
         """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts.
 
-        The files `stale`, which belong to an older output, go first.
+        The files `stale`, which belong to an older output, go first. An output that is a folder takes the place of an
+        older one as a whole.
         """
         try:
-            with self.draft.open("rb") as file:
-                os.fsync(file.fileno())
+            if not self.draft.is_dir():
+                with self.draft.open("rb") as file:
+                    os.fsync(file.fileno())
             for path in stale:
                 path.unlink(missing_ok=True)
+            if self.draft.is_dir() and self.output.exists():
+                self.output.replace(self._older)
             for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
                 path.replace(self.output.with_name(path.name))
         except OSError as error:
-            raise _cannot_write(self.output.parent, error) from error
+            self._bring_back()
+            raise cannot_write(self.output.parent, error) from error
         shutil.rmtree(self.folder)
+
+    def discard(self) -> None:
+        """Removes the parts, of which nothing can be made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _older(self) -> Path:
+        """Where an output that is a folder waits while the new one takes its place."""
+        return self.folder / "older"
+
+    def _bring_back(self) -> None:
+        if self._older.exists() and not self.output.exists():
+            self._older.replace(self.output)
 
     def _open(self) -> None:
         manifest = self.folder / MANIFEST
+        self._bring_back()
         found = None if self._restart else _read(manifest)
         if found is None or not any(self.folder.glob("*.part")):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -113,10 +140,10 @@ class Parts:
             self.draft.parent.mkdir(parents=True, exist_ok=True)
             kept = {manifest, self.draft.parent, *self.folder.glob("*.part")}
             for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - kept)]:
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             _write(manifest, json.dumps(self._manifest, indent=1).encode())
         except OSError as error:
-            raise _cannot_write(self.output.parent, error) from error
+            raise cannot_write(self.output.parent, error) from error
 
     def _unlock(self) -> None:
         if self.folder.exists() and not any(self.folder.glob("*.part")):
@@ -144,7 +171,36 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise _cannot_write(path.parent, error) from error
+        raise cannot_write(path.parent, error) from error
+
+
+@contextmanager
+def existing(folder: Path) -> Iterator[None]:
+    """The folder, made if it is not there; a folder that was made and is empty in the end is not left behind.
+
+    Raises:
+        OutputError: it cannot be made, or not be written to.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}; choose another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: no permission; choose another folder")
+    try:
+        yield
+    finally:
+        for path in missing:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def cannot_write(folder: Path, error: OSError) -> OutputError:
+    """What a failed write into a folder is told as."""
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
+    return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:
@@ -164,9 +220,3 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    if error.errno == errno.ENOSPC:
-        return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
-    return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")

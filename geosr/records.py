@@ -2,8 +2,9 @@
 
 An example describes itself: `gt`, `down` and (unless it was left out) `bic_up` are raw pixels (rows, cols, bands) in
 `dtype`; `shape` holds rows, cols and bands of `gt`, `scale` the factor, `range` the values of each band that become 0
-and then those that become 1; `scene`, `window` (col_off, row_off, width, height in the scene), `crs` (WKT) and
-`transform` (a to f, of the tile) say where it lies. Numbers are little-endian; `range` and `transform` are float64.
+and then those that become 1; `scene`, `bands` (numbers, from 1), `window` (col_off, row_off, width, height in the
+scene), `crs` (WKT) and `transform` (a to f, of the tile) say where it lies. Numbers are little-endian; `range` and
+`transform` are float64.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from geosr.errors import DatasetError, OutputError
+from geosr.errors import DatasetError
 from geosr.grid import Block, Window
 from geosr.radiometry import Range
 from geosr.resample import enlarge
 
 SPLITS = ("Training", "Validation")
+"""That every set has; a Test beside them if it was asked for."""
 IMAGES = ("gt", "down", "bic_up")
 CARD = "dataset.json"
-SHARD_BYTES = 128 * 2**20
 
 _FRAME = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
@@ -53,6 +54,8 @@ class Sample:
     """WKT; empty where the scene has none."""
     transform: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     """Of the tile, a to f, as rasterio orders them."""
+    bands: tuple[int, ...] = ()
+    """Their numbers in the scene, from 1; none where they are not known."""
 
     @property
     def scale(self) -> int:
@@ -79,6 +82,7 @@ def encode(sample: Sample) -> bytes:
         "window": [window.col_off, window.row_off, window.width, window.height],
         "crs": sample.crs.encode(),
         "transform": _little(np.array(sample.transform, np.float64)),
+        "bands": list(sample.bands),
     }
     return serialise(features)
 
@@ -109,6 +113,7 @@ def decode(example: bytes) -> Sample:
             window=Window(*found["window"]),
             crs=found["crs"][0].decode(),
             transform=tuple(np.frombuffer(found["transform"][0], "<f8").tolist()),
+            bands=tuple(found.get("bands", ())),
         )
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"a record is not a sample of geosr: {error or type(error).__name__}") from error
@@ -141,54 +146,10 @@ def features(example: bytes) -> dict[str, list[Any]]:
     return {name: list(getattr(one, one.WhichOneof("kind") or "bytes_list").value) for name, one in parsed.items()}
 
 
-def write(file: IO[bytes], example: bytes) -> None:
-    """Appends an example to a TFRecord file: length, data, and the masked CRC-32C of each."""
+def framed(example: bytes) -> bytes:
+    """An example as it stands in a TFRecord file: length, data, and the masked CRC-32C of each."""
     length = struct.pack("<Q", len(example))
-    file.write(length + _CRC.pack(_masked(length)) + example + _CRC.pack(_masked(example)))
-
-
-class Shards:
-    """Writes the examples of one split into shards; they get their names, NAME-00000-of-00003, when all are whole.
-
-    A context manager: left by an exception it removes what it wrote.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
-        self.count = 0
-        self._paths: list[Path] = []
-        self._file: IO[bytes] | None = None
-        self._room = 0
-
-    def write(self, example: bytes) -> None:
-        try:
-            if self._file is None or len(example) > self._room:
-                self._close()
-                self._paths.append(self.folder / f".{self.name}-{len(self._paths):05d}.part")
-                self._file = self._paths[-1].open("wb")
-                self._room = SHARD_BYTES
-            write(self._file, example)
-        except OSError as error:
-            raise OutputError(f"cannot write to {os.fspath(self.folder)!r}: {error.strerror or error}") from error
-        self._room -= len(example)
-        self.count += 1
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Shards:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._close()
-        for k, path in enumerate(self._paths):
-            if kind is None:
-                path.replace(self.folder / f"{self.name}.tfrecord-{k:05d}-of-{len(self._paths):05d}")
-            else:
-                path.unlink(missing_ok=True)
+    return length + _CRC.pack(_masked(length)) + example + _CRC.pack(_masked(example))
 
 
 class Examples:
@@ -247,6 +208,23 @@ def shards(folder: Path) -> list[Path]:
 def read(folder: Path) -> Examples:
     """The samples in a folder's shards, in order."""
     return Examples(shards(folder))
+
+
+def sets_in(folder: Path) -> Path:
+    """The folder of the one set that is in a folder, or is it.
+
+    Raises:
+        DatasetError: there is none, or sets of several scales.
+    """
+    if (folder / CARD).exists():
+        return folder
+    found = sorted(path.parent for path in folder.glob(f"x*/{CARD}"))
+    if not found:
+        raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
+    if len(found) > 1:
+        names = ", ".join(os.fspath(path) for path in found)
+        raise DatasetError(f"{os.fspath(folder)!r} holds several training sets; name one of {names}")
+    return found[0]
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -72,10 +72,17 @@ def shrink(block: Block, k: int) -> Block:
     rows, cols = block.shape[-2:]
     if rows % k or cols % k:
         raise ValueError(f"rows and columns must be multiples of {k}, got {rows} x {cols}")
+    return decimate(block, k, shrinking_taps(k)) if k > 1 else _as_float(block)
+
+
+def decimate(block: Block, k: int, taps: NDArray[np.float64]) -> Block:
+    """The block (..., rows, cols) filtered and taken at the centres of its squares of `k` pixels, in floating point.
+
+    `taps` weigh, in rows and in columns, a square's own `k` pixels and as many on either side; past the edges the
+    block is mirrored.
+    """
     block = _as_float(block)
-    if k == 1:
-        return block
-    return _shrink_rows(_shrink_rows(block, k, axis=-2), k, axis=-1)
+    return _decimate_rows(_decimate_rows(block, k, taps, axis=-2), k, taps, axis=-1)
 
 
 def _enlarge_rows(block: Block, k: int, *, axis: int) -> Block:
@@ -90,12 +97,12 @@ def _enlarge_rows(block: Block, k: int, *, axis: int) -> Block:
     return np.moveaxis(out.reshape(count * k, *rows.shape[1:]), 0, axis)
 
 
-def _shrink_rows(block: Block, k: int, *, axis: int) -> Block:
+def _decimate_rows(block: Block, k: int, taps: NDArray[np.float64], *, axis: int) -> Block:
     rows = np.moveaxis(block, axis, 0)
-    count = rows.shape[0] // k
-    padded = np.pad(rows, [(2 * k, 2 * k)] + [(0, 0)] * (rows.ndim - 1), mode="symmetric")
+    count, reach = rows.shape[0] // k, (len(taps) - k) // 2
+    padded = np.pad(rows, [(reach, reach)] + [(0, 0)] * (rows.ndim - 1), mode="symmetric")
     out = np.zeros((count, *rows.shape[1:]), block.dtype)
-    for tap, weight in enumerate(shrinking_taps(k).astype(block.dtype)):
+    for tap, weight in enumerate(taps.astype(block.dtype)):
         if weight:
             out += weight * padded[tap : tap + count * k : k]
     return np.moveaxis(out, 0, axis)

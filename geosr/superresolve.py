@@ -93,12 +93,12 @@ def write(
     _check_beside(job, Path(output))
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
         already = sum(parts.has(tile.index) for tile in tiles)
+        if progress:
+            progress(already, len(tiles))
         check_space(job, output, share=1 - already / len(tiles), resume=resume)
         whole = parts.folder / "whole.tif" if job.copied else parts.draft
         made = finished(job, parts, pool) if resume else streamed(job, pool)
         creation = writer.creation_options(job.profile.dtype, {} if job.copied else job.creation)
-        if progress:
-            progress(already, len(tiles))
         for count, note in enumerate(writer.join(made, whole, job.profile, creation), 1):
             damaged.update((band, Window(*where)) for band, *where in json.loads(note or "[]"))
             if progress and count > already:

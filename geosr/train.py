@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def train(
         raise OptionError("--restore goes on with a run and --restart begins anew; give one of them")
     data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
     training, validation = _examples(data, options)
-    checkpoints = _folder(folder / "ckpts")
+    checkpoints = folder / "ckpts"
     newest = Path(restore) if restore else None if restart else max(checkpoints.glob("epoch-*.keras"), default=None)
     first = _epoch(newest) if newest else 0
     steps = max(1, len(training) // options.batch)
@@ -117,9 +118,10 @@ def train(
         _restore(model, newest)
     elif options.fine_tune:
         models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+    _folder(checkpoints)
     _keep_options(folder / OPTIONS, _told(options, data), resumed=newest is not None)
     _clear(folder, after=first)
-    known = held_out(validation, bands=options.bands, most=VALIDATION_TILES) if len(validation) else None
+    known = _held_out(validation, options)
     with pools.threads(2) as pool:
         batches = Batches(
             training,
@@ -152,6 +154,17 @@ def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
     if options.bands not in (1, bands):
         raise DatasetError(f"the set has tiles of {bands} bands but the network takes {options.bands}; change --bands")
     return training, validation
+
+
+def _held_out(validation: Examples, options: Options) -> tuple[Images, Images] | None:
+    """The tiles that are validated on, as many as the devices can share."""
+    if not len(validation):
+        return None
+    low, high = held_out(validation, bands=options.bands, most=VALIDATION_TILES)
+    whole = len(low)
+    if options.parallel:
+        whole -= whole % len(backend.keras().distribution.list_devices())
+    return (low[:whole], high[:whole]) if whole else None
 
 
 def _compiled(options: Options, steps: int) -> Any:
@@ -205,23 +218,24 @@ def _run(
     feed, scores = iter(batches), {}
     with Log(folder / "Log") as log:
         for epoch in epochs:
-            model.reset_metrics()
+            sums: Counter[str] = Counter()
             for step in range(1, steps + 1):
                 told = model.train_on_batch(*next(feed), return_dict=True)
                 if not np.isfinite(told["loss"]):
                     raise _diverged(folder / "ckpts")
+                sums.update({name: float(value) for name, value in told.items()})
                 if show.progress:
                     show.progress(epoch * steps + step, steps * options.epochs)
-            told = {name: float(value) for name, value in told.items()}
-            told["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+            means = {name: value / steps for name, value in sums.items()}
+            means["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
             if known:
                 average.on_test_begin()
                 scores = _scores(model, known, options.batch) | bicubic
                 log.pictures(model, known, epoch + 1)
                 average.on_test_end()
-            log.numbers(told | scores, epoch + 1)
+            log.numbers(means | scores, epoch + 1)
             if show.report:
-                show.report(epoch + 1, options.epochs, told | scores)
+                show.report(epoch + 1, options.epochs, means | scores)
             if not _finite(model):
                 raise _diverged(folder / "ckpts")
             _checkpoint(model, folder / "ckpts", epoch + 1)
@@ -264,7 +278,8 @@ class Log:
     def pictures(self, model: Any, known: tuple[Images, Images], epoch: int) -> None:
         """Of the first tiles; see `picture`."""
         low, high = (images[:SHOWN_TILES] for images in known)
-        for number, made in enumerate(model.predict_on_batch(low)):
+        enlarged = backend.keras().ops.convert_to_numpy(model(low, training=False))
+        for number, made in enumerate(enlarged):
             image = picture(low[number], made, high[number])
             self._writer.add_image(f"tile {number}", image, epoch, dataformats="HWC")
 

@@ -54,12 +54,25 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 def test_the_public_names_and_commands_are_these():
     assert geosr.__all__ == ["GeosrError", "Options", "load", "super_resolve"]
     assert all(getattr(geosr, name) for name in geosr.__all__)
-    assert COMMANDS == ("superresolve", "verify", "info", "compare", "burst", "dataset", "train", "evaluate", "models")
+    assert COMMANDS == (
+        "superresolve",
+        "verify",
+        "info",
+        "compare",
+        "burst",
+        "dataset",
+        "train",
+        "evaluate",
+        "models",
+        "qgis",
+    )
 
 
 def test_the_choices_are_those_of_the_library():
     """The command does not load the library for its help, so it says them again."""
+    from geosr import evaluate as job
     from geosr import models, profile, raster, upscalers
+    from geosr.cli.evaluate import evaluate
     from geosr.cli.superresolve import superresolve
     from geosr.cli.train import train
     from geosr.models.losses import LOSSES
@@ -70,6 +83,7 @@ def test_the_choices_are_those_of_the_library():
     assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
     assert choices(superresolve, "alpha") == raster.ALPHA_MODES
     assert choices(superresolve, "dtype") == profile.DTYPES
+    assert choices(evaluate, "protocol") == job.PROTOCOLS
     assert choices(train, "model") == tuple(models.MODELS)
     assert choices(train, "loss") == tuple(LOSSES)
 

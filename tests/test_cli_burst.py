@@ -231,6 +231,13 @@ def test_misuse_is_exit_status_2(tmp_path):
         assert CliRunner().invoke(main, ["burst", *args]).exit_code == 2
 
 
+def test_the_folder_of_the_results_can_be_an_option(tmp_path, still):
+    for photos in ([still], sorted(still.glob("*.tif"))):
+        done = command(*photos, "-o", tmp_path / "out", "--align", "none", "-m", "mean", "--overwrite", "-q")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "mean.tif").exists()
+
+
 def test_originals_are_never_touched(tmp_path, still):
     (still / "extra.png").unlink(missing_ok=True)
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in still.iterdir()}

@@ -161,6 +161,18 @@ def test_a_constant_scene_has_what_can_be_told_of_it(make_raster):
     assert (got.sam, got.recovered, got.energy) == (None, None, None)
 
 
+def test_bitmaps_with_a_newer_header_than_gdal_reads_are_read(tmp_path):
+    array = texture(3, 40, 60)
+    Image.fromarray(array.transpose(1, 2, 0)).save(tmp_path / "old.bmp")
+    old = (tmp_path / "old.bmp").read_bytes()
+    newer = bytearray(old[:54] + bytes(68) + old[54:])
+    for at, value in ((2, len(newer)), (10, 122), (14, 108)):
+        newer[at : at + 4] = value.to_bytes(4, "little")
+    (tmp_path / "new.bmp").write_bytes(newer)
+    one, two = (numbers(evaluate("bicubic", [tmp_path / name])) for name in ("old.bmp", "new.bmp"))
+    assert one["bicubic"] == pytest.approx(two["bicubic"], nan_ok=True)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_command_reproduces_bicubic_s_published_set5(shared, scale):
     done = ran("bicubic", shared / "Set5", "--ext", "bmp", "--protocol", "paper", "-s", scale, "--json", "-q")

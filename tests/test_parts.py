@@ -3,11 +3,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from geosr.errors import OutputError
-from geosr.parts import Parts
+from geosr.errors import Cancelled, OutputError
+from geosr.parts import Parts, existing, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
 
@@ -88,3 +89,77 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write to"):
         Parts(tmp_path / "file" / "out.tif", JOB).__enter__()
+
+
+def folder(path, text):
+    (path / "deep").mkdir(parents=True)
+    (path / "deep" / "file").write_text(text)
+    return path
+
+
+def test_an_output_that_is_a_folder_takes_the_place_of_an_older_one_as_a_whole(tmp_path):
+    output = folder(tmp_path / "set", "old")
+    (output / "more").write_text("old")
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"part")
+        folder(parts.draft, "new")
+        parts.publish()
+    assert [path.relative_to(output).as_posix() for path in sorted(output.rglob("*"))] == ["deep", "deep/file"]
+    assert (output / "deep" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_older_one(tmp_path, monkeypatch):
+    output = folder(tmp_path / "set", "old")
+    real = Path.replace
+
+    def fail(self, target):
+        if self.parent.name == "draft":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"part")
+        folder(parts.draft, "new")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", fail)
+            with pytest.raises(OutputError, match="no space left"):
+                parts.publish()
+    assert (output / "deep" / "file").read_text() == "old"
+
+
+def test_an_older_folder_is_there_again_after_a_kill_between_two_renames(tmp_path):
+    output = folder(tmp_path / "set", "old")
+    with Parts(output, JOB) as parts:
+        parts.save(0, b"part")
+        output.replace(parts.folder / "older")
+    with Parts(output, JOB, restart=True) as parts:
+        assert (output / "deep" / "file").read_text() == "old"
+        assert not parts.has(0)
+
+
+def test_parts_of_which_nothing_can_be_made_are_discarded(tmp_path):
+    with Parts(tmp_path / "set", JOB) as parts:
+        parts.save(0, b"part")
+        parts.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
+    with existing(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with existing(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "file").write_text("")
+    assert (tmp_path / "a" / "b" / "file").exists()
+    with pytest.raises(OutputError, match="cannot write to"), existing(tmp_path / "a" / "b" / "file"):
+        pass
+
+
+def test_a_job_that_is_cancelled_leaves_no_parts_other_than_one_that_is_interrupted(tmp_path):
+    output = tmp_path / "out.tif"
+    for end, left in ((KeyboardInterrupt, True), (Cancelled, False)):
+        with pytest.raises(end), Parts(output, JOB) as parts:
+            parts.save(0, b"one")
+            raise end
+        assert [path.exists() for path in leftovers(output)] == [left, left]

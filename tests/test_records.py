@@ -6,7 +6,7 @@ from geosr import records
 from geosr.errors import DatasetError
 from geosr.grid import Window
 from geosr.radiometry import fixed
-from geosr.records import Sample, Shards
+from geosr.records import Sample
 
 
 def sample(seed=0, dtype="uint16"):
@@ -16,6 +16,7 @@ def sample(seed=0, dtype="uint16"):
         range=fixed(0, 300, 3),
         scene="a.tif",
         window=Window(1, 2, 12, 12),
+        bands=(4, 3, 2),
     )
 
 
@@ -27,6 +28,7 @@ def test_a_sample_comes_back_as_it_was(dtype):
         assert (getattr(again, name) == getattr(made, name)).all()
         assert getattr(again, name).dtype == dtype
     assert (again.range, again.scene, again.window, again.scale) == (made.range, made.scene, made.window, 2)
+    assert again.bands == (4, 3, 2)
 
 
 def test_an_example_needs_no_side_knowledge():
@@ -38,32 +40,31 @@ def test_an_example_needs_no_side_knowledge():
     assert (pixels.reshape(rows, cols, bands) == sample().gt.transpose(1, 2, 0)).all()
 
 
-def test_shards_have_their_names_when_all_are_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "SHARD_BYTES", 3000)
-    with Shards(tmp_path, "set") as out:
-        for seed in range(10):
-            out.write(records.encode(sample(seed)))
-        assert not list(tmp_path.glob("set.*"))
-    names = [path.name for path in records.shards(tmp_path)]
-    assert len(names) > 2
-    assert names[1] == f"set.tfrecord-00001-of-{len(names):05d}"
-    assert [s.gt[0, 0, 0] for s in records.read(tmp_path)] == [sample(seed).gt[0, 0, 0] for seed in range(10)]
+def test_samples_are_read_over_all_shards_by_number(tmp_path):
+    for k in range(3):
+        some = b"".join(records.framed(records.encode(sample(4 * k + i))) for i in range(4))
+        (tmp_path / f"set.tfrecord-{k:05d}-of-00003").write_bytes(some)
+    assert [s.gt[0, 0, 0] for s in records.read(tmp_path)] == [sample(seed).gt[0, 0, 0] for seed in range(12)]
 
 
-def test_a_build_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), Shards(tmp_path, "set") as out:
-        out.write(records.encode(sample()))
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
+def test_the_one_set_of_a_folder_is_found(tmp_path):
+    with pytest.raises(DatasetError, match="no training set in"):
+        records.sets_in(tmp_path)
+    for scale in (2, 3):
+        (tmp_path / f"x{scale}").mkdir()
+        (tmp_path / f"x{scale}" / records.CARD).touch()
+        assert records.sets_in(tmp_path / f"x{scale}") == tmp_path / f"x{scale}"
+        if scale == 2:
+            assert records.sets_in(tmp_path) == tmp_path / "x2"
+    with pytest.raises(DatasetError, match=r"several training sets; name one of .*x2, .*x3"):
+        records.sets_in(tmp_path)
 
 
 def test_a_truncated_or_foreign_shard_is_named_with_the_record(tmp_path):
     import tensorflow as tf
 
-    with Shards(tmp_path, "set") as out:
-        for seed in range(3):
-            out.write(records.encode(sample(seed)))
-    [path] = records.shards(tmp_path)
+    path = tmp_path / "set.tfrecord-00000-of-00001"
+    path.write_bytes(b"".join(records.framed(records.encode(sample(seed))) for seed in range(3)))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"set\.tfrecord-00000-of-00001', record 2: it is truncated"):
         records.read(tmp_path)

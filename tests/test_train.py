@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn
         train.train(data, tmp_path / "runs", replace(QUICK, crop=48))
     with pytest.raises(DatasetError, match="make one with geosr dataset"):
         train.train(tmp_path, tmp_path / "runs", QUICK)
-    with pytest.raises(DatasetError, match=r"scenes of \[2\] bands but the network takes 3"):
+    with pytest.raises(DatasetError, match=r"tiles of 2 bands but the network takes 3"):
         train.train(data, tmp_path / "runs", replace(QUICK, bands=3))
     for path, name in ((random_idn(2, 3), "epoch-0001.keras"), (random_idn(2, 1), "epoch-0002.keras")):
         checkpoint = tmp_path / name
@@ -214,5 +214,5 @@ def test_a_damaged_shard_is_said_in_one_line(data, tmp_path):
     content = bytearray(shard.read_bytes())
     content[5000:5100] = bytes(100)
     shard.write_bytes(content)
-    with pytest.raises(DatasetError, match="record 0: it is damaged"):
+    with pytest.raises(DatasetError, match=r"record \d: it is damaged"):
         train.train(data, tmp_path / "runs", QUICK)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from geosr.cli import options
+from geosr.cli import events, options
+from geosr.cli.ending import Ending, first_made
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTOS...")
+@click.argument("photos", nargs=-1, metavar="PHOTOS...")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The folder of the results, instead of FOLDER.")
 @click.option("-s", "--scale", type=click.IntRange(1, 8), default=2, show_default=True, help="Enlargement.")
@@ -73,6 +73,7 @@ from geosr.cli import options
 @options.as_json
 @options.overwrite
 @options.restart
+@options.supervised
 @options.verbose
 @options.quiet
 def burst(
@@ -102,9 +103,7 @@ def burst(
     """
     options.set_verbosity(verbose, quiet)
     paths = list(photos)
-    if output is None and folder is None:
-        output = Path(paths.pop())
-    elif output is None:
+    if output is None:
         output = folder
     elif folder is not None:
         paths.append(str(folder))
@@ -112,18 +111,20 @@ def burst(
         raise click.UsageError("name the photos and then the folder of the results, or that with --output")
     from geosr import burst as job
     from geosr import pools
+    from geosr.parts import leftovers
 
     asked = job.Options(depth=int(depth) if depth else None, memory=memory or job.MEMORY, **chosen)
-    plan = job.plan(paths, output, asked, overwrite=overwrite)
-    if dry_run:
-        click.echo(json.dumps(job.told(plan), indent=1) if as_json else _planned(job.told(plan)))
-        return
-    with options.ending(), pools.threads(jobs) as pool, _stages(quiet=bool(quiet)) as show:
-        said = job.write(plan, restart=restart, pool=pool, progress=show)
-    if as_json:
-        click.echo(json.dumps(said, indent=1))
-    elif not quiet:
-        click.echo(f"{said['kept']} of {len(said['frames'])} photos; {', '.join(said['outputs'])} in {output}")
+    made = first_made(output)
+    temporary = [made] if made else leftovers(output / job.REPORT)
+    with options.ending() as end:
+        plan = job.plan(paths, output, asked, overwrite=overwrite)
+        if dry_run:
+            events.told(job.told(plan), _planned(job.told(plan)), as_json=as_json)
+            return
+        with pools.threads(jobs) as pool, _stages(quiet=bool(quiet), end=end, temporary=temporary) as show:
+            said = job.write(plan, restart=restart, pool=pool, progress=show)
+    text = f"{said['kept']} of {len(said['frames'])} photos; {', '.join(said['outputs'])} in {output}"
+    events.told({"output": str(output), **said}, "" if quiet else text, as_json=as_json)
 
 
 def _planned(told: dict[str, Any]) -> str:
@@ -133,11 +134,8 @@ def _planned(told: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def _stages(*, quiet: bool, end: Ending, temporary: Sequence[Path]) -> Iterator[Callable[[str, int, int], None]]:
     """A progress callable that shows one bar after another, each for a stage."""
-    if quiet:
-        yield None
-        return
     units = {"read": "photos", "align": "photos", "stack": "tiles", "write": "images"}
     with ExitStack() as stack:
         shown: dict[str, Any] = {}
@@ -145,7 +143,8 @@ def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
         def show(stage: str, done: int, total: int) -> None:
             if stage not in shown:
                 stack.close()
-                shown[stage] = stack.enter_context(options.progress(stage, units[stage], quiet=False))
+                one = options.progress(stage, units[stage], quiet=quiet, end=end, temporary=temporary)
+                shown[stage] = stack.enter_context(one)
             shown[stage](done, total)
 
         yield show

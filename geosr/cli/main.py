@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from geosr import __version__
-from geosr.errors import GeosrError
+from geosr.cli import events
+from geosr.errors import Cancelled, GeosrError
 
-COMMANDS = ("superresolve", "verify", "info", "compare", "burst", "dataset", "train", "evaluate", "models")
+COMMANDS = ("superresolve", "verify", "info", "compare", "burst", "dataset", "train", "evaluate", "models", "qgis")
 
 
 class Commands(click.Group):
@@ -30,8 +31,13 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line():
-            return super().invoke(ctx)
+        try:
+            with one_line():
+                return super().invoke(ctx)
+        except click.ClickException as error:
+            if events.wanted():
+                events.emit("error", text=" ".join(error.format_message().split()))
+            raise
 
 
 @contextmanager
@@ -44,6 +50,9 @@ def one_line() -> Iterator[None]:
     except OSError as error:
         told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
         raise click.ClickException(" ".join(told.split())) from error
+    except Cancelled:
+        click.echo("Cancelled; nothing is left behind.", err=True)
+        sys.exit(130)
     except KeyboardInterrupt:
         click.echo("Interrupted; nothing is half-written.", err=True)
         sys.exit(130)

@@ -6,17 +6,20 @@ import logging
 import math
 import os
 import re
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from geosr.cli import events
+from geosr.cli.ending import KEY as CANCELLABLE
+from geosr.cli.ending import Ending, holding
+from geosr.cli.ending import ending as ending
 from geosr.engine import Progress
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -146,8 +149,41 @@ extension: Decorator = click.option(
 )
 
 
+def _told_as(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    ctx.meta[events.KEY] = value
+    if value == "json" and not ctx.resilient_parsing:
+        events.begin(str(ctx.info_name))
+
+
+def _cancelled(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[CANCELLABLE] = value
+
+
+def supervised(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that another program runs; they are read by `events` and `ending`."""
+    told = click.option(
+        "--progress",
+        type=click.Choice(events.CHOICES),
+        default="text",
+        show_default=True,
+        # Before all others, so that what is wrong with them is told in the way that is asked for.
+        is_eager=True,
+        expose_value=False,
+        callback=_told_as,
+        help="json: tell progress, warnings, the result and errors as JSON, an object a line on stdout.",
+    )
+    cancelled = click.option(
+        "--cancel-on-eof",
+        is_flag=True,
+        expose_value=False,
+        callback=_cancelled,
+        help="Stop at the next tile when standard input is closed; nothing is left behind, no parts to go on from.",
+    )
+    return told(cancelled(command))
+
+
 def set_verbosity(verbose: int, quiet: int) -> None:
-    """What logging says on stderr; warnings by default."""
+    """What logging says; warnings by default."""
     level = logging.WARNING + 20 * (quiet > 1) - 10 * verbose
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
@@ -161,36 +197,45 @@ def set_verbosity(verbose: int, quiet: int) -> None:
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """A polite end on SIGTERM: as by Ctrl-C, with nothing left behind but parts."""
+def progress(
+    label: str,
+    unit: str,
+    *,
+    quiet: bool,
+    end: Ending | None = None,
+    temporary: Sequence[Path] = (),
+    each: float = 0.0,
+    each_unit: str = "",
+) -> Iterator[Progress | None]:
+    """A progress callable that draws a bar on a terminal, else prints a plain line now and then; or writes events.
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    `each` is how much of `each_unit` a step makes, for the rate that is shown. The first call says that the job holds
+    what is `temporary`, which must not outlive it when it is cancelled. None when quiet and without an `end` to tell.
+    """
+    shown: AbstractContextManager[Progress | None]
+    if quiet:
+        shown = nullcontext()
+    elif events.wanted():
+        shown = nullcontext(_events(label, unit, temporary))
+    elif sys.stderr.isatty():
+        shown = _bar(label, unit, each, each_unit)
+    else:
+        shown = nullcontext(_lines(label, unit, each, each_unit))
+    with shown as show:
+        yield holding(end, temporary, show) if end else show
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+def _events(label: str, unit: str, temporary: Sequence[Path]) -> Progress:
+    first = {"temporary": [os.fspath(path.absolute()) for path in temporary]}
+
+    def show(done: int, total: int) -> None:
+        events.emit("progress", label=label, unit=unit, done=done, total=total, **first)
+        first.clear()
+
+    return show
 
 
 @contextmanager
-def progress(
-    label: str, unit: str, *, quiet: bool, each: float = 0.0, each_unit: str = ""
-) -> Iterator[Progress | None]:
-    """A progress callable that draws a bar on a terminal, else prints a plain line now and then; None when quiet.
-
-    `each` is how much of `each_unit` a step makes, for the rate that is shown.
-    """
-    if quiet:
-        yield None
-        return
-    if sys.stderr.isatty():
-        yield from _bar(label, unit, each, each_unit)
-    else:
-        yield _lines(label, unit, each, each_unit)
-
-
 def _bar(label: str, unit: str, each: float, each_unit: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

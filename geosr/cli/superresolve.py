@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import click
 
-from geosr.cli import options
+from geosr.cli import events, options
+from geosr.cli.ending import Ending, first_made
 from geosr.errors import GeosrError
 
 DAMAGED = 3
@@ -73,6 +73,7 @@ DAMAGED = 3
 @options.overwrite
 @options.restart
 @click.option("--no-resume", is_flag=True, help="Keep no parts: half the disk, but an interrupted run begins again.")
+@options.supervised
 @options.verbose
 @options.quiet
 def superresolve(source: str, output: Path, **chosen: Any) -> None:
@@ -87,9 +88,16 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
       geosr superresolve scene.tif scene_x2.tif
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
-    if not Path(source).is_dir():
-        sys.exit(DAMAGED if _one(source, output, **chosen) else 0)
-    damaged, failed = [], []
+    with options.ending() as end:
+        damaged = (_all if Path(source).is_dir() else _one)(source, output, end=end, **chosen)
+    if damaged:
+        sys.exit(DAMAGED)
+
+
+def _all(source: str, output: Path, **chosen: Any) -> list[Any]:
+    """Super-resolves the rasters of a folder; the blocks of them that could not be read."""
+    damaged: list[Any] = []
+    failed: list[Path] = []
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
@@ -98,24 +106,27 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     outputs = [output / _name(path, chosen["format"]) for path in paths]
     if same := [path.name for path in outputs if outputs.count(path) > 1]:
         raise click.ClickException(f"two files would become {same[0]!r}; give them other names, or one at a time")
+    made_too = first_made(output)
     if not chosen["dry_run"]:
         output.mkdir(parents=True, exist_ok=True)
     for path, made in zip(paths, outputs, strict=True):
         try:
-            damaged += _one(str(path), made, skip_done=True, **chosen)
+            # As long as nothing in it is done, the folder is not to stay if the command is cancelled.
+            own = made_too if not any(one.exists() for one in outputs) else None
+            damaged += _one(str(path), made, skip_done=True, folder=own, **chosen)
         except GeosrError as error:
             failed.append(path)
-            click.echo(f"Error: {error}", err=True)
+            events.warn(f"Error: {error}")
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(paths)} rasters failed")
-    if damaged:
-        sys.exit(DAMAGED)
+    return damaged
 
 
 def _one(
     source: str,
     output: Path,
     *,
+    end: Ending,
     values: tuple[float, float] | None,
     ext: str,
     jobs: int,
@@ -127,11 +138,13 @@ def _one(
     as_json: bool,
     stac: bool,
     skip_done: bool = False,
+    folder: Path | None = None,
     **chosen: Any,
 ) -> list[Any]:
     """Super-resolves one raster; the blocks of it that could not be read."""
     from geosr import pools
     from geosr import stac as items
+    from geosr.parts import leftovers
     from geosr.plan import Options, plan
     from geosr.superresolve import check, is_done, write
 
@@ -155,7 +168,13 @@ def _one(
     with (
         pools.threads(job.workers(jobs)) as pool,
         options.progress(
-            Path(source).name, "tiles", quiet=bool(quiet), each=tile_megapixels, each_unit="output Mpx"
+            Path(source).name,
+            "tiles",
+            quiet=bool(quiet),
+            end=end,
+            temporary=[folder] if folder else leftovers(output),
+            each=tile_megapixels,
+            each_unit="output Mpx",
         ) as show,
     ):
         damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show)
@@ -163,14 +182,12 @@ def _one(
         items.write(job, output)
     if damaged:
         band, where = damaged[0]
-        click.echo(
+        events.warn(
             f"{Path(source).name}: {len(damaged)} blocks could not be read and are nodata in {str(output)!r}, "
-            f"the first in {f'band {band}' if band else 'the mask'} at column {where.col_off}, row {where.row_off}",
-            err=True,
+            f"the first in {f'band {band}' if band else 'the mask'} at column {where.col_off}, row {where.row_off}"
         )
-    if as_json:
-        told = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in damaged]
-        click.echo(json.dumps({"output": str(output), "model": job.upscaler.identity, "unreadable": told}))
+    told = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in damaged]
+    events.told({"output": str(output), "model": job.upscaler.identity, "unreadable": told}, as_json=as_json)
     return damaged
 
 
@@ -179,12 +196,9 @@ def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bo
     from geosr.estimate import estimate
 
     told = estimate(job, output, workers=jobs, resume=resume)
-    if as_json:
-        click.echo(json.dumps({"input": source, "output": str(output), **asdict(told)}))
-        return
     minutes, seconds = divmod(round(told.seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    click.echo(
+    text = (
         f"{output}: {told.width} x {told.height} pixels of {told.pixel[0]:.6g} x {told.pixel[1]:.6g}, "
         f"{told.count} bands of {told.dtype}, {job.driver}\n"
         f"  {told.tiles} tiles of {told.tile} x {told.tile} input pixels, about {told.empty:.0%} of them empty\n"
@@ -193,6 +207,7 @@ def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bo
         f"{readable(told.free_bytes)} are free\n"
         f"  time   about {hours}:{minutes:02}:{seconds:02}"
     )
+    events.told({"input": source, "output": str(output), **asdict(told)}, text, as_json=as_json)
 
 
 def _name(path: Path, driver: str | None) -> str:

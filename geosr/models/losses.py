@@ -60,7 +60,7 @@ def ms_ssim(truth: Any, result: Any) -> Any:
         last = n == len(scales) - 1
         score = ops.mean(luminance * structure if last else structure, axis=(1, 2, 3))
         total *= ops.power(ops.maximum(score, 1e-6), weight / sum(scales))
-        truth, result = (ops.average_pool(x, 2, data_format="channels_last") for x in (truth, result))
+        truth, result = (ops.average_pool(x, (2, 2), (2, 2), data_format="channels_last") for x in (truth, result))
     return 1 - total
 
 

@@ -1,0 +1,109 @@
+"""Ends that come before a command is done: SIGTERM, and standard input that another program has closed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+
+from geosr.errors import Cancelled
+
+KEY = "geosr.cancel_on_eof"
+"""Of the choice in a click context."""
+CANCELLED = 130
+"""Exit status, as of a command that was interrupted."""
+GRACE = 0.4
+"""Seconds for the job to end by itself: a call into a library ends when it is done, a tile of a network in seconds."""
+
+
+class Ending:
+    """The end of a command, and what must not be left behind when it comes early."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._over = False
+        self._temporary: Sequence[Path] = ()
+
+    def holds(self, temporary: Sequence[Path]) -> None:
+        """From now on these files and folders are the command's own, to be removed if it is cancelled."""
+        self._temporary = temporary
+
+    def stop(self, *_: object) -> None:
+        """Raises what unwinds the job: the handler of SIGTERM."""
+        raise Cancelled if self._cancelled else KeyboardInterrupt
+
+    def watch(self) -> None:
+        """Waits for the end of standard input, and then ends the process within the grace."""
+        # The descriptor itself: a thread that waits in sys.stdin would make Python abort when it ends.
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        if self._over:
+            return
+        self._cancelled = True
+        _interrupt()
+        time.sleep(GRACE)
+        # Still here: the job is in a call that does not end, or Python waits for a thread of it.
+        self.clear()
+        os._exit(CANCELLED)
+
+    def clear(self) -> None:
+        """Removes what the command holds, though another thread of it may still be writing there."""
+        for path in [path for path in self._temporary for _ in range(3)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
+
+    def over(self) -> None:
+        """The job has ended, one way or another."""
+        if self._cancelled:
+            self.clear()
+        self._over = True
+
+
+@contextmanager
+def ending() -> Iterator[Ending]:
+    """A polite end on SIGTERM, as by Ctrl-C: nothing is left behind but parts; not even those with --cancel-on-eof."""
+    end = Ending()
+    before = signal.signal(signal.SIGTERM, end.stop)
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and ctx.meta.get(KEY):
+        threading.Thread(target=end.watch, daemon=True).start()
+    try:
+        yield end
+    finally:
+        end.over()
+        signal.signal(signal.SIGTERM, before)
+
+
+def holding(end: Ending, temporary: Sequence[Path], show: Callable[..., None] | None) -> Callable[..., None]:
+    """The progress callable `show`, whose first call says that the job holds its output."""
+
+    def tell(*report: object) -> None:
+        end.holds(temporary)
+        if show:
+            show(*report)
+
+    return tell
+
+
+def first_made(folder: Path) -> Path | None:
+    """The topmost folder that is made when this one is, if any."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    return missing[-1] if missing else None
+
+
+def _interrupt() -> None:
+    """Has the main thread run the handler of SIGTERM, out of a wait too where the system can do that."""
+    if os.name == "nt":
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

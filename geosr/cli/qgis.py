@@ -1,0 +1,100 @@
+"""geosr qgis: the Processing scripts that bring geosr into QGIS's toolbox."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geosr import installation
+from geosr.cli import options
+
+
+def _somewhere(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which of QGIS's folders is meant."""
+    profile = click.option("--profile", metavar="NAME", help="The profile of QGIS; all that are found by default.")
+    folder = click.option(
+        "--scripts-dir",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder of scripts, instead of those of profiles.",
+    )
+    return profile(folder(command))
+
+
+@click.group()
+def qgis() -> None:
+    """Bring geosr into the Processing toolbox of QGIS.
+
+    Copies three scripts, with the place of this geosr, to where QGIS finds them.
+
+    \b
+    Example:
+      geosr qgis install
+    """
+
+
+@qgis.command()
+@_somewhere
+@options.as_json
+def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
+    """Copy the scripts into the profiles of QGIS, or replace those of another version.
+
+    QGIS shows them, under Scripts, Super-resolution, when it is started anew.
+
+    \b
+    Example:
+      geosr qgis install --profile default
+    """
+    places = installation.places(profile, folder)
+    done = [said for place in places for said in installation.install(place)]
+    if as_json:
+        click.echo(json.dumps([str(place.folder) for place in places]))
+        return
+    click.echo("\n".join(done))
+    click.echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
+
+
+@qgis.command()
+@_somewhere
+@options.as_json
+def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
+    """Tell where the scripts are and whether they work.
+
+    Exit status 1 when they are nowhere, stale (not those of this geosr) or broken (geosr is not where they look).
+
+    \b
+    Example:
+      geosr qgis status
+    """
+    found = [state for place in installation.places(profile, folder) if (state := installation.state(place))]
+    if as_json:
+        click.echo(json.dumps([asdict(state) for state in found], indent=1))
+    for state in () if as_json else found:
+        click.echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
+    if not found and not as_json:
+        click.echo("The scripts are not installed; run geosr qgis install.")
+    if not found or any(state.state != "good" for state in found):
+        sys.exit(1)
+
+
+@qgis.command()
+@_somewhere
+@options.as_json
+def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
+    """Remove the scripts from the profiles of QGIS.
+
+    \b
+    Example:
+      geosr qgis uninstall
+    """
+    done = [said for place in installation.places(profile, folder) for said in installation.uninstall(place)]
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        click.echo("\n".join(done) or "The scripts were not installed; there is nothing to remove.")

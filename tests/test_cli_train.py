@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+from conftest import texture
+
+from geosr import dataset
+from geosr.cli.main import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+@pytest.fixture
+def data(make_raster, tmp_path):
+    scenes = [make_raster(texture(1, 100, 100, seed=i), f"s{i}.tif", crs=None) for i in range(3)]
+    dataset.build(scenes, tmp_path / "data", size=32, validation=0.3)
+    return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
+    (tmp_path / "run.yaml").write_text("epochs: 5\ncrop: 12\nbatch: 4\nloss: l2\n")
+    done = run(data, tmp_path / "runs", "--options", tmp_path / "run.yaml", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "runs" / "x2" / "options.json").read_text())
+    assert {name: written[name] for name in ("epochs", "crop", "batch", "loss", "model")} == {
+        "epochs": 1,
+        "crop": 12,
+        "batch": 4,
+        "loss": "l2",
+        "model": "span",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs: many", "'many' is not a valid integer"),
+        ("model: resnet", "'resnet' is not"),
+        ("rate: -1", "-1.0 is not in the range"),
+        ("speed: 9", "has speed, which is no option; there are average, bands, batch"),
+    ],
+)
+def test_a_file_of_options_is_refused_as_the_command_line_is(text, said, tmp_path):
+    (tmp_path / "run.yaml").write_text(text)
+    done = run(tmp_path, tmp_path / "runs", "--options", tmp_path / "run.yaml")
+    assert done.exit_code in (1, 2)
+    assert said in done.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_none_is_refused_before_anything_is_written(data, tmp_path):
+    done = run(data, tmp_path / "runs", "--loss", "l3", "--crop", 12)
+    assert done.exit_code == 1
+    assert "a loss is a sum of l1, l2" in done.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_parallel_names_the_backend_it_needs(data, tmp_path):
+    done = run(data, tmp_path / "runs", "--parallel", "--crop", 12)
+    assert done.exit_code == 1
+    assert "KERAS_BACKEND=jax" in done.output
