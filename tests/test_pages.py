@@ -121,6 +121,7 @@ def test_options_and_pages_that_are_named_are_there(page):
             assert option in shown, f"{page.name}: {name} {option}"
 
 
-def test_the_readme_s_picture_is_there_and_small():
-    [name] = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
-    assert 10_000 < (ROOT / name).stat().st_size < 150_000
+def test_the_readme_s_pictures_are_there_and_small():
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert "docs/before_after.jpg" in names
+    assert all(10_000 < (ROOT / name).stat().st_size < 250_000 for name in names)
