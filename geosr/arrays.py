@@ -146,8 +146,8 @@ def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
 
 def _lazy(array: Any, profile: Profile, upscaler: Upscaler, grid: Grid, values: Range | None) -> Any:
     """A Dask array whose chunks are whole tiles of the grid, so that each tile is computed as it would be by itself."""
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
     reach = grid.halo + search(grid.halo)
     sides = [aligned(sum(given), max(given), grid.size, reach) for given in array.chunks[1:]]
@@ -156,7 +156,7 @@ def _lazy(array: Any, profile: Profile, upscaler: Upscaler, grid: Grid, values: 
         values = fixed(0, 255, profile.count)
     if values is None:
         rows, cols = decimated(profile.width, profile.height, THUMBNAIL)
-        values = dask.delayed(_range, pure=True)(array[:, rows][:, :, cols], profile.nodata)
+        values = delayed(_range, pure=True)(array[:, rows][:, :, cols], profile.nodata)
     depth = [reach if len(side) > 1 else 0 for side in sides]
     work = partial(_chunk, profile=profile, upscaler=upscaler, grid=grid, sides=sides, depth=depth)
     return da.map_overlap(

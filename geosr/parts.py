@@ -155,25 +155,6 @@ class Parts:
         self._lock.release()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file that has its name only when it is whole, and nothing if it cannot.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from error
-
-
 @contextmanager
 def existing(folder: Path) -> Iterator[None]:
     """The folder, made if it is not there; a folder that was made and is empty in the end is not left behind.
@@ -201,6 +182,25 @@ def cannot_write(folder: Path, error: OSError) -> OutputError:
     if error.errno == errno.ENOSPC:
         return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
     return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file that has its name only when it is whole, and nothing if it cannot.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise cannot_write(path.parent, error) from error
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:

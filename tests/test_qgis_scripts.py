@@ -11,6 +11,7 @@ from geosr import burst as burst_job
 from geosr import installation, profile, verdicts
 from geosr.cli.burst import burst
 from geosr.cli.dataset import dataset
+from geosr.cli.main import main
 from geosr.cli.superresolve import superresolve
 from geosr.models import cards
 from geosr.reduce import REDUCERS
@@ -33,7 +34,9 @@ def tree(script):
 
 def parameters(script):
     """The parameters of the command that the script runs, by name."""
-    command = COMMANDS[script.stem].make_context(script.stem, ["in", "out"]).command
+    # With the names of the whole command, for click keeps the option that it makes of them.
+    names = main.context_settings["help_option_names"]
+    command = COMMANDS[script.stem].make_context(script.stem, ["in", "out"], help_option_names=names).command
     return {param.name: param for param in command.params}
 
 

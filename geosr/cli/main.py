@@ -15,7 +15,18 @@ from geosr import __version__
 from geosr.cli import events
 from geosr.errors import Cancelled, GeosrError
 
-COMMANDS = ("superresolve", "verify", "info", "compare", "burst", "dataset", "train", "evaluate", "models", "qgis")
+COMMANDS = (
+    "superresolve",
+    "verify",
+    "info",
+    "compare",
+    "burst",
+    "dataset",
+    "train",
+    "evaluate",
+    "models",
+    "qgis",
+)
 
 
 class Commands(click.Group):
