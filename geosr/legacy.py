@@ -21,6 +21,8 @@ Line = list[str]
 
 PLAIN = {"num_fb_layers": 2, "num_dist_blocks": 4}
 """The original's layers, which IDN has here as well."""
+RECORDS = ".tfrecords"
+"""Ending of the original's training sets, which are converted first."""
 CHECKPOINT = ("checkpoint", "*.meta", "*.ckpt*", "*.index")
 """What TensorFlow 1 leaves in a folder of checkpoints."""
 
@@ -135,10 +137,15 @@ def create_training_dataset(
 def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, **chosen: Any) -> None:
     """Train a network: geosr train."""
     _check_layers(chosen)
-    scale = f"x{upsampling_factor}"
+    scale, size = f"x{upsampling_factor}", _square(chosen)
     _check_set(data_path / scale)
+    lines = []
+    if next((data_path / scale / "Training").glob(f"*{RECORDS}"), None):
+        old, data_path = data_path / scale, Path(f"{data_path}_converted")
+        if not (data_path / scale).exists():
+            lines.append(["dataset", "convert", str(old), str(data_path), "--size", str(size)])
     # The original trained on whole tiles; no more than what is left of them fits.
-    crop = max(8, min(48, _square(chosen) // upsampling_factor))
+    crop = max(8, min(48, size // upsampling_factor))
     line = ["train", str(data_path), str(out_path), "--scale", str(upsampling_factor), "--model", "idn"]
     line += ["--bands", str(chosen["nchan"]), "--epochs", str(chosen["nepochs"]), "--batch", str(chosen["batch_size"])]
     line += ["--crop", str(crop), "--rate", f"{chosen['learning_rate']:g}"]
@@ -148,7 +155,7 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
     # A run goes on from its own checkpoints by itself.
     if chosen["restore"] and chosen["pretrained_path"].absolute() != out_path.absolute():
         line += ["--fine-tune", str(_weights(chosen["pretrained_path"] / scale))]
-    _run(line)
+    _run(*lines, line)
 
 
 @legacy.command("superresolution")

@@ -27,9 +27,10 @@ def written(source, output, **options):
 
 
 def scene(kind, rows=150, cols=170):
-    """A scene with a hole, of some type."""
+    """A scene with a hole, and a slit where tiles and chunks meet: what fills it lies beyond a tile's halo."""
     array = texture(2, rows, cols, seed=3, low=300, high=2000, dtype=kind)
     array[:, 40:60, 50:90] = -9999 if kind == "float32" else 0
+    array[:, 70:, 96:98] = -9999 if kind == "float32" else 0
     array[0, 5, 5] = np.nan if kind == "float32" else 0
     return array
 

@@ -154,6 +154,16 @@ def test_what_cannot_be_is_said_in_a_line(tmp_path, args, said):
     assert said in one_line_error(done)
 
 
+def test_a_set_of_the_original_is_converted_first(tmp_path):
+    (tmp_path / "Training_Data" / "x2" / "Training").mkdir(parents=True)
+    (tmp_path / "Training_Data" / "x2" / "Training" / "data_001.tfrecords").write_bytes(b"no records")
+    done, [shown] = legacy("train_superres_net", "--tile_size_w", 96, "--tile_size_h", 96, cwd=tmp_path)
+    convert, train = shown.removeprefix("new form: ").split(" && ")
+    assert convert == "geosr dataset convert Training_Data/x2 Training_Data_converted --size 96"
+    assert train.startswith("geosr train Training_Data_converted Training_Results --scale 2")
+    assert "data_001.tfrecords" in one_line_error(done)
+
+
 def test_restore_needs_a_folder(tmp_path):
     (tmp_path / "Training_Data" / "x2" / "Training").mkdir(parents=True)
     done, _ = legacy("train_superres_net", "--restore", cwd=tmp_path)
