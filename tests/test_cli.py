@@ -367,9 +367,9 @@ def test_the_whole_road_from_scenes_to_a_sharper_scene(make_raster, tmp_path):
     done = command("dataset", *tmp_path.glob("s*.tif"), data, "--size", "48", "-q")
     assert "tiles for training" in done.stdout, done.stderr
     done = command("train", data, runs, "--epochs", "2", "--batch", "4", "--crop", "16", timeout=300)
-    assert done.stdout.strip().endswith("idn_x2.keras"), done.stderr
+    assert done.stdout.strip().endswith("span_x2.keras"), done.stderr
     assert "epoch 2 of 2: loss" in done.stderr
-    model = runs / "x2" / "idn_x2.keras"
+    model = runs / "x2" / "span_x2.keras"
     done = command("superresolve", tmp_path / "s0.tif", tmp_path / "y.tif", "--model", model)
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "y.tif") as out:
