@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SCALE ?= 2
-MODEL ?= idn
+MODEL ?= span
 PHOTOS ?= process/
 DATA ?= out
 RUNS ?= runs
@@ -26,16 +26,16 @@ demo: install ## super-resolve the Landsat scene in data/ with the shipped netwo
 	$(BIN)/geosr superresolve data/landsat8_great_salt_lake.tif $(or $(OUT),demo)/landsat8_great_salt_lake_x2.tif --overwrite
 	@echo "The result is $(or $(OUT),demo)/landsat8_great_salt_lake_x2.tif: the same ground with half the pixel size."
 
-superresolve: install scenes ## super-resolve the folder SCENES=dir into OUT=dir (SCALE=2 MODEL=idn); goes on where it stopped
+superresolve: install scenes ## super-resolve the folder SCENES=dir into OUT=dir (SCALE=2 MODEL=span); goes on where it stopped
 	$(BIN)/geosr superresolve $(SCENES) $(or $(OUT),$(SCENES_DIR)_x$(SCALE)) --scale $(SCALE) --model $(MODEL) $(ARGS)
 
 dataset: install scenes ## cut the scenes in SCENES=dir into a training set in OUT=out (SCALE=2)
 	$(BIN)/geosr dataset $(SCENES) $(or $(OUT),out) --scale $(SCALE) $(ARGS)
 
-train: install ## train MODEL=idn on the set in DATA=out, results in RUNS=runs (SCALE=2); goes on after its last epoch
+train: install ## train MODEL=span on the set in DATA=out, results in RUNS=runs (SCALE=2); goes on after its last epoch
 	$(BIN)/geosr train $(DATA) $(RUNS) --scale $(SCALE) --model $(MODEL) $(ARGS)
 
-evaluate: install scenes ## score MODEL=idn on the scenes in SCENES=dir (SCALE=2)
+evaluate: install scenes ## score MODEL=span on the scenes in SCENES=dir (SCALE=2)
 	$(BIN)/geosr evaluate $(MODEL) $(SCENES) --scale $(SCALE) $(ARGS)
 
 burst: install ## stack the photos in PHOTOS=process/ into OUT=superresolution/; goes on where it stopped

@@ -25,10 +25,10 @@ PLACES = {
     "NEON Yellowstone": "neon_yell_*.tif",
 }
 PURPOSE = {
-    "idn x2": "any band of any optical raster; the best pictures, and the default",
+    "idn x2": "any band of any optical raster",
     "idn x4": "any band; x4 invents detail: for looking, not for measuring",
-    "span x2": "any band of any optical raster; nearly idn's pictures in a third of its time",
-    "span x4": "any band, in a third of idn's time; x4 invents detail: for looking, not for measuring",
+    "span x2": "any band of any optical raster; the default",
+    "span x4": "any band; x4 invents detail: for looking, not for measuring",
 }
 TRAINING_DATA = "scenes: NAIP 0.6 m, NEON 0.1 m, drone 0.05 m, Landsat 8 30 m, Sentinel-2 10-60 m"
 LICENCE = (

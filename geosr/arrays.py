@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geosr import __version__, budget, dataarrays, upscalers
+from geosr import __version__, budget, dataarrays, models, upscalers
 from geosr.errors import OptionError
 from geosr.grid import Block, Grid, Tile, Window
 from geosr.nodata import search
@@ -101,7 +101,7 @@ class Resolver:
 
 
 def load(
-    model: str | os.PathLike[str] = "idn",
+    model: str | os.PathLike[str] = models.DEFAULT,
     scale: int | None = None,
     *,
     bands_mode: str = "auto",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geosr import __version__, budget, raster, upscalers, writer
+from geosr import __version__, budget, models, raster, upscalers, writer
 from geosr import profile as profiles
 from geosr.errors import OptionError
 from geosr.grid import Grid, Tile, Window
@@ -32,7 +32,7 @@ class Options:
 
     scale: int | None = None
     """The model's own by default, or 2."""
-    model: str = "idn"
+    model: str = models.DEFAULT
     """`bicubic`, the name of a shipped model, or the path of a .keras file."""
     bands: tuple[int, ...] | None = None
     """Numbers, from 1, of the bands to use, in this order."""

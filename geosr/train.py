@@ -52,7 +52,7 @@ class Options:
     """How a network is trained; written beside it so that the run can be repeated."""
 
     scale: int = 2
-    model: str = "span"
+    model: str = models.DEFAULT
     bands: int = 1
     """1: a network for any band, trained on all bands of the set in turn."""
     epochs: int = 50
@@ -71,7 +71,7 @@ class Options:
     """The gradient of a weight is scaled down to this norm; 0: never."""
     decay: float = 0.0
     """Weight decay, as AdamW does it."""
-    average: float = 0.999
+    average: float = 0.99
     """Of the exponential moving average of the weights, which is what is validated and kept; 0: the last weights."""
     precision: str = "float32"
     """float32, or mixed_bfloat16 where the processor has it; the result is float32."""

@@ -41,7 +41,7 @@ def make(venv, *args):
             ["superresolve", "SCENES={}", "OUT=b", "SCALE=4", "MODEL=span", "ARGS=--bands 1"],
             "superresolve {} b --scale 4 --model span --bands 1",
         ),
-        (["superresolve", "SCENES={}/"], "superresolve {}/ {}_x2 --scale 2 --model idn"),
+        (["superresolve", "SCENES={}/"], "superresolve {}/ {}_x2 --scale 2 --model span"),
         (["dataset", "SCENES={}"], "dataset {} out --scale 2"),
         (["train", "DATA=d", "RUNS=r", "SCALE=4", "MODEL=span"], "train d r --scale 4 --model span"),
         (["evaluate", "SCENES={}", "MODEL=span"], "evaluate span {} --scale 2"),

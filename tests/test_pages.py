@@ -86,10 +86,10 @@ def test_the_page_s_commands_and_code_run_in_their_order(page, folder):
     made = {path.name for path in folder.rglob("*")}
     wanted = {
         "api": {"scene_x2.tif", "scene_x2_lazy.tif", "scene_rio.tif"},
-        "choosing": {"plain.html", "idn.html"},
+        "choosing": {"plain.html", "span.html"},
         "formats": {"scene_x2.stac.json", "report.html"},
         "legacy": {"s0_bic_up.tif", "Training", "ckpts", "mean.tif", "median.tif"},
-        "training": {"idn_x2.keras", "own_x2.tif"},
+        "training": {"span_x2.keras", "own_x2.tif"},
         "tutorial": {"scene_x2.tif", "scene_x2_cog.tif", "report.html", "report.png"},
     }
     assert wanted.get(page.stem, set()) <= made

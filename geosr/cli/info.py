@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("raster")
 @options.scale
-@click.option("-m", "--model", default="idn", show_default=True, help="bicubic, a shipped model, or a .keras file.")
+@options.model
 @options.bands
 @options.memory
 @options.jobs

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from geosr import models
 from geosr.cli import events
 from geosr.cli.ending import KEY as CANCELLABLE
 from geosr.cli.ending import Ending, holding
@@ -112,6 +113,13 @@ creation: Decorator = click.option(
     metavar="NAME=VALUE",
     callback=_creation,
     help="GDAL creation option, as COMPRESS=ZSTD.",
+)
+model: Decorator = click.option(
+    "-m",
+    "--model",
+    default=models.DEFAULT,
+    show_default=True,
+    help="bicubic, a shipped model, or a .keras file.",
 )
 jobs: Decorator = click.option(
     "-j",

@@ -37,7 +37,7 @@ def shared(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(short_help="Super-resolve a raster.")
 @shared
 @options.scale
-@click.option("-m", "--model", default="idn", show_default=True, help="bicubic, a shipped model, or a .keras file.")
+@options.model
 @options.jobs
 @click.pass_context
 def superresolve(

@@ -21,7 +21,7 @@ DAMAGED = 3
 @click.argument("source", metavar="INPUT")
 @click.argument("output", type=click.Path(path_type=Path))
 @options.scale
-@click.option("-m", "--model", default="idn", show_default=True, help="bicubic, a shipped model, or a .keras file.")
+@options.model
 @options.bands
 @click.option(
     "--bands-mode",

@@ -23,7 +23,7 @@ from geosr.cli import options
     "-m",
     "--model",
     type=click.Choice(sorted(models.MODELS)),
-    default="span",
+    default=models.DEFAULT,
     show_default=True,
     help="Architecture.",
 )
@@ -79,7 +79,7 @@ from geosr.cli import options
 @click.option(
     "--average",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.999,
+    default=0.99,
     show_default=True,
     help="Of the moving average of the weights, which is what is kept; 0: the last weights are.",
 )

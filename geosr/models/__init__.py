@@ -16,6 +16,9 @@ from geosr.errors import ModelError, OutputError
 MODELS: dict[str, str] = {"idn": "geosr.models.idn", "span": "geosr.models.span"}
 """The module of each architecture; its `build(scale, bands)` makes the network."""
 
+DEFAULT = "span"
+"""The architecture that is trained, and the shipped model that is used, if no other is asked for."""
+
 
 def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") -> Any:
     """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), with random weights."""

@@ -316,7 +316,7 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
     COMMAND = "COMMAND"
     OUTPUT = "OUTPUT"
 
-    MODELS = ["bicubic", "idn"]
+    MODELS = ["bicubic", "idn", "span"]
     """If the installation does not say which there are."""
     DATA_TYPES = [
         "uint8",
@@ -393,7 +393,7 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
                     self.MODEL,
                     self.tr("Model"),
                     models,
-                    defaultValue="idn" if "idn" in models else models[0],
+                    defaultValue="span" if "span" in models else models[0],
                     usesStaticStrings=True,
                 ),
                 self.tr("A network that comes with geosr, or bicubic interpolation, which adds no detail."),
