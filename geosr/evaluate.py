@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from geosr.grid import Block, Grid, Tile, Window
 from geosr.interpolations import INTERPOLATIONS, REACH
 from geosr.metrics import Mean, Spectra
 from geosr.nodata import enlarge_nearest, filled_block, off_nodata
+from geosr.parts import check_output, write_file
 from geosr.radiometry import Range, fixed, to_dtype
 from geosr.raster import ALPHA_MODES, THUMBNAIL, RasterSource, Source
 from geosr.scores import Judged, Report, Result, Sums
@@ -151,7 +151,7 @@ def evaluate(
     if not waiting:
         raise OptionError("there are no scenes; name files or folders")
     names = _plot_names([scene.path for scene in waiting]) if plots_folder else []
-    _check_outputs(csv_file, plots_folder, names, overwrite=overwrite)
+    _check_outputs(csv_file, plots_folder, names, inputs=[model, *scenes], overwrite=overwrite)
     done, total = 0, sum(len(scene.grid) for scene in waiting)
     label = Path(model).name
     results: list[Result] = []
@@ -168,12 +168,13 @@ def evaluate(
         results.append(_result(scene, sums or {}))
         if plots_folder:
             made = _plotted(scene, sums or {}, maps, upscaler, label)
+            Path(plots_folder).mkdir(parents=True, exist_ok=True)
             for what, content in made.items():
-                _publish(Path(plots_folder) / f"{names[len(results) - 1]}_{what}.png", content)
+                write_file(Path(plots_folder) / f"{names[len(results) - 1]}_{what}.png", content)
     border = _border(options, upscaler.scale)
     report = Report(label, upscaler.scale, options.protocol, border, results, scores.total(results))
     if csv_file:
-        _publish(Path(csv_file), scores.table(report).encode())
+        write_file(Path(csv_file), scores.table(report).encode())
     return report
 
 
@@ -295,37 +296,19 @@ def _check_outputs(
     folder: str | os.PathLike[str] | None,
     names: Sequence[str],
     *,
+    inputs: Sequence[str | os.PathLike[str]],
     overwrite: bool,
 ) -> None:
-    """Refuses what cannot be written, before any work."""
+    """Refuses what cannot be written, or must not be, before any work."""
     if folder and find_spec("matplotlib") is None:
         raise OptionError("plots need matplotlib; install it: pip install 'geosr[plots]'")
     if folder and Path(folder).exists() and not Path(folder).is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; name a folder for the plots")
-    outputs = [Path(folder) / f"{name}_{what}.png" for name in names for what in PLOTS] if folder else []
     if csv_file:
-        parent = Path(csv_file).parent
-        if Path(csv_file).is_dir():
-            raise OutputError(f"{os.fspath(csv_file)!r} is a folder; name a file in it")
-        if not parent.is_dir():
-            raise OutputError(f"there is no folder {os.fspath(parent)!r} to write to; make it first")
-        outputs.append(Path(csv_file))
-    if found := [path for path in outputs if path.exists() and not overwrite]:
-        raise OutputError(f"{os.fspath(found[0])!r} exists; choose another output or --overwrite")
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Writes a file that has its name only when it is whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        check_output(Path(csv_file), inputs, overwrite=overwrite)
+    if folder and Path(folder).is_dir():
+        for path in (Path(folder) / f"{name}_{what}.png" for name in names for what in PLOTS):
+            check_output(path, inputs, overwrite=overwrite)
 
 
 PLOTS = ("errors", "spectra", "crops")

@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import random
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ SHARD_BYTES = 128 * 2**20
 TFDS_SPLITS = {"Training": "train", "Validation": "validation", "Test": "test"}
 """The folder of each split, and what TensorFlow Datasets calls it."""
 FILES = {*TFDS_SPLITS, records.CARD, MEANS}
+SPLIT_FILES = {"dataset_info.json", "features.json"}
 """What may be in the folder of a set."""
 
 LEFT_OUT = {
@@ -107,7 +109,9 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; choose another folder")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found - FILES or (found and records.CARD not in found):
+    inside = {path.name for split in TFDS_SPLITS for path in (folder / split).glob("*")}
+    others = {name for name in inside if not re.search(r"\.tfrecord-\d+-of-\d+$", name)} - SPLIT_FILES
+    if others or found - FILES or (found and records.CARD not in found):
         raise OutputError(f"{os.fspath(folder)!r} holds other files than a training set; choose another folder")
     if found and not overwrite:
         raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,8 @@ class Parts:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bring_back()
         if kind and issubclass(kind, Cancelled):
-            self._bring_back()
             shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()
 
@@ -182,6 +182,25 @@ def cannot_write(folder: Path, error: OSError) -> OutputError:
     if error.errno == errno.ENOSPC:
         return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
     return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
+
+
+def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *, overwrite: bool) -> None:
+    """Refuses a file that cannot be written, must not be, or is one of the inputs, before any work.
+
+    Raises:
+        OutputError: it says which of these.
+    """
+    name, parent = os.fspath(path), path.absolute().parent
+    if path.is_dir():
+        raise OutputError(f"{name!r} is a folder; name a file in it")
+    if path.exists() and any(one and Path(one).exists() and path.samefile(one) for one in inputs):
+        raise OutputError(f"{name!r} is an input; choose another output")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{name!r} exists; choose another output or --overwrite")
+    if not parent.is_dir():
+        raise OutputError(f"there is no folder {os.fspath(parent)!r} to write to; make it first")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(parent)!r}: no permission")
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from geosr.errors import OutputError
 from geosr.grid import Block
 from geosr.layout import TFDS_SPLITS
 from geosr.nodata import enlarge_nearest
-from geosr.parts import cannot_write
+from geosr.parts import check_output, write_file
 from geosr.profile import RGB
 from geosr.records import Sample
 
@@ -47,8 +48,7 @@ def preview(
     sheet = Path(sheet)
     if sheet.suffix.lower() not in FORMATS:
         raise OutputError(f"{os.fspath(sheet)!r} must end in one of {', '.join(FORMATS)}")
-    if sheet.exists() and not overwrite:
-        raise OutputError(f"{os.fspath(sheet)!r} exists; choose another output or --overwrite")
+    check_output(sheet, (), overwrite=overwrite)
     folder = records.sets_in(Path(out))
     triples = []
     for split in TFDS_SPLITS:
@@ -104,12 +104,6 @@ def _sheet(triples: list[Image.Image]) -> Image.Image:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    """Writes a file that has its name only when it is whole."""
-    part = path.with_name(f".{path.name}.part{path.suffix}")
-    try:
-        sheet.save(part)
-        part.replace(path)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    sheet.save(drawn, Image.registered_extensions()[path.suffix.lower()])
+    write_file(path, drawn.getvalue())

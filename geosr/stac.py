@@ -53,6 +53,17 @@ def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None
         raise OutputError(f"{os.fspath(path_of(output))!r} exists; choose another output or --overwrite")
 
 
+def forget(output: str | os.PathLike[str]) -> None:
+    """Removes the item that geosr wrote of an older output of this name; one of another program stays."""
+    path = path_of(output)
+    try:
+        written = json.loads(path.read_text())["properties"]["processing:software"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if "geosr" in written:
+        path.unlink()
+
+
 def write(job: Plan, output: str | os.PathLike[str]) -> Path:
     """Writes the item beside the output, which is there already; the item has its name only when it is whole."""
     path = path_of(output)

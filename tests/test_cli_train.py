@@ -37,7 +37,8 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("epochs: many", "'many' is not a valid integer"),
+        ("epochs: many", "run.yaml': epochs: 'many' is not a valid integer"),
+        ("epochs: [1]", "run.yaml': epochs: [1] is not a value for it"),
         ("model: resnet", "'resnet' is not"),
         ("rate: -1", "-1.0 is not in the range"),
         ("speed: 9", "has speed, which is no option; there are average, bands, batch"),

@@ -142,6 +142,17 @@ def test_another_folder_is_never_replaced(make_raster, tmp_path):
     assert (tmp_path / "runs" / "x2" / "ckpts").is_dir()
 
 
+def test_a_set_that_holds_a_file_of_the_user_s_is_never_replaced(make_raster, tmp_path):
+    scene = make_raster(texture(1, 80, 80))
+    dataset.build([scene], tmp_path / "out", size=16)
+    note = tmp_path / "out" / "x2" / "Training" / "NOTES.txt"
+    note.write_text("mine")
+    with pytest.raises(OutputError, match="holds other files than a training set"):
+        dataset.build([scene], tmp_path / "out", size=16, overwrite=True)
+    note.unlink()
+    dataset.build([scene], tmp_path / "out", size=16, overwrite=True)
+
+
 def test_files_of_many_scenes_are_not_open_at_once(make_raster, tmp_path):
     scenes = [make_raster(texture(1, 40, 40, seed=i), f"s{i}.tif", crs=None) for i in range(30)]
     descriptors = Path("/proc/self/fd")

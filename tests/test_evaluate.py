@@ -333,3 +333,17 @@ def test_memory_does_not_grow_with_the_scene(make_raster):
     small, large = (make_raster(texture(1, rows, 800), f"{rows}.tif", tiled=True) for rows in (800, 6400))
     peaks = [peak_memory("evaluate", "bicubic", path, "-q", "-j", "1") for path in (small, large)]
     assert peaks[1] < peaks[0] + 30_000_000
+
+
+def test_a_scene_is_never_replaced_by_its_scores(make_raster):
+    scene = make_raster(texture(1, 64, 64))
+    before = scene.read_bytes()
+    assert "is an input" in ran("bicubic", scene, "--csv", scene, "--overwrite").output
+    assert scene.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", [("--mtf", "sentinel2-10m"), ("--noise", "0.1,0.1"), ("--bits", "4")])
+def test_a_setting_of_a_step_that_is_not_taken_is_refused(make_raster, option):
+    done = ran("bicubic", make_raster(texture(1, 64, 64)), *option)
+    assert done.exit_code == 2
+    assert f"{option[0]} needs --degradation with the step" in done.output

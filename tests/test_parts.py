@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geosr.errors import Cancelled, OutputError
-from geosr.parts import Parts, existing, leftovers
+from geosr.parts import Parts, check_output, existing, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
 
@@ -163,3 +163,30 @@ def test_a_job_that_is_cancelled_leaves_no_parts_other_than_one_that_is_interrup
             parts.save(0, b"one")
             raise end
         assert [path.exists() for path in leftovers(output)] == [left, left]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Cancelled, OutputError])
+def test_an_older_folder_is_there_again_after_any_end_between_two_renames(end, tmp_path):
+    output = folder(tmp_path / "set", "old")
+    with pytest.raises(end), Parts(output, JOB) as parts:
+        parts.save(0, b"part")
+        output.replace(parts.folder / "older")
+        raise end
+    assert (output / "deep" / "file").read_text() == "old"
+
+
+def test_an_output_is_refused_that_is_an_input_or_cannot_be_written(tmp_path):
+    scene = tmp_path / "scene.tif"
+    scene.write_bytes(b"pixels")
+    (tmp_path / "link.tif").symlink_to(scene)
+    for path, overwrite, said in (
+        (scene, True, "is an input"),
+        (tmp_path / "link.tif", True, "is an input"),
+        (tmp_path, True, "is a folder"),
+        (tmp_path / "no" / "out.csv", False, "there is no folder"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            check_output(path, [None, scene], overwrite=overwrite)
+    with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
+        check_output(scene, [], overwrite=False)
+    check_output(scene, [], overwrite=True)

@@ -169,3 +169,15 @@ def test_the_time_of_a_scene_is_taken_from_its_tags(make_raster, said, when):
         for domain, names in said.items():
             data.update_tags(ns=domain or None, **names)
     assert stac.taken(RasterSource(source).profile) == when
+
+
+def test_the_item_of_an_older_output_goes_with_it_but_not_one_of_another_program(make_raster, tmp_path):
+    source, output = make_raster(texture(1, 20, 20)), tmp_path / "o.tif"
+    path = tmp_path / "o.stac.json"
+    made(source, output, "-m", "bicubic")
+    done = CliRunner().invoke(main, ["superresolve", str(source), str(output), "-m", "bicubic", "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert not path.exists()
+    path.write_text('{"properties": {}}')
+    CliRunner().invoke(main, ["superresolve", str(source), str(output), "-m", "bicubic", "--overwrite"])
+    assert path.exists()

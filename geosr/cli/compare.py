@@ -50,11 +50,11 @@ def compare(
     options.set_verbosity(verbose, quiet)
     from geosr import page
     from geosr.compare import compare as compared
-    from geosr.parts import write_file
+    from geosr.parts import check_output, write_file
 
     picture = output.with_suffix(".png")
     for path in (output, picture) if png else (output,):
-        options.check_output(path, (before, after, truth), overwrite=overwrite)
+        check_output(path, (before, after, truth), overwrite=overwrite)
     told = compared(before, after, truth, windows=windows, bands=bands)
     write_file(output, page.page(told).encode())
     if png:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from geosr.degrade import Degradation
@@ -94,9 +95,18 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen(values: dict[str, Any]) -> Degradation:
-    """The degradation of the four options, which are taken out of the values of a command."""
+    """The degradation of the four options, which are taken out of the values of a command.
+
+    Raises:
+        click.UsageError: a setting was given of a step that is not taken.
+    """
     from geosr.degrade import Degradation
 
+    ctx = click.get_current_context()
+    for name, step in (("mtf", "mtf"), ("noise", "noise"), ("bits", "quantise")):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and step not in values["degradation"]:
+            taken = "+".join(values["degradation"])
+            raise click.UsageError(f"--{name} needs --degradation with the step {step}, got {taken}", ctx)
     return Degradation(*(values.pop(name) for name in ("degradation", "mtf", "noise", "bits")))
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -334,20 +334,6 @@ def for_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [for_json(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def check_output(path: Path, inputs: Iterable[str | None], *, overwrite: bool) -> None:
-    """Refuses a file that cannot be written, must not be, or is one of the inputs, before any work."""
-    if path.is_dir():
-        raise click.ClickException(f"{str(path)!r} is a folder; name a file in it")
-    if path.exists() and any(name and Path(name).exists() and path.samefile(name) for name in inputs):
-        raise click.ClickException(f"{str(path)!r} is an input; choose another output")
-    if path.exists() and not overwrite:
-        raise click.ClickException(f"{str(path)!r} exists; choose another output or --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise click.ClickException(f"there is no folder {str(path.absolute().parent)!r} to write to; make it first")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise click.ClickException(f"cannot write to {str(path.absolute().parent)!r}: no permission")
 
 
 def rasters_in(folder: Path, extension: str) -> list[Path]:

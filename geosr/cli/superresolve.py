@@ -180,6 +180,8 @@ def _one(
         damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show)
     if stac:
         items.write(job, output)
+    else:
+        items.forget(output)
     if damaged:
         band, where = damaged[0]
         events.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def train(
     if file:
         ctx = click.get_current_context()
         given = {name for name in chosen if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-        read = _checked(ctx, job.read_options(file))
+        read = _checked(ctx, file, job.read_options(file))
         chosen |= {name: value for name, value in read.items() if name not in given}
     with options.progress("train", "steps", quiet=bool(quiet), each=chosen["batch"], each_unit="examples") as show:
         made = job.train(
@@ -151,10 +152,17 @@ def train(
     click.echo(made)
 
 
-def _checked(ctx: click.Context, read: dict[str, Any]) -> dict[str, Any]:
+def _checked(ctx: click.Context, path: Path, read: dict[str, Any]) -> dict[str, Any]:
     """The options of a file, converted and refused as those of the command line are."""
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
-    return {name: parameters[name].process_value(ctx, value) for name, value in read.items()}
+    found = {}
+    for name, value in read.items():
+        try:
+            found[name] = parameters[name].process_value(ctx, value)
+        except (click.BadParameter, TypeError) as error:
+            said = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
+            raise click.ClickException(f"{os.fspath(path)!r}: {name}: {said}") from error
+    return found
 
 
 def _report(epoch: int, epochs: int, log: Mapping[str, float]) -> None:
