@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str]) -> Areas:
             meta, _, geometries, _ = read_layer(name, layer=layer, columns=[])
             found.append((meta["crs"], shapely.from_wkb(geometries)))
     except (DataSourceError, DataLayerError) as error:
-        why = " ".join(str(error).split()) if Path(name).exists() else "there is no such file"
+        why = _reason(error, name) if Path(name).exists() else "there is no such file"
         raise DatasetError(f"the areas in {name!r} cannot be read: {why}") from error
     found = [(crs, some[[one in (3, 6) for one in shapely.get_type_id(some)]]) for crs, some in found]
     found = [(crs, some) for crs, some in found if len(some)]
@@ -84,6 +84,12 @@ def read(path: str | os.PathLike[str]) -> Areas:
     except gdal.ERRORS as error:
         raise DatasetError(f"the CRS of {name!r} is not understood: {gdal.reason(error)}") from error
     return Areas(name, shapely.union_all(shapely.make_valid(np.concatenate(geometries))), crs)
+
+
+def _reason(error: Exception, name: str) -> str:
+    """What GDAL says of a file, without its name and pyogrio's advice on drivers, which are no option here."""
+    said, _, _ = " ".join(str(error).split()).partition("; It might help")
+    return said.removeprefix(f"{name!r} ").rstrip(".")
 
 
 def _moved(geometries: NDArray[np.object_], source: CRS, target: CRS) -> NDArray[np.object_]:

@@ -37,11 +37,24 @@ def folder(name: str, default: str | None, text: str) -> Decorator:
     return click.option(f"--{name}", type=click.Path(path_type=Path), default=default, show_default=True, help=text)
 
 
-def whole(name: str, default: int, text: str) -> Decorator:
-    """An option that takes a whole number of 1 or more."""
-    return click.option(
-        f"--{name}", name.lower(), type=click.IntRange(1), default=default, show_default=True, help=text
-    )
+def whole(name: str, default: int, text: str, *, least: int = 1, most: int | None = None) -> Decorator:
+    """An option that takes a whole number, as today's command does that it is translated to."""
+    kind = click.IntRange(least, most)
+    return click.option(f"--{name}", name.lower(), type=kind, default=default, show_default=True, help=text)
+
+
+def factor(default: int, text: str) -> Decorator:
+    """The option of the scale."""
+    return whole("upsampling_factor", default, text, least=2, most=8)
+
+
+def tile_size(columns: str, rows: str) -> Decorator:
+    """The options of the size of a set's tiles."""
+
+    def both(command: Callable[..., Any]) -> Callable[..., Any]:
+        return whole("tile_size_w", 400, columns, least=16)(whole("tile_size_h", 400, rows, least=16)(command))
+
+    return both
 
 
 def layers(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,7 +72,7 @@ debug: Decorator = click.option("--debug", is_flag=True, help="Write the bicubic
 @folder("pretrained_path", None, "Folder with x<factor>/ckpts; the shipped network by default.")
 @folder("mean_values_path", None, "Passed over: values are not centred here.")
 @extension
-@whole("upsampling_factor", 4, "Enlargement.")
+@factor(4, "Enlargement.")
 @whole("batch_size", 1, "Tiles in a task.")
 @whole("nchan", 1, "Passed over: the network tells.")
 @whole("num_tiles_w", 5, "Tiles beside each other; chosen for the memory if not given.")
@@ -73,7 +86,7 @@ def eval_superres_net(
     """Super-resolve the images of a folder: geosr superresolve."""
     _check_layers(chosen)
     images = _images(data_path, img_ext)
-    output, scale = Path(f"{data_path}_x{upsampling_factor}"), str(upsampling_factor)
+    output, scale = _beside(data_path, f"_x{upsampling_factor}"), str(upsampling_factor)
     line = ["superresolve", str(data_path), str(output), "--scale", scale, "--ext", img_ext.lstrip(".")]
     if chosen["pretrained_path"]:
         line += ["--model", str(_weights(chosen["pretrained_path"] / f"x{scale}"))]
@@ -100,10 +113,9 @@ def eval_superres_net(
 @folder("data_path", "00325_PANSHARP", "Folder of the images.")
 @folder("out_path", "Training_Data", "Gets x<factor>/Training and x<factor>/Validation.")
 @extension
-@whole("upsampling_factor", 2, "Factor between the two resolutions.")
+@factor(2, "Factor between the two resolutions.")
 @whole("num_data_per_file", 250, "Passed over: shards are of one size in bytes.")
-@whole("tile_size_w", 400, "Columns of a tile; as many as rows.")
-@whole("tile_size_h", 400, "Rows of a tile.")
+@tile_size("Columns of a tile; as many as rows.", "Rows of a tile.")
 @click.option("--no_shuffle", is_flag=True, help="Passed over: training shuffles.")
 @click.option("--debug", is_flag=True, help="Passed over.")
 def create_training_dataset(
@@ -121,15 +133,20 @@ def create_training_dataset(
 @folder("out_path", "Training_Results", "Gets x<factor>/ckpts and x<factor>/Log.")
 @folder("pretrained_path", None, "Folder with x<factor>/ckpts, for --restore.")
 @extension
-@whole("upsampling_factor", 2, "Scale of the set and the network.")
+@factor(2, "Scale of the set and the network.")
 @whole("batch_size", 1, "Samples in a step.")
 @whole("nchan", 1, "Bands that the network takes.")
-@whole("tile_size_w", 400, "Columns of the set's tiles.")
-@whole("tile_size_h", 400, "Rows of the set's tiles.")
+@tile_size("Columns of the set's tiles.", "Rows of the set's tiles.")
 @layers
 @whole("nepochs", 3, "Passes over the training tiles.")
 @whole("shuffle", 50, "Passed over.")
-@click.option("--learning_rate", type=float, default=1e-4, show_default=True, help="Highest learning rate.")
+@click.option(
+    "--learning_rate",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-4,
+    show_default=True,
+    help="Highest learning rate.",
+)
 @whole("num_img_viz", 3, "Passed over.")
 @click.option("--restore", is_flag=True, help="Begin with the weights in --pretrained_path.")
 @click.option("--ssim_loss", is_flag=True, help="Maximise SSIM instead of minimising the absolute difference.")
@@ -141,7 +158,7 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
     _check_set(data_path / scale)
     lines = []
     if next((data_path / scale / "Training").glob(f"*{RECORDS}"), None):
-        old, data_path = data_path / scale, Path(f"{data_path}_converted")
+        old, data_path = data_path / scale, _beside(data_path, "_converted")
         if not (data_path / scale).exists():
             lines.append(["dataset", "convert", str(old), str(data_path), "--size", str(size)])
     # The original trained on whole tiles; no more than what is left of them fits.
@@ -175,6 +192,12 @@ def _run(*lines: Line) -> None:
         except SystemExit as end:
             if end.code:
                 raise
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    """The folder of that name with an ending added; "." and ".." are no names to add it to."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return Path(f"{named}{ending}")
 
 
 def _images(data: Path, ending: str) -> list[Path]:

@@ -111,7 +111,8 @@ def convert(
 
     `size` is the rows and columns of a tile at full resolution; bands and scale follow from it. Files in a folder that
     is called Validation validate, others train. `means` is a pickle of the three means that were taken off; by
-    default the one beside the first file. `range` holds the values of black and white, 0,1 or 0,255 by default.
+    default the one beside the first file, or above it in the folder that was given. `range` holds the values of black
+    and white, 0,1 or 0,255 by default.
 
     Raises:
         DatasetError: a file is no TFRecord, or its records hold no three images of that size; it names both.
@@ -122,7 +123,7 @@ def convert(
     first = next((found for found in opened.values() if len(found)), None)
     if first is None:
         raise DatasetError(f"there are no records in {os.fspath(paths[0][0])!r}")
-    given = Path(means) if means else next((p for p in (paths[0][0].with_name(PICKLE),) if p.exists()), None)
+    given = Path(means) if means else _nearest_means(paths[0][0], old)
     if given is None:
         raise OptionError(f"the means that were taken off are not beside the records; give them: --means {PICKLE}")
     taken = read_means(given)
@@ -203,6 +204,17 @@ def _files(old: Sequence[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
     if not found:
         raise DatasetError(f"there are no TFRecords in {os.fspath(old[0])!r}; name the files")
     return [(p, records.SPLITS[any(part.lower() in VALIDATING for part in p.parts[:-1])]) for p in found]
+
+
+def _nearest_means(first: Path, old: Sequence[str | os.PathLike[str]]) -> Path | None:
+    """The pickle beside the first file, or in the folder above that, and so on up to the one that was given."""
+    tops = {path if path.is_dir() else path.parent for path in map(Path, old)}
+    for folder in first.parents:
+        if (folder / PICKLE).exists():
+            return folder / PICKLE
+        if folder in tops:
+            break
+    return None
 
 
 def _tasks(paths: Sequence[tuple[Path, str]], opened: Mapping[Path, Examples]) -> Iterator[Old]:

@@ -80,9 +80,11 @@ def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     """The photos of files and folders, in the order they were taken in, or of their names if they do not say.
 
     Raises:
-        BurstError: there are fewer than two, or they are not of one size and kind.
+        BurstError: there are fewer than two, one does not exist, or they are not of one size and kind.
         RasterError: one cannot be read.
     """
+    if missing := [os.fspath(given) for given in inputs if not Path(given).exists()]:
+        raise BurstError(f"there is no file or folder {missing[0]!r}; name the photos, or the folder that they are in")
     paths = [path for given in inputs for path in _files(Path(given))]
     if len({path.resolve() for path in paths}) < len(paths):
         raise BurstError("a photo is given twice; name each once")

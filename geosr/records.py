@@ -14,6 +14,7 @@ import io
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +36,10 @@ SPLITS = ("Training", "Validation")
 IMAGES = ("gt", "down", "bic_up")
 CARD = "dataset.json"
 
+_CARD = {"size": int, "scale": int, "tiles": dict, "scenes": list}
+"""What every card has."""
+_SCENE = ("file", "bands", "dtype", "range")
+"""What it has of every scene."""
 _FRAME = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 
@@ -214,9 +219,10 @@ def sets_in(folder: Path) -> Path:
     """The folder of the one set that is in a folder, or is it.
 
     Raises:
-        DatasetError: there is none, or sets of several scales.
+        DatasetError: there is none, or sets of several scales, or its card is damaged.
     """
     if (folder / CARD).exists():
+        read_card(folder)
         return folder
     found = sorted(path.parent for path in folder.glob(f"x*/{CARD}"))
     if not found:
@@ -224,19 +230,53 @@ def sets_in(folder: Path) -> Path:
     if len(found) > 1:
         names = ", ".join(os.fspath(path) for path in found)
         raise DatasetError(f"{os.fspath(folder)!r} holds several training sets; name one of {names}")
+    read_card(found[0])
     return found[0]
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What the card of a training set says."""
+    """What the card of a training set says.
+
+    Raises:
+        DatasetError: there is none, or it lacks what all cards have.
+    """
+    path = folder / CARD
     try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text())
-        _ = card["size"], card["scale"], card["scenes"], [card["tiles"][split] for split in SPLITS]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"no training set in {os.fspath(folder)!r} ({error}); make one with geosr dataset"
-        ) from error
-    return card
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset") from error
+    except OSError as error:
+        raise DatasetError(f"the card {os.fspath(path)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        damage: str | None = "it is no JSON"
+    else:
+        damage = _damage(card)
+    if damage:
+        raise DatasetError(f"the card {os.fspath(path)!r} is damaged: {damage}; make the set again with geosr dataset")
+    found: dict[str, Any] = card
+    return found
+
+
+def _damage(card: Any) -> str | None:
+    """What is wrong with a card, if anything."""
+    if not isinstance(card, dict):
+        return "it is no JSON object"
+    for name, kind in _CARD.items():
+        if name not in card:
+            return f"it has no {name!r}"
+        # A truth is a whole number to Python.
+        if not isinstance(card[name], kind) or isinstance(card[name], bool):
+            return f"its {name!r} is {card[name]!r}"
+    if missing := [split for split in SPLITS if split not in card["tiles"]]:
+        return f"its 'tiles' have no {missing[0]!r}"
+    if wrong := [split for split, count in card["tiles"].items() if type(count) is not int]:
+        return f"its 'tiles' for {wrong[0]!r} are {card['tiles'][wrong[0]]!r}"
+    for i, scene in enumerate(card["scenes"], 1):
+        if not isinstance(scene, dict):
+            return f"scene {i} is {scene!r}"
+        if lacking := [name for name in _SCENE if name not in scene]:
+            return f"scene {i} has no {lacking[0]!r}"
+    return None
 
 
 def _content(path: Path) -> Any:
@@ -247,8 +287,9 @@ def _content(path: Path) -> Any:
                 file.seek(0)
                 return np.frombuffer(gzip.GzipFile(fileobj=io.BytesIO(file.read())).read(), np.uint8)
         return np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
-    except (OSError, EOFError) as error:
-        raise DatasetError(f"{os.fspath(path)!r} cannot be read: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{os.fspath(path)!r} cannot be read: {why}") from error
 
 
 def _offsets(path: Path, content: Any) -> list[int]:

@@ -1,5 +1,9 @@
 """rio superresolve, through rio itself."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import rasterio
@@ -63,8 +67,8 @@ def test_an_output_that_exists_is_kept_unless_told(make_raster, tmp_path):
     source, output = make_raster(texture(1, 20, 20)), tmp_path / "o.tif"
     output.write_text("mine")
     done = rio("superresolve", source, output, "-m", "bicubic")
-    assert done.exit_code
-    assert "--overwrite" in done.output
+    assert done.exit_code == 1
+    assert done.output == f"Error: {str(output)!r} exists; choose another output or --overwrite\n"
     assert output.read_text() == "mine"
     assert rio("superresolve", source, output, "-m", "bicubic", "--overwrite").exit_code == 0
     with rasterio.open(output) as made:
@@ -88,3 +92,46 @@ def test_errors_are_one_line(tmp_path, make_raster):
 def test_rio_s_verbosity_decides_what_is_said(make_raster, tmp_path):
     done = rio("-v", "superresolve", make_raster(texture(1, 20, 20)), tmp_path / "o.tif", "-m", "bicubic")
     assert "scene.tif: 1 of 1 tiles" in done.output
+
+
+@needs_plugin
+def test_an_output_that_is_missing_is_misuse(make_raster, tmp_path):
+    source = make_raster(texture(1, 20, 20))
+    done = rio("superresolve", source)
+    assert done.exit_code == 2
+    assert f"OUTPUT is missing: name it after '{source}'" in " ".join(done.output.split())
+    assert rio("superresolve").exit_code == 2
+    assert rio("superresolve", "-o", tmp_path / "o.tif").exit_code == 2
+
+
+@needs_plugin
+def test_parts_of_another_model_are_discarded_with_restart(make_raster, tmp_path):
+    source, output = make_raster(texture(1, 40, 40)), tmp_path / "o.tif"
+
+    def interrupt(done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        geosr.super_resolve(source, output, geosr.Options(model="bicubic", scale=3, tile=20), progress=interrupt)
+    done = rio("superresolve", source, output, "-m", "bicubic")
+    assert done.exit_code == 1
+    assert "--restart" in done.output
+    assert rio("superresolve", source, output, "-m", "bicubic", "--restart").exit_code == 0
+    with rasterio.open(output) as made:
+        assert made.shape == (80, 80)
+
+
+@needs_plugin
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_sigterm_unwinds_it(make_raster, tmp_path, monkeypatch):
+    def terminated(job, target, **_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("geosr.superresolve.write", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    done = rio("superresolve", make_raster(texture(1, 20, 20)), tmp_path / "o.tif", "-m", "bicubic")
+    assert done.exit_code == 130
+    assert done.output == "Interrupted; nothing is half-written.\n"
+    assert signal.getsignal(signal.SIGTERM) == before

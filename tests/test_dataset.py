@@ -381,7 +381,7 @@ def test_areas_that_are_none_are_said(make_raster, tmp_path):
     (tmp_path / "text.geojson").write_text("no file of areas")
     for name, told in [
         (points, "holds no polygons"),
-        (tmp_path / "text.geojson", "cannot be read"),
+        (tmp_path / "text.geojson", r"geojson' cannot be read: not recognized as being in a supported file format$"),
         (tmp_path / "none.gpkg", "there is no such file"),
     ]:
         with pytest.raises(DatasetError, match=told):

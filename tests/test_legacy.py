@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from conftest import DATA, one_line_error, texture
 from photographs import frames, moves, save_burst
 
+from geosr.legacy import legacy as program
 from geosr.resample import enlarge
 
 
@@ -169,3 +171,36 @@ def test_restore_needs_a_folder(tmp_path):
     done, _ = legacy("train_superres_net", "--restore", cwd=tmp_path)
     assert done.returncode == 2
     assert "--restore needs --pretrained_path" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["eval_superres_net", "--upsampling_factor", "1"], "--upsampling_factor"),
+        (["create_training_dataset", "--upsampling_factor", "12"], "--upsampling_factor"),
+        (["create_training_dataset", "--tile_size_w", "8", "--tile_size_h", "8"], "--tile_size_"),
+        (["train_superres_net", "--tile_size_w", "8", "--tile_size_h", "8"], "--tile_size_"),
+        (["train_superres_net", "--learning_rate", "0"], "--learning_rate"),
+    ],
+)
+def test_misuse_is_told_of_the_option_that_was_typed(args, option):
+    done = CliRunner().invoke(program, args)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}" in done.output
+    assert "new form" not in done.output
+
+
+@pytest.mark.parametrize(("named", "output"), [(".", "images_x3"), ("../images/", "images_x3"), ("in/..", "images_x3")])
+def test_results_of_the_folder_one_is_in_go_beside_it(tmp_path, monkeypatch, named, output):
+    (tmp_path / "images" / "in").mkdir(parents=True)
+    (tmp_path / "images" / "a.tif").write_text("no raster")
+    monkeypatch.chdir(tmp_path / "images")
+    done = CliRunner().invoke(program, ["eval_superres_net", "--data_path", named, "--upsampling_factor", "3"])
+    made = shlex.split(done.output.splitlines()[0])[5]
+    assert (tmp_path / "images" / made).resolve() == tmp_path / output
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a.tif", "in"]
+
+
+def test_photos_that_are_not_there_are_said(tmp_path):
+    done, _ = legacy("superresolution", cwd=tmp_path)
+    assert one_line_error(done).startswith("Error: there is no file or folder 'process'; ")

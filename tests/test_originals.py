@@ -195,3 +195,20 @@ def test_the_command_converts_and_the_set_can_be_looked_at(tmp_path):
     for words in (["info"], ["audit", "-q"]):
         done = CliRunner().invoke(main, ["dataset", *words, str(tmp_path / "out")])
         assert done.exit_code == 0, done.output
+
+
+def test_means_are_looked_for_up_to_the_folder_that_is_given(tmp_path):
+    write_old(tmp_path / "x2" / "Training" / "a.tfrecords", triples(3))
+    pickled(tmp_path / "mean_values.pickle", MEANS)
+    with pytest.raises(OptionError, match="give them: --means"):
+        originals.convert([tmp_path / "x2"], tmp_path / "out", size=24)
+    pickled(tmp_path / "x2" / "mean_values.pickle", MEANS)
+    for given in (tmp_path / "x2" / "Training", tmp_path / "x2" / "Training" / "a.tfrecords"):
+        with pytest.raises(OptionError, match="give them: --means"):
+            originals.convert([given], tmp_path / "out", size=24)
+    assert originals.convert([tmp_path / "x2"], tmp_path / "out", size=24).tiles["Training"] == 3
+
+
+def test_what_does_not_exist_is_named_once(tmp_path):
+    done = CliRunner().invoke(main, ["dataset", "convert", "nope", str(tmp_path / "out"), "--size", "24"])
+    assert (done.exit_code, done.output) == (1, "Error: 'nope' cannot be read: No such file or directory\n")

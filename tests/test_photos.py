@@ -193,3 +193,12 @@ def test_a_palette_is_refused_with_the_command_that_helps(tmp_path, picture):
         Image.fromarray(picture).convert("P").save(tmp_path / f"{name}.png")
     with pytest.raises(UnsupportedRaster, match="-expand rgb"):
         photos.scan([tmp_path])
+
+
+def test_what_does_not_exist_is_said_before_photos_are_counted(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    for given in ([tmp_path / "none"], [tmp_path / "a.png", tmp_path / "none"]):
+        with pytest.raises(BurstError, match=r"^there is no file or folder '.*none'; name the photos"):
+            photos.scan(given)
+    with pytest.raises(BurstError, match=r"a\.png' has one photo"):
+        photos.scan([tmp_path / "a.png"])

@@ -1,8 +1,14 @@
+import gzip
+import json
+import re
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import texture
 
 from geosr import records
+from geosr.cli.main import main
 from geosr.errors import DatasetError
 from geosr.grid import Window
 from geosr.radiometry import fixed
@@ -52,7 +58,7 @@ def test_the_one_set_of_a_folder_is_found(tmp_path):
         records.sets_in(tmp_path)
     for scale in (2, 3):
         (tmp_path / f"x{scale}").mkdir()
-        (tmp_path / f"x{scale}" / records.CARD).touch()
+        (tmp_path / f"x{scale}" / records.CARD).write_text(json.dumps(CARD))
         assert records.sets_in(tmp_path / f"x{scale}") == tmp_path / f"x{scale}"
         if scale == 2:
             assert records.sets_in(tmp_path) == tmp_path / "x2"
@@ -83,3 +89,74 @@ def test_missing_shards_and_empty_folders_are_said(tmp_path):
     (tmp_path / "set.tfrecord-00000-of-00002").touch()
     with pytest.raises(DatasetError, match="shards are missing"):
         records.shards(tmp_path)
+
+
+CARD = {
+    "scale": 2,
+    "size": 32,
+    "tiles": {"Training": 4, "Validation": 0},
+    "scenes": [{"file": "a.tif", "bands": 1, "dtype": "uint8", "range": "0,255"}],
+}
+
+
+def damaged(name, value):
+    return json.dumps(CARD | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (json.dumps({"scale": 2}), "it has no 'size'"),
+        (damaged("scale", "2"), "its 'scale' is '2'"),
+        (damaged("size", True), "its 'size' is True"),
+        (damaged("tiles", {"Training": 4}), "its 'tiles' have no 'Validation'"),
+        (damaged("tiles", {"Training": 4, "Validation": None}), "its 'tiles' for 'Validation' are None"),
+        (damaged("scenes", None), "its 'scenes' is None"),
+        (damaged("scenes", ["a.tif"]), "scene 1 is 'a.tif'"),
+        (damaged("scenes", [{"file": "a.tif"}]), "scene 1 has no 'bands'"),
+        ("[1, 2]", "it is no JSON object"),
+        ("{", "it is no JSON"),
+        ("", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+    ],
+)
+def test_a_damaged_card_is_named_with_what_is_wrong(tmp_path, text, told):
+    (tmp_path / records.CARD).write_text(json.dumps(CARD))
+    assert records.read_card(tmp_path) == CARD
+    (tmp_path / records.CARD).write_text(text)
+    message = rf"^the card '.*dataset\.json' is damaged: {re.escape(told)}; make the set again with geosr dataset$"
+    for read in (records.read_card, records.sets_in):
+        with pytest.raises(DatasetError, match=message):
+            read(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_no_card(tmp_path):
+    (tmp_path / records.CARD).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match="is damaged: it is no JSON"):
+        records.read_card(tmp_path)
+
+
+def test_a_set_that_is_not_there_is_said_in_words(tmp_path):
+    with pytest.raises(DatasetError, match=r"^no training set in '.*none'; make one with geosr dataset$"):
+        records.read_card(tmp_path / "none")
+
+
+@pytest.mark.parametrize("words", [["info"], ["audit", "-q"], ["preview"]])
+def test_all_commands_refuse_a_damaged_card_alike(tmp_path, words):
+    (tmp_path / "x2").mkdir()
+    (tmp_path / "x2" / records.CARD).write_text('{"scale": 2}')
+    sheet = [str(tmp_path / "sheet.png")] if words == ["preview"] else []
+    done = CliRunner().invoke(main, ["dataset", *words, str(tmp_path), *sheet])
+    assert done.exit_code == 1
+    assert done.output.startswith(f"Error: the card {str(tmp_path / 'x2' / 'dataset.json')!r} is damaged: it has no")
+    assert len(done.output.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path):
+    with pytest.raises(DatasetError, match=r"^'[^']*none' cannot be read: No such file or directory$"):
+        records.Examples([tmp_path / "none"])
+    (tmp_path / "short").write_bytes(gzip.compress(b"something")[:-9])
+    (tmp_path / "changed").write_bytes(gzip.compress(b"something")[:12] + b"\xff" * 20)
+    for name in ("short", "changed"):
+        with pytest.raises(DatasetError, match=rf"{name}' cannot be read: "):
+            records.Examples([tmp_path / name])

@@ -39,6 +39,7 @@ def shared(command: Callable[..., Any]) -> Callable[..., Any]:
 @options.scale
 @options.model
 @options.jobs
+@options.restart
 @click.pass_context
 def superresolve(
     ctx: click.Context,
@@ -51,6 +52,7 @@ def superresolve(
     overwrite: bool,
     creation_options: dict[str, str],
     jobs: int,
+    restart: bool,
     **chosen: Any,
 ) -> None:
     """Super-resolve a raster, on the same ground and with all its metadata.
@@ -67,8 +69,11 @@ def superresolve(
     from geosr.plan import Options, plan
     from geosr.superresolve import check, write
 
-    target, [source] = resolve_inout(files=files, output=output, overwrite=overwrite, num_inputs=1)
-    with one_line(), ctx.obj["env"]:
+    if output is None and len(files) == 1:
+        raise click.UsageError(f"OUTPUT is missing: name it after {files[0]!r}, or with --output", ctx)
+    # Whether an output that exists may be replaced is told below, with its name.
+    target, [source] = resolve_inout(files=files, output=output, overwrite=True, num_inputs=1)
+    with one_line(), options.ending(), ctx.obj["env"]:
         asked = Options(
             bands=bidx or None,
             format=driver,
@@ -82,4 +87,4 @@ def superresolve(
             pools.threads(job.workers(jobs)) as pool,
             options.progress(Path(source).name, "tiles", quiet=verbosity < 1) as show,
         ):
-            write(job, target, pool=pool, progress=show)
+            write(job, target, restart=restart, pool=pool, progress=show)
