@@ -22,17 +22,18 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
-from geosr import budget, pools, raster
+from geosr import pools, raster
 from geosr.errors import ModelError, OptionError, OutputError, RasterError
 from geosr.estimate import estimate
 from geosr.grid import Grid
 from geosr.parts import Parts
-from geosr.plan import Options, Plan, plan
+from geosr.plan import Options, plan
 from geosr.profile import Profile
 from geosr.radiometry import fixed
 from geosr.raster import ArraySource
 from geosr.resample import enlarge
-from geosr.superresolve import is_done, super_resolve, upscaled, write
+from geosr.superresolve import is_done, super_resolve, write
+from geosr.tiles import upscaled
 from geosr.upscalers import Bicubic, load
 
 BICUBIC = Options(model="bicubic", scale=2)
@@ -45,31 +46,19 @@ def result(source, tmp_path, options=BICUBIC, **kwargs):
     return output
 
 
-def assembled(array, upscaler, *, size, halo=None, batch=1, nodata=None):
+def assembled(array, upscaler, *, size, halo=None, nodata=None):
     """The whole output before rounding, from tiles of an array."""
     source = ArraySource(
         array, Profile(array.shape[2], array.shape[1], array.shape[0], str(array.dtype), nodata=nodata)
     )
     grid = Grid(array.shape[2], array.shape[1], size, upscaler.halo if halo is None else halo)
-    job = Plan(
-        source=source,
-        upscaler=upscaler,
-        values=fixed(0, 255, len(array)),
-        grid=grid,
-        window=source.profile.window,
-        profile=source.profile.scale(upscaler.scale),
-        driver="GTiff",
-        beside=(),
-        overviews=False,
-        creation={},
-        batch=batch,
-        memory=budget.MEMORY,
-    )
+    values = fixed(0, 255, len(array))
     k = upscaler.scale
     out = np.zeros((len(array), array.shape[1] * k, array.shape[2] * k))
     for tile in grid:
         read = source.read(tile.outer)
-        [made] = upscaled([tile], [read], [source.valid(tile.outer, read)], job=job)
+        good = source.valid(tile.outer, read)
+        [made] = upscaled([tile], [read], [good], source=source, upscaler=upscaler, values=values)
         core = tile.core.scale(k)
         out[:, core.row_off : core.row_off + core.height, core.col_off : core.col_off + core.width] = made
     return out
