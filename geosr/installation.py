@@ -6,6 +6,7 @@ What QGIS runs is a copy, and beside it geosr.json, which says where the copy fi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ FOLDER = "geosr"
 """Of the scripts' own, in a folder of scripts."""
 NOTES = "geosr.json"
 EDITED = ".edited"
-"""Added to the name of a script that was edited before it was replaced or removed."""
+"""Added to the name of a script that was edited before it was replaced or removed; then a number from 2."""
 INHERITED = ("PYTHON", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """Beginnings of the variables that could lead a Python to another one's packages."""
 TIME_LIMIT = 60.0
@@ -139,9 +140,9 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
 
 def state(place: Place) -> State | None:
     """How the installation in this place is; None if there is none."""
-    notes = _notes(place.folder)
-    if not place.folder.exists() or not (notes or any((place.folder / name).exists() for name in FILES)):
+    if not _is_there(place.folder):
         return None
+    notes = _notes(place.folder)
     kind, why = _judged(place.folder, notes)
     python, version = notes.get("python"), notes.get("version")
     return State(os.fspath(place.folder), place.profile, kind, why, python, version)
@@ -153,7 +154,7 @@ def uninstall(place: Place) -> list[str]:
     Raises:
         InstallationError: the folder cannot be written.
     """
-    if state(place) is None:
+    if not _is_there(place.folder):
         return []
     try:
         done = _put_aside(place.folder, _notes(place.folder))
@@ -172,7 +173,7 @@ def _judged(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
     again = "run geosr qgis install"
     if not notes or not notes.get("python"):
         return "broken", f"{NOTES} is missing or damaged; {again}"
-    if missing := [name for name in notes["files"] if not (folder / name).exists()]:
+    if missing := [name for name in FILES if name in notes["files"] and not (folder / name).exists()]:
         return "broken", f"{', '.join(missing)} is missing; {again}"
     python, version = notes["python"], notes.get("version")
     found, why = _version_of(Path(python))
@@ -182,7 +183,7 @@ def _judged(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
         return "stale", f"the scripts are of geosr {version}, {python} has {found}; {again} there"
     if edited := _edited(folder, notes):
         return "stale", f"{', '.join(edited)} was edited; {again}, which keeps what was edited as NAME{EDITED}"
-    if notes["files"] != {name: _digest((SCRIPTS / name).read_bytes()) for name in FILES}:
+    if notes["files"] != _shipped():
         return "stale", f"the scripts are not those of this geosr {__version__}; {again}"
     return "good", ""
 
@@ -192,27 +193,50 @@ def _named(place: Place) -> str:
 
 
 def _notes(folder: Path) -> dict[str, Any]:
-    """What geosr.json says; nothing if it is not there or says nothing."""
+    """What geosr.json says; nothing if it is not there or damaged."""
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return notes if isinstance(notes, dict) and isinstance(notes.get("files"), dict) else {}
+    if not isinstance(notes, dict) or not isinstance(notes.get("files"), dict):
+        return {}
+    texts = [notes.get("python"), notes.get("version"), *notes["files"].values()]
+    return notes if all(isinstance(text, str) for text in texts) else {}
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether there is an installation, or something in its place."""
+    return bool(_notes(folder)) or any((folder / name).exists() for name in FILES)
 
 
 def _edited(folder: Path, notes: Mapping[str, Any]) -> list[str]:
-    """The files that are not as they were installed."""
+    """The files that are neither as they were installed nor as they are shipped: they may be somebody's work."""
     files: Mapping[str, str] = notes.get("files", {})
-    there = [name for name in files if name in FILES and (folder / name).is_file()]
-    return [name for name in there if _digest((folder / name).read_bytes()) != files[name]]
+    there = {name: _digest((folder / name).read_bytes()) for name in FILES if (folder / name).is_file()}
+    shipped = _shipped()
+    return [name for name, digest in there.items() if digest not in (files.get(name), shipped[name])]
 
 
 def _put_aside(folder: Path, notes: Mapping[str, Any]) -> list[str]:
-    """Renames the files that were edited, and returns that in sentences."""
-    edited = _edited(folder, notes)
-    for name in edited:
-        (folder / name).replace(folder / (name + EDITED))
-    return [f"{name} was edited: it is kept as {os.fspath(folder / (name + EDITED))!r}" for name in edited]
+    """Renames the files that may be somebody's work, and returns that in sentences."""
+    done = []
+    for name in _edited(folder, notes):
+        kept = _free(folder / (name + EDITED))
+        (folder / name).rename(kept)
+        why = "was edited" if name in notes.get("files", {}) else f"is not that of geosr {__version__}"
+        done.append(f"{name} {why}: it is kept as {os.fspath(kept)!r}")
+    return done
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first with a number that nothing has yet."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not (one.exists() or one.is_symlink()))
+
+
+def _shipped() -> dict[str, str]:
+    """The digests of the files of this geosr."""
+    return {name: _digest((SCRIPTS / name).read_bytes()) for name in FILES}
 
 
 def _compiled(folder: Path) -> Iterator[Path]:
@@ -232,7 +256,7 @@ def _check_python(python: Path) -> None:
 
 def _version_of(python: Path) -> tuple[str | None, str]:
     """The version of geosr that a Python finds by itself, as it will for QGIS; or None, and why."""
-    if not python.exists():
+    if not os.path.exists(python):  # noqa: PTH110 - a damaged path is one that is not there, not an error
         return None, f"there is no {os.fspath(python)!r}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
     command: Sequence[str] = [os.fspath(python), "-I", "-c", "import geosr; print(geosr.__version__)"]

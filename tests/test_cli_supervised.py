@@ -13,6 +13,7 @@ from conftest import soon, texture
 from photographs import frames, moves, save_burst
 
 import geosr
+from geosr.cli.ending import Ending, missing
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 SLOW_TILES = ("-m", "bicubic", "--tile", "16", "-j", "1")
@@ -73,7 +74,9 @@ def test_a_training_set_is_told_as_events_with_its_warnings(make_raster, tmp_pat
     assert [one["text"] for one in told if one["event"] == "warning"] == [
         "the scenes show one place, which is too small to keep a part of it for validation"
     ]
-    assert next(one for one in told if one["event"] == "progress")["temporary"] == [str(tmp_path / "out")]
+    first = next(one for one in told if one["event"] == "progress")
+    assert first["temporary"] == [str(tmp_path / "out" / ".x2.geosr"), str(tmp_path / "out" / ".x2.lock")]
+    assert first["made"] == [str(tmp_path / "out")]
     assert told[-1]["event"] == "result"
     assert told[-1]["tiles"] == {"Training": 4, "Validation": 0}
     assert told[-1]["folder"] == str(tmp_path / "out" / "x2")
@@ -178,6 +181,57 @@ def test_a_cancelled_burst_leaves_nothing(tmp_path, after):
     child = supervised("burst", photos, tmp_path / "new" / "out", "--align", "none", "--scale", "8", "-j", "1")
     assert cancelled(child, after=after) < soon(1)
     assert left(tmp_path) == before
+
+
+def put_in(folder):
+    """What others finish in a folder while a job works there: the output of another job, and a file of the user's."""
+    (folder / "x4" / "Training").mkdir(parents=True)
+    (folder / "x4" / "Training" / "0.tfrecord").write_text("done")
+    (folder / "notes.txt").write_text("mine")
+    return ["notes.txt", "x4", "x4/Training", "x4/Training/0.tfrecord"]
+
+
+@pytest.mark.parametrize("command", ["superresolve", "dataset", "burst"])
+def test_what_others_put_in_the_new_folder_of_a_cancelled_job_stays(make_raster, tmp_path, command):
+    source, output = tmp_path / "in", tmp_path / "new" / "out"
+    source.mkdir()
+    if command == "burst":
+        save_burst(source, frames(moves(4), size=(300, 200)), ending=".jpg")
+        options = ("--align", "none", "--scale", "8", "-j", "1")
+    else:
+        make_raster(texture(3, 800, 800), "in/a.tif")
+        options = SLOW_TILES if command == "superresolve" else ("--size", "16", "-j", "1")
+    child = supervised(command, source, output, *options)
+    while '"progress"' not in child.stdout.readline():
+        assert child.poll() is None, child.stderr.read()
+    theirs = put_in(output)
+    assert cancelled(child, after=1) < soon(1)
+    assert left(output) == theirs
+    assert left(tmp_path / "new")[0] == "out"
+
+
+def test_a_job_that_does_not_end_by_itself_leaves_what_others_made(tmp_path):
+    new = tmp_path / "new" / "out"
+    end, parts, folders = Ending(), new / ".o.tif.geosr", missing(new)
+    parts.mkdir(parents=True)
+    (parts / "0.part").write_text("")
+    end.holds([parts, new / ".o.tif.lock"], folders)
+    theirs = put_in(new)
+    end.clear()
+    assert left(new) == theirs
+    shutil.rmtree(new / "x4")
+    (new / "notes.txt").unlink()
+    end.clear()
+    assert left(tmp_path) == []
+
+
+def test_a_folder_in_which_every_raster_fails_does_not_stay(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").write_text("no raster")
+    child = supervised("superresolve", tmp_path / "in", tmp_path / "new" / "out", "-m", "bicubic")
+    assert events_of(child)[-1]["text"] == "1 of 1 rasters failed"
+    assert child.returncode == 1
+    assert left(tmp_path) == ["in", "in/a.tif"]
 
 
 @POSIX

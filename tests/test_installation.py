@@ -167,6 +167,72 @@ def test_a_script_that_was_edited_is_kept(home, known, command):
         assert [path.name for path in scripts(home).iterdir()] == ["burst.py.edited"]
 
 
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+@pytest.mark.parametrize("notes", [None, "{", '{"python": "python", "version": "1", "files": {}}'])
+def test_a_script_that_geosr_did_not_write_is_kept(home, known, command, notes):
+    scripts(home).mkdir(parents=True)
+    (scripts(home) / "burst.py").write_text("# mine")
+    (scripts(home) / "dataset.py").write_bytes((installation.SCRIPTS / "dataset.py").read_bytes())
+    if notes:
+        (scripts(home) / "geosr.json").write_text(notes)
+    done = run(command, "--profile", "default")
+    assert done.exit_code == 0, done.output
+    assert f"burst.py is not that of geosr {geosr.__version__}: it is kept as" in done.output
+    assert (scripts(home) / "burst.py.edited").read_text() == "# mine"
+    there = {path.name for path in scripts(home).iterdir()}
+    installed = {*installation.FILES, "geosr.json"} if command == "install" else set()
+    assert there == {"burst.py.edited", *installed}
+
+
+def test_each_edit_of_a_script_is_kept(home, known):
+    for text in ("# first", "# second", "# third"):
+        run("install", "--profile", "default")
+        (scripts(home) / "burst.py").write_text(text)
+    run("uninstall")
+    kept = {path.name: path.read_text() for path in scripts(home).iterdir()}
+    assert kept == {"burst.py.edited": "# first", "burst.py.edited.2": "# second", "burst.py.edited.3": "# third"}
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        '{"python": 5, "files": {"burst.py": 1}, "version": 3}',
+        '{"python": "python", "files": {"burst.py": null}, "version": "1"}',
+        '{"python": ["python"], "files": {}, "version": "1"}',
+        '{"files": {}}',
+        '{"files": []}',
+        "[1]",
+        "[" * 100_000,
+        "\0",
+    ],
+)
+def test_damaged_notes_are_told_and_removed(home, known, notes):
+    run("install", "--profile", "default")
+    (scripts(home) / "geosr.json").write_text(notes)
+    done = run("status")
+    assert (done.exit_code, done.output[:6]) == (1, "broken")
+    assert "geosr.json is missing or damaged" in done.output
+    assert json.loads(run("status", "--json").output)[0]["python"] is None
+    assert run("uninstall").exit_code == 0
+    assert not scripts(home).exists()
+
+
+@pytest.mark.parametrize("python", ["\0", "x" * 5000, "/"])
+def test_a_python_that_cannot_be_is_broken(home, python):
+    notes = {"python": python, "version": geosr.__version__, "files": {}}
+    scripts(home).mkdir(parents=True)
+    (scripts(home) / "geosr.json").write_text(json.dumps(notes))
+    done = run("status")
+    assert (done.exit_code, done.output[:6]) == (1, "broken")
+
+
+def test_removing_starts_no_python(home, known, monkeypatch):
+    run("install", "--profile", "default")
+    monkeypatch.setattr(installation, "_version_of", lambda python: pytest.fail("a Python was started"))
+    assert run("uninstall").exit_code == 0
+    assert not scripts(home).exists()
+
+
 def test_files_of_others_are_left_alone(home, known):
     run("install", "--profile", "default")
     (scripts(home) / "mine.py").write_text("# mine")

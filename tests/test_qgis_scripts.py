@@ -1,7 +1,9 @@
 """The Processing scripts as texts: what QGIS is not needed for to see."""
 
 import ast
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -100,6 +102,25 @@ def test_what_they_share_is_the_same_in_each():
             shared.setdefault(title, set()).add(lines)
     assert len(shared) == 2
     assert all(len(versions) == 1 for versions in shared.values())
+
+
+@each
+def test_it_removes_what_the_child_held_and_its_folders_when_they_are_empty(script, tmp_path):
+    [child] = [node for node in tree(script).body if getattr(node, "name", "") == "Child"]
+    names = {"os": os, "shutil": shutil}
+    exec(compile(ast.Module([child], []), str(script), "exec"), names)  # the module needs QGIS, this method does not
+    one = names["Child"].__new__(names["Child"])
+    new = tmp_path / "new" / "out"
+    (new / ".o.tif.geosr").mkdir(parents=True)
+    (new / ".o.tif.lock").write_text("")
+    (new / "notes.txt").write_text("mine")
+    one.temporary = [str(new / ".o.tif.geosr"), str(new / ".o.tif.lock"), str(new / "gone")]
+    one.made = [str(new), str(new.parent)]
+    one.clear()
+    assert [path.name for path in new.iterdir()] == ["notes.txt"]
+    (new / "notes.txt").unlink()
+    one.clear()
+    assert list(tmp_path.iterdir()) == []
 
 
 @each

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import Ending, first_made
+from geosr.cli.ending import Ending, missing
 
 
 @click.command()
@@ -114,14 +114,16 @@ def burst(
     from geosr.parts import leftovers
 
     asked = job.Options(depth=int(depth) if depth else None, memory=memory or job.MEMORY, **chosen)
-    made = first_made(output)
-    temporary = [made] if made else leftovers(output / job.REPORT)
+    temporary, made = leftovers(output / job.REPORT), missing(output)
     with options.ending() as end:
         plan = job.plan(paths, output, asked, overwrite=overwrite)
         if dry_run:
             events.told(job.told(plan), _planned(job.told(plan)), as_json=as_json)
             return
-        with pools.threads(jobs) as pool, _stages(quiet=bool(quiet), end=end, temporary=temporary) as show:
+        with (
+            pools.threads(jobs) as pool,
+            _stages(quiet=bool(quiet), end=end, temporary=temporary, made=made) as show,
+        ):
             said = job.write(plan, restart=restart, pool=pool, progress=show)
     text = f"{said['kept']} of {len(said['frames'])} photos; {', '.join(said['outputs'])} in {output}"
     events.told({"output": str(output), **said}, "" if quiet else text, as_json=as_json)
@@ -134,7 +136,9 @@ def _planned(told: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _stages(*, quiet: bool, end: Ending, temporary: Sequence[Path]) -> Iterator[Callable[[str, int, int], None]]:
+def _stages(
+    *, quiet: bool, end: Ending, temporary: Sequence[Path], made: Sequence[Path]
+) -> Iterator[Callable[[str, int, int], None]]:
     """A progress callable that shows one bar after another, each for a stage."""
     units = {"read": "photos", "align": "photos", "stack": "tiles", "write": "images"}
     with ExitStack() as stack:
@@ -143,7 +147,7 @@ def _stages(*, quiet: bool, end: Ending, temporary: Sequence[Path]) -> Iterator[
         def show(stage: str, done: int, total: int) -> None:
             if stage not in shown:
                 stack.close()
-                one = options.progress(stage, units[stage], quiet=quiet, end=end, temporary=temporary)
+                one = options.progress(stage, units[stage], quiet=quiet, end=end, temporary=temporary, made=made)
                 shown[stage] = stack.enter_context(one)
             shown[stage](done, total)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli import degradation, events, options
-from geosr.cli.ending import first_made
+from geosr.cli.ending import missing
 
 if TYPE_CHECKING:
     from geosr.layout import Summary
@@ -140,7 +140,6 @@ def build(
     from geosr.parts import leftovers
 
     paths = options.rasters(scenes, ext)
-    new = first_made(out)
     with (
         options.ending() as end,
         pools.threads(jobs) as pool,
@@ -149,7 +148,8 @@ def build(
             "tiles",
             quiet=bool(quiet),
             end=end,
-            temporary=[new] if new else leftovers(out / f"x{chosen['scale']}"),
+            temporary=leftovers(out / f"x{chosen['scale']}"),
+            made=missing(out),
         ) as show,
     ):
         made = job.build(

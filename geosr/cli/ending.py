@@ -30,10 +30,15 @@ class Ending:
         self._cancelled = False
         self._over = False
         self._temporary: Sequence[Path] = ()
+        self._made: Sequence[Path] = ()
 
-    def holds(self, temporary: Sequence[Path]) -> None:
-        """From now on these files and folders are the command's own, to be removed if it is cancelled."""
-        self._temporary = temporary
+    def holds(self, temporary: Sequence[Path], made: Sequence[Path] = ()) -> None:
+        """From now on these files and folders are the command's own, to be removed if it is cancelled.
+
+        Folders that it has `made` for its output, from the inside out, are removed only when they are empty: others
+        may have put something there since.
+        """
+        self._temporary, self._made = temporary, made
 
     def stop(self, *_: object) -> None:
         """Raises what unwinds the job: the handler of SIGTERM."""
@@ -61,6 +66,9 @@ class Ending:
                 shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
                 path.unlink()
+        for path in self._made:
+            with suppress(OSError):
+                path.rmdir()
 
     def over(self) -> None:
         """The job has ended, one way or another."""
@@ -84,21 +92,22 @@ def ending() -> Iterator[Ending]:
         signal.signal(signal.SIGTERM, before)
 
 
-def holding(end: Ending, temporary: Sequence[Path], show: Callable[..., None] | None) -> Callable[..., None]:
+def holding(
+    end: Ending, show: Callable[..., None] | None, *, temporary: Sequence[Path], made: Sequence[Path]
+) -> Callable[..., None]:
     """The progress callable `show`, whose first call says that the job holds its output."""
 
     def tell(*report: object) -> None:
-        end.holds(temporary)
+        end.holds(temporary, made)
         if show:
             show(*report)
 
     return tell
 
 
-def first_made(folder: Path) -> Path | None:
-    """The topmost folder that is made when this one is, if any."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    return missing[-1] if missing else None
+def missing(folder: Path) -> list[Path]:
+    """The folders that are made when this one is, from the inside out."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _interrupt() -> None:

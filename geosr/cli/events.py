@@ -1,8 +1,9 @@
 """What a command tells another program with --progress json: one object a line on stdout.
 
 start     the command and its version, before anything else
-progress  done of total, in a unit; the first of a job names the files and folders that are to be removed if the
-          process has to be killed from then on
+progress  done of total, in a unit; the first of a job names what is to be removed if the process has to be killed
+          from then on: `temporary`, files and folders that go whole, and then `made`, folders that go only when they
+          are empty, in this order
 warning   a text for people
 result    what was made, when all is well
 error     a text for people; the last line

@@ -212,29 +212,32 @@ def progress(
     quiet: bool,
     end: Ending | None = None,
     temporary: Sequence[Path] = (),
+    made: Sequence[Path] = (),
     each: float = 0.0,
     each_unit: str = "",
 ) -> Iterator[Progress | None]:
     """A progress callable that draws a bar on a terminal, else prints a plain line now and then; or writes events.
 
     `each` is how much of `each_unit` a step makes, for the rate that is shown. The first call says that the job holds
-    what is `temporary`, which must not outlive it when it is cancelled. None when quiet and without an `end` to tell.
+    what is `temporary`, which must not outlive it when it is cancelled, and the folders that were `made` for it, from
+    the inside out, which must not when they are empty. None when quiet and without an `end` to tell.
     """
     shown: AbstractContextManager[Progress | None]
     if quiet:
         shown = nullcontext()
     elif events.wanted():
-        shown = nullcontext(_events(label, unit, temporary))
+        shown = nullcontext(_events(label, unit, temporary=temporary, made=made))
     elif sys.stderr.isatty():
         shown = _bar(label, unit, each, each_unit)
     else:
         shown = nullcontext(_lines(label, unit, each, each_unit))
     with shown as show:
-        yield holding(end, temporary, show) if end else show
+        yield holding(end, show, temporary=temporary, made=made) if end else show
 
 
-def _events(label: str, unit: str, temporary: Sequence[Path]) -> Progress:
-    first = {"temporary": [os.fspath(path.absolute()) for path in temporary]}
+def _events(label: str, unit: str, *, temporary: Sequence[Path], made: Sequence[Path]) -> Progress:
+    held = {"temporary": temporary, "made": made}
+    first = {name: [os.fspath(path.absolute()) for path in paths] for name, paths in held.items()}
 
     def show(done: int, total: int) -> None:
         events.emit("progress", label=label, unit=unit, done=done, total=total, **first)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import Ending, first_made
+from geosr.cli.ending import Ending, missing
 from geosr.errors import GeosrError
 
 DAMAGED = 3
@@ -94,8 +96,10 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
         sys.exit(DAMAGED)
 
 
-def _all(source: str, output: Path, **chosen: Any) -> list[Any]:
+def _all(source: str, output: Path, *, end: Ending, **chosen: Any) -> list[Any]:
     """Super-resolves the rasters of a folder; the blocks of them that could not be read."""
+    from geosr.parts import existing
+
     damaged: list[Any] = []
     failed: list[Path] = []
     paths = options.rasters_in(Path(source), chosen["ext"])
@@ -106,17 +110,15 @@ def _all(source: str, output: Path, **chosen: Any) -> list[Any]:
     outputs = [output / _name(path, chosen["format"]) for path in paths]
     if same := [path.name for path in outputs if outputs.count(path) > 1]:
         raise click.ClickException(f"two files would become {same[0]!r}; give them other names, or one at a time")
-    made_too = first_made(output)
-    if not chosen["dry_run"]:
-        output.mkdir(parents=True, exist_ok=True)
-    for path, made in zip(paths, outputs, strict=True):
-        try:
-            # As long as nothing in it is done, the folder is not to stay if the command is cancelled.
-            own = made_too if not any(one.exists() for one in outputs) else None
-            damaged += _one(str(path), made, skip_done=True, folder=own, **chosen)
-        except GeosrError as error:
-            failed.append(path)
-            events.warn(f"Error: {error}")
+    folders = [] if chosen["dry_run"] else missing(output)
+    with existing(output) if folders else nullcontext():
+        end.holds((), folders)
+        for path, made in zip(paths, outputs, strict=True):
+            try:
+                damaged += _one(str(path), made, end=end, skip_done=True, folders=folders, **chosen)
+            except GeosrError as error:
+                failed.append(path)
+                events.warn(f"Error: {error}")
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(paths)} rasters failed")
     return damaged
@@ -138,7 +140,7 @@ def _one(
     as_json: bool,
     stac: bool,
     skip_done: bool = False,
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
     **chosen: Any,
 ) -> list[Any]:
     """Super-resolves one raster; the blocks of it that could not be read."""
@@ -172,7 +174,8 @@ def _one(
             "tiles",
             quiet=bool(quiet),
             end=end,
-            temporary=[folder] if folder else leftovers(output),
+            temporary=leftovers(output),
+            made=folders,
             each=tile_megapixels,
             each_unit="output Mpx",
         ) as show,

@@ -137,6 +137,7 @@ class Child:
         self.told = {}
         self.stage = None
         self.temporary = []
+        self.made = []
         self.lines = queue.Queue()
         self.errors = []
 
@@ -197,6 +198,7 @@ class Child:
             self.feedback.pushWarning(event["text"])
         elif kind == "progress":
             self.temporary = event.get("temporary", self.temporary)
+            self.made = event.get("made", self.made)
             if self.stage != event["label"]:
                 self.stage = event["label"]
                 self.feedback.setProgressText("{}: {} {}".format(event["label"], event["total"], event["unit"]))
@@ -224,11 +226,16 @@ class Child:
             pass
 
     def clear(self):
-        """Removes what the child held, if it did not come to it."""
+        """Removes what the child held, if it did not come to it; folders that it made only when they are empty."""
         for path in self.temporary:
             shutil.rmtree(path, ignore_errors=True)
             if os.path.exists(path):
                 os.remove(path)
+        for path in self.made:
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass
 
     def failure(self, status):
         """Why the child failed, in a sentence."""
