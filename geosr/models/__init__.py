@@ -49,7 +49,8 @@ def folded(model: Any) -> Any:
     for layer in model.layers:
         weights = layer.folded() if isinstance(layer, rep) else layer.get_weights()
         result.get_layer(layer.name).set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
-    return result
+    # Of the layers alone: a clone of a network that was trained would be saved with its optimizer.
+    return keras.Model(result.inputs, result.outputs, name=model.name)
 
 
 def begin_with(model: Any, other: Any) -> None:
