@@ -50,7 +50,7 @@ def folded(model: Any) -> Any:
         weights = layer.folded() if isinstance(layer, rep) else layer.get_weights()
         result.get_layer(layer.name).set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
     # Of the layers alone: a clone of a network that was trained would be saved with its optimizer.
-    return keras.Model(result.inputs, result.outputs, name=model.name)
+    return keras.Model(result.input, result.output, name=model.name)
 
 
 def begin_with(model: Any, other: Any) -> None:
