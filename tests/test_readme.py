@@ -48,7 +48,7 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
         make_raster(texture(3, 200, 200, seed=i), f"scenes/s{i}.tif", crs=None)
     shutil.copy(DATA / "neon_osbs_rgb.tif", tmp_path / "scene.tif")
     save_burst(tmp_path / "process", frames(moves(3)), ending=".jpg")
-    assert len(commands()) == 16
+    assert len(commands()) == 15
     for line in commands():
         words = shlex.split(line)
         if "*" in line:
