@@ -19,6 +19,7 @@ from typing import Any
 from geosr import __version__
 from geosr.errors import InstallationError
 from geosr.models import cards
+from geosr.parts import write_file
 
 SCRIPTS = Path(__file__).with_name("qgis")
 FILES = ("superresolve.py", "dataset.py", "burst.py", "geosr.html", "geosr.svg")
@@ -129,11 +130,11 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
         done = _put_aside(place.folder, before)
-        for name, content in contents.items():
-            (place.folder / name).write_bytes(content)
-        (place.folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
+    for name, content in contents.items():
+        write_file(place.folder / name, content)
+    write_file(place.folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
     was = f", instead of those of geosr {before['version']}" if before else ""
     return [*done, f"{_named(place)}: the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}{was}"]
 

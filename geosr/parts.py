@@ -77,10 +77,7 @@ class Parts:
 
     def save(self, index: int, data: bytes) -> None:
         """Keeps a finished part."""
-        try:
-            _write(self.path(index), data)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
+        write_file(self.path(index), data)
 
     @property
     def draft(self) -> Path:
@@ -141,9 +138,9 @@ class Parts:
             kept = {manifest, self.draft.parent, *self.folder.glob("*.part")}
             for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - kept)]:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            _write(manifest, json.dumps(self._manifest, indent=1).encode())
         except OSError as error:
             raise cannot_write(self.output.parent, error) from error
+        write_file(manifest, json.dumps(self._manifest, indent=1).encode())
 
     def _unlock(self) -> None:
         if self.folder.exists() and not any(self.folder.glob("*.part")):
@@ -193,8 +190,8 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *,
     name, parent = os.fspath(path), path.absolute().parent
     if path.is_dir():
         raise OutputError(f"{name!r} is a folder; name a file in it")
-    if path.exists() and any(one and Path(one).exists() and path.samefile(one) for one in inputs):
-        raise OutputError(f"{name!r} is an input; choose another output")
+    if path.exists() and any(one and _is_in(path, os.fspath(one)) for one in inputs):
+        raise OutputError(f"{name!r} is an input, or a part of one; choose another output")
     if path.exists() and not overwrite:
         raise OutputError(f"{name!r} exists; choose another output or --overwrite")
     if not parent.is_dir():
@@ -203,13 +200,20 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *,
         raise OutputError(f"cannot write to {os.fspath(parent)!r}: no permission")
 
 
+def _is_in(path: Path, file: str) -> bool:
+    """Whether an input's file is this one, or is in it, as in an archive that GDAL opens."""
+    if file.startswith("/vsi"):
+        return os.fspath(path.resolve()) in file
+    return Path(file).exists() and path.samefile(file)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Writes a file that has its name only when it is whole, and nothing if it cannot.
 
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.tmp")
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -229,13 +233,3 @@ def _read(manifest: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file that has its name only when it is on the disk."""
-    part = path.with_suffix(".tmp")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

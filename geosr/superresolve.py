@@ -20,7 +20,7 @@ from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.nodata import enlarge_nearest, invalid_values, stamp
-from geosr.parts import Parts
+from geosr.parts import Parts, check_output
 from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
 from geosr.raster import Damage, RasterSource, Source
@@ -123,26 +123,8 @@ def check(
     inputs = RasterSource(source, alpha="band")
     inputs.close()
     output = Path(output)
-    if output.is_dir():
-        raise OutputError(f"{os.fspath(output)!r} is a folder; name a file in it")
-    if output.exists():
-        if any(_is_in(output, file) for file in inputs.files):
-            raise OutputError(f"{os.fspath(output)!r} is the input, or a part of it; choose another output")
-        if not overwrite:
-            raise OutputError(f"{os.fspath(output)!r} exists; choose another output or --overwrite")
-    if made and not output.parent.exists():
-        return
-    if not output.parent.is_dir():
-        raise OutputError(f"there is no folder {os.fspath(output.parent)!r} to write to; make it first")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"cannot write to {os.fspath(output.parent)!r}: no permission")
-
-
-def _is_in(path: Path, file: str) -> bool:
-    """Whether a file of GDAL's is this one, or is in it, as in an archive."""
-    if file.startswith("/vsi"):
-        return os.fspath(path.resolve()) in file
-    return Path(file).exists() and path.samefile(file)
+    if not made or output.parent.exists():
+        check_output(output, inputs.files, overwrite=overwrite)
 
 
 def _check_beside(job: Plan, output: Path) -> None:

@@ -23,6 +23,7 @@ from geosr.batches import Batches, Images, held_out
 from geosr.engine import Progress
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.models import cards
+from geosr.parts import write_file
 from geosr.records import Examples
 from geosr.resample import enlarge
 
@@ -381,14 +382,28 @@ def _told(options: Options, data: Path) -> dict[str, Any]:
 def _keep_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
     """Writes the options; a run goes on with those that it began with, but for the number of epochs."""
     if resumed and path.exists():
-        before = json.loads(path.read_text())
+        before = _read(path)
         for name in sorted(set(now) - {"epochs", "data", "fine_tune", "parallel"}):
             if before.get(name) != now[name]:
                 raise OptionError(
                     f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
                     "give the same options, another folder, or --restart"
                 )
-    path.write_text(json.dumps(now, indent=1) + "\n")
+    write_file(path, (json.dumps(now, indent=1) + "\n").encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = path.read_text()
+        # YAML takes a number like 1e-05, as JSON writes it, for a text.
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise OptionError(f"{os.fspath(path)!r} is no YAML or JSON file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise OptionError(f"{os.fspath(path)!r} must hold options and their values, as epochs: 50")
+    return content
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -397,14 +412,7 @@ def read_options(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: it is no such file, or has an option that is none.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptionError(f"{os.fspath(path)!r} is no YAML or JSON file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise OptionError(f"{os.fspath(path)!r} must hold options and their values, as epochs: 50")
+    content = _read(path)
     known = {field.name for field in fields(Options)}
     chosen = {name: value for name, value in content.items() if name not in ("data", "data sha256")}
     if wrong := sorted(set(map(str, chosen)) - known):

@@ -190,3 +190,5 @@ def test_an_output_is_refused_that_is_an_input_or_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
         check_output(scene, [], overwrite=False)
     check_output(scene, [], overwrite=True)
+    with pytest.raises(OutputError, match="is an input, or a part of one"):
+        check_output(scene, [f"/vsizip/{scene.resolve()}/a.tif"], overwrite=True)

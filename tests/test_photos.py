@@ -172,7 +172,7 @@ def bad_bursts(tmp_path, picture):
         "bands that differ": (["a.png", "gray.png"], BurstError, "1 bands"),
         "a text": (["b.jpg", "text.jpg"], RasterError, "text.jpg"),
         "a cut photo": (["b.jpg", "cut.jpg"], RasterError, "cut off"),
-        "a file that is not there": (["a.png", "no.png"], RasterError, "no.png"),
+        "a file that is not there": (["a.png", "no.png"], BurstError, "no.png"),
         "the same twice": (["a.png", "a.png"], BurstError, "twice"),
         "places that differ": (["here.tif", "there.tif"], BurstError, "CRS"),
     }

@@ -55,5 +55,5 @@ def test_what_cannot_be_written_is_said(made, tmp_path):
     preview(made, tmp_path / "sheet.png", overwrite=True)
     with pytest.raises(OutputError, match=r"must end in one of \.png"):
         preview(made, tmp_path / "sheet.doc")
-    with pytest.raises(OutputError, match="cannot write to"):
+    with pytest.raises(OutputError, match="there is no folder"):
         preview(made, tmp_path / "none" / "sheet.png")

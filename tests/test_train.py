@@ -57,6 +57,13 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path):
         assert np.abs(a - b).max() < 1e-4
 
 
+def test_a_damaged_file_of_options_is_said_in_one_line(data, tmp_path):
+    train.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
+    (tmp_path / "runs" / "x2" / train.OPTIONS).write_text('{"epochs": 1,')
+    with pytest.raises(OptionError, match=r"options\.json' is no YAML or JSON file"):
+        train.train(data, tmp_path / "runs", QUICK)
+
+
 def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
     train.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
     with pytest.raises(OptionError, match=r"has crop 12, not 10; give the same options, another folder, or --restart"):
@@ -130,7 +137,7 @@ def test_what_is_kept_is_the_average_of_the_weights(data, tmp_path):
 
 
 def test_the_options_of_a_run_repeat_it(data, tmp_path):
-    first = train.train(data, tmp_path / "first", replace(QUICK, loss="l1+0.1*ssim", schedule="step", decay=1e-4))
+    first = train.train(data, tmp_path / "first", replace(QUICK, loss="l1+0.1*ssim", schedule="step", decay=1e-5))
     read = train.read_options(first.with_name(train.OPTIONS))
     second = train.train(data, tmp_path / "second", Options(**read))
     for a, b in zip(models.load(first).get_weights(), models.load(second).get_weights(), strict=True):
@@ -141,6 +148,8 @@ def test_a_file_of_options_may_be_yaml_and_is_checked(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("model: idn\nepochs: 3\n")
     assert train.read_options(path) == {"model": "idn", "epochs": 3}
+    path.write_text('{"rate": 1e-05}')
+    assert train.read_options(path) == {"rate": 1e-5}
     for text, said in (
         ("epoch: 3", "has epoch, which is no option"),
         ("- 1", "must hold options"),

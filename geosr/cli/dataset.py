@@ -58,7 +58,7 @@ A folder of scenes with such a name is ./info."""
 @click.option(
     "-t",
     "--dtype",
-    type=click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]),
+    type=options.DTYPES,
     help="Data type that holds the values of all scenes, as they are; theirs by default, if they have one.",
 )
 @degradation.options

@@ -114,6 +114,8 @@ creation: Decorator = click.option(
     callback=_creation,
     help="GDAL creation option, as COMPRESS=ZSTD.",
 )
+DTYPES = click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"])
+"""Those of geosr.profile, which is not loaded for help."""
 model: Decorator = click.option(
     "-m",
     "--model",

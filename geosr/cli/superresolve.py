@@ -50,7 +50,7 @@ DAMAGED = 3
 @click.option(
     "-t",
     "--dtype",
-    type=click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]),
+    type=options.DTYPES,
     help="Data type of the output; the input's by default. Values saturate, they are not scaled.",
 )
 @click.option("--nodata", type=float, help="Nodata value of the output; the input's by default.")

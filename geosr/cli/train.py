@@ -139,7 +139,10 @@ def train(
         given = {name for name in chosen if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
         read = _checked(ctx, file, job.read_options(file))
         chosen |= {name: value for name, value in read.items() if name not in given}
-    with options.progress("train", "steps", quiet=bool(quiet), each=chosen["batch"], each_unit="examples") as show:
+    with (
+        options.ending(),
+        options.progress("train", "steps", quiet=bool(quiet), each=chosen["batch"], each_unit="examples") as show,
+    ):
         made = job.train(
             data,
             runs,

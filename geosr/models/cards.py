@@ -12,6 +12,7 @@ from typing import Any
 
 from geosr import models
 from geosr.errors import ModelError
+from geosr.parts import write_file
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -73,7 +74,7 @@ def describe(path: Path, digest: str) -> Card:
 
 def write(card: Card, path: Path) -> None:
     """Writes the card beside the model file."""
-    path.with_suffix(".json").write_text(json.dumps(asdict(card), indent=1) + "\n")
+    write_file(path.with_suffix(".json"), (json.dumps(asdict(card), indent=1) + "\n").encode())
 
 
 def shipped() -> list[Card]:
