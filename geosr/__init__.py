@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["GeosrError", "Options", "load", "super_resolve"]
+__all__ = ["Computing", "GeosrError", "Options", "load", "super_resolve"]
 
 _HOMES = {
+    "Computing": "geosr.upscalers",
     "GeosrError": "geosr.errors",
     "Options": "geosr.plan",
     "load": "geosr.arrays",

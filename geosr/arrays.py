@@ -22,7 +22,7 @@ from geosr.radiometry import Range, fixed, sampled
 from geosr.raster import THUMBNAIL, ArraySource, decimated, measured, scene_range
 from geosr.superresolve import stamped
 from geosr.tiles import upscaled
-from geosr.upscalers import Upscaler
+from geosr.upscalers import Computing, Upscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,14 @@ def load(
     bands_mode: str = "auto",
     range: tuple[float, float] | None = None,
     tile: int | None = None,
+    computing: Computing = Computing(),
 ) -> Resolver:
     """The model as a function on arrays (bands, rows, cols), Dask arrays and DataArrays.
 
-    `model` is `bicubic`, a shipped model, or the path of a .keras file; `scale` its own by default, or 2. `range` gives
+    `model` is `bicubic`, a shipped model, or the path of a model file; `scale` its own by default, or 2. `range` gives
     the values that become 0 and 1 for the network, of every band; by default they are those of the whole array that
-    is given, so give a range where arrays are parts of one scene. `tile` is the side of a tile.
+    is given, so give a range where arrays are parts of one scene. `tile` is the side of a tile;
+    `computing` says how a network is computed.
 
     Raises:
         ModelError: there is no such model, or none for this scale.
@@ -125,7 +127,7 @@ def load(
     if range:
         fixed(*range, 1)
     mode = "luma" if bands_mode == "luma" else "each"
-    return Resolver(upscalers.load(os.fspath(model), scale, mode=mode), bands_mode, range, tile)
+    return Resolver(upscalers.load(os.fspath(model), scale, mode=mode, computing=computing), bands_mode, range, tile)
 
 
 def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:

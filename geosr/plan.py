@@ -17,7 +17,7 @@ from geosr.grid import Grid, Tile, Window
 from geosr.profile import DTYPES, RGB, Profile
 from geosr.radiometry import Range, fixed, to_dtype
 from geosr.raster import ALPHA_MODES, RasterSource
-from geosr.upscalers import BANDS_MODES, Upscaler
+from geosr.upscalers import BANDS_MODES, Computing, Upscaler
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ class Options:
     scale: int | None = None
     """The model's own by default, or 2."""
     model: str = models.DEFAULT
-    """`bicubic`, the name of a shipped model, or the path of a .keras file."""
+    """`bicubic`, the name of a shipped model, or the path of a model file."""
+    computing: Computing = Computing()
+    """How a network is computed."""
     bands: tuple[int, ...] | None = None
     """Numbers, from 1, of the bands to use, in this order."""
     bands_mode: str = "auto"
@@ -133,7 +135,8 @@ def plan(
     """What `super_resolve` would do; the output's name decides its format unless the options do."""
     pixels = RasterSource(source, options.bands, alpha=options.alpha, skip_errors=options.skip_errors)
     profile = pixels.profile
-    upscaler = upscalers.load(options.model, options.scale, mode=bands_mode(profile, options.bands_mode))
+    mode = bands_mode(profile, options.bands_mode)
+    upscaler = upscalers.load(options.model, options.scale, mode=mode, computing=options.computing)
     upscalers.check_bands(upscaler, len(profile.colours), model=options.model, path=pixels.path)
     window = _part(profile, options)
     dtype = options.dtype or profile.dtype

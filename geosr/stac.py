@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from geosr.models import cards
 from geosr.parts import write_file
 from geosr.plan import Plan
 from geosr.profile import Profile, footprint
-from geosr.upscalers import Network
+from geosr.upscalers import Blended, Network
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
@@ -27,6 +26,10 @@ ENDING = ".stac.json"
 _DATES = (("IMAGERY", "ACQUISITIONDATETIME"), ("", "TIFFTAG_DATETIME"))
 """Domains and names of the tags that say when a scene was taken."""
 _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
+
+
+FRAMEWORKS = {"tensorflow": "Keras", "openvino": "OpenVINO", "onnx": "ONNX"}
+"""Of each backend, as the extension for models calls them."""
 
 
 def path_of(output: str | os.PathLike[str]) -> Path:
@@ -134,7 +137,7 @@ def _processing(job: Plan) -> dict[str, Any]:
 
 def _model(job: Plan) -> Mapping[str, Any]:
     """The model's card, in the words of the extension."""
-    network = job.upscaler
+    network = job.upscaler.network if isinstance(job.upscaler, Blended) else job.upscaler
     if not isinstance(network, Network):
         raise TypeError(f"{network.identity} is no network")
     card = cards.of(network.path)
@@ -146,9 +149,8 @@ def _model(job: Plan) -> Mapping[str, Any]:
         "mlm:name": _name(network.path.stem),
         "mlm:architecture": card.name,
         "mlm:tasks": tasks,
-        "mlm:framework": "Keras",
-        "mlm:framework_version": version("keras"),
-        "mlm:total_parameters": card.parameters,
+        **({"mlm:total_parameters": card.parameters} if card.parameters else {}),
+        "mlm:framework": FRAMEWORKS[network.computing.backend],
         "mlm:pretrained": True,
         **({"mlm:pretrained_source": card.training_data} if card.training_data else {}),
         "mlm:input": [
@@ -166,7 +168,7 @@ def _model(job: Plan) -> Mapping[str, Any]:
         "mlm:output": [{"name": "high resolution", "tasks": tasks, "result": shape}],
         "mlm:hyperparameters": {
             "scale": card.scale,
-            "halo": card.halo,
+            "halo": network.halo,
             "sha256": card.sha256,
             **({"licence": card.licence} if card.licence else {}),
             **({"scores": card.scores} if card.scores else {}),

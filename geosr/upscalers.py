@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from geosr import models
 from geosr.errors import ModelError, OptionError
 from geosr.grid import Block
-from geosr.models import cards
+from geosr.models import cards, reach, runtimes
+from geosr.models.runtimes import Runtime
 from geosr.radiometry import Range
 from geosr.resample import REACH, enlarge
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
-LIBRARY = 560_000_000
-"""Bytes of TensorFlow, before any block."""
+LIBRARY = {"tensorflow": 560_000_000, "openvino": 150_000_000, "onnx": 60_000_000}
+"""Bytes of each backend, before any block."""
 
 _loading = threading.Lock()
 
@@ -71,31 +73,92 @@ class Bicubic:
         return enlarge(blocks, self.scale)
 
 
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How a network is computed.
+
+    Raises:
+        OptionError: there is no such backend or precision, or the halo is none.
+    """
+
+    backend: str = "auto"
+    """`tensorflow`, `openvino` or `onnx`; auto is the first of them that reads the model's file and is installed."""
+    precision: str = "float32"
+    """`bfloat16` and `float16` are faster where the device has them; only for .keras files of geosr's own networks."""
+    halo: int | None = None
+    """Input pixels that a result depends on, in place of those that the network's layers or a measurement tell."""
+    blend: bool = False
+    """Whether windows that overlap are mixed: for networks whose result depends on the whole, so that no halo helps."""
+    trust: bool = False
+    """Whether code in the model file may be executed."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("backend", runtimes.BACKENDS), ("precision", runtimes.PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if self.halo is not None and self.halo < 0:
+            raise OptionError(f"halo must be a whole number of 0 or more, got {self.halo}")
+
+    def __str__(self) -> str:
+        """What changes a result, in words that `computing_of` reads."""
+        words = {
+            "on": self.backend if self.backend not in ("auto", "tensorflow") else "",
+            "in": self.precision if self.precision != "float32" else "",
+            "halo": "" if self.halo is None else str(self.halo),
+            "blended": "yes" if self.blend else "",
+        }
+        return "".join(f" {name} {value}" for name, value in words.items() if value)
+
+
+def computing_of(told: str) -> Computing:
+    """How a network was computed, from the words of its identity."""
+    words = told.split()
+    said = dict(pairwise(words))
+    halo = said.get("halo", "")
+    return Computing(
+        backend=said.get("on", "auto"),
+        precision=said.get("in", "float32"),
+        halo=int(halo) if halo.isdecimal() else None,
+        blend="blended" in said,
+    )
+
+
 class Network:
-    """A network in a .keras file, read on first use.
+    """A network in a model file, read on first use.
 
     A network of one band takes any number of bands: each by itself, or with `mode` luma the luma alone, whose
     change is added to the bicubic enlargement of all three colours (their chroma is the bicubic one).
+
+    Raises:
+        ModelError: there is no such file, it is no model, or no halo is known that would make tiles exact.
     """
 
     concurrent = False
 
-    def __init__(self, path: Path, *, mode: str = "each") -> None:
+    def __init__(self, path: Path, *, mode: str = "each", computing: Computing = Computing()) -> None:
         self.path, self.mode = path, mode
-        card = cards.of(path)
-        self.scale, self.bands, self.halo = card.scale, None if card.bands == 1 else card.bands, card.halo
+        self.computing = replace(computing, backend=runtimes.choose(path, computing.backend))
+        card = cards.of(path, trust=computing.trust)
+        halo = card.halo if computing.halo is None else computing.halo
+        if halo is None and not computing.blend:
+            raise ModelError(
+                f"{os.fspath(path)!r} sees farther than {reach.FARTHEST} pixels or depends on where a tile begins, so "
+                "tiles would not be exact; --blend mixes tiles that overlap, --halo N says how far it sees"
+            )
+        self.halo = halo or 0
+        self.scale, self.bands = card.scale, None if card.bands == 1 else card.bands
         self._sha256, self._pixel_bytes = card.sha256, card.pixel_bytes
-        self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}"
+        self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}{self.computing}"
         if mode == "luma":
             if card.bands != 1:
                 raise OptionError(f"--bands-mode luma needs a network of one band, {path.name!r} takes {card.bands}")
             self.bands = 3
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _network, (self.path, self.mode)
+        return _network, (self.path, self.mode, self.computing)
 
     def memory(self, pixels: int) -> int:
-        return LIBRARY + self._pixel_bytes * pixels
+        return LIBRARY[self.computing.backend] + self._pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])
@@ -115,18 +178,49 @@ class Network:
         return enlarge(low, self.scale) + added
 
     def forward(self, blocks: Block) -> Block:
-        """Through the network (n, bands, rows, cols), one block at a time, so that memory is one block's."""
+        """Through the network (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
         with _loading:
-            model, lock = _loaded(self.path, self._sha256)
-        blocks = np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
+            network, lock = _loaded(self.path, self._sha256, self.computing)
         with lock:
-            done = [np.asarray(model.predict_on_batch(block[None])) for block in blocks]
-        result: Block = np.concatenate(done).transpose(0, 3, 1, 2)
-        return result
+            return network(blocks)
 
 
-def load(model: str, scale: int | None = None, *, mode: str = "each") -> Upscaler:
-    """The upscaler called `model`: `bicubic`, a shipped network, or the path of a .keras file.
+class Blended:
+    """A network on windows that overlap by half, mixed by weights that add up to one.
+
+    For networks whose result depends on the whole image they are given: there are no seams, but there is no one true
+    result either, and it takes four times the work.
+    """
+
+    concurrent = False
+    STEP = 64
+    """From window to window; a window has twice as many rows and columns."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.STEP, network.identity
+
+    def memory(self, pixels: int) -> int:
+        return self.network.memory(min(pixels, 4 * self.STEP**2)) + 16 * pixels * self.scale**2
+
+    def __call__(self, blocks: Block, values: Range, /) -> Block:
+        """As `Upscaler`; the blocks begin STEP pixels before a multiple of STEP of the raster."""
+        step, k = self.STEP, self.scale
+        rows, cols = blocks.shape[-2:]
+        after = [max(-(-size // step), 2) * step - size for size in (rows, cols)]
+        given = np.pad(blocks, ((0, 0), (0, 0), (0, after[0]), (0, after[1])), mode="symmetric")
+        made = np.zeros((*given.shape[:2], given.shape[2] * k, given.shape[3] * k))
+        ramp = np.sin(np.pi * (np.arange(2 * step * k) + 0.5) / (2 * step * k)) ** 2
+        for row in range(0, given.shape[2] - step, step):
+            for col in range(0, given.shape[3] - step, step):
+                window = self.network(given[..., row : row + 2 * step, col : col + 2 * step], values)
+                high = (..., slice(row * k, (row + 2 * step) * k), slice(col * k, (col + 2 * step) * k))
+                made[high] += window * np.outer(ramp, ramp)
+        return made[..., : rows * k, : cols * k]
+
+
+def load(model: str, scale: int | None = None, *, mode: str = "each", computing: Computing = Computing()) -> Upscaler:
+    """The upscaler called `model`: `bicubic`, a shipped network, or the path of a model file.
 
     Raises:
         ModelError: there is none for this scale, or the file is no model.
@@ -134,14 +228,16 @@ def load(model: str, scale: int | None = None, *, mode: str = "each") -> Upscale
     if model == "bicubic":
         if mode == "luma":
             raise OptionError("--bands-mode luma needs a network; bicubic takes any bands")
+        if computing != Computing():
+            raise OptionError("bicubic is no network; leave out how a network is computed")
         return Bicubic(scale or 2)
-    path = Path(model) if model.endswith(".keras") or os.sep in model else cards.shipped_path(model, scale or 2)
-    network = Network(path, mode=mode)
+    path = Path(model) if cards.is_path(model) else cards.shipped_path(model, scale or 2)
+    network = Network(path, mode=mode, computing=computing)
     if scale and network.scale != scale:
         raise ModelError(
             f"{model!r} enlarges by {network.scale}, not by {scale}; leave --scale out or choose another model"
         )
-    return network
+    return Blended(network) if computing.blend else network
 
 
 def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> None:
@@ -156,11 +252,12 @@ def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> Non
         )
 
 
-def _network(path: Path, mode: str) -> Network:
-    return Network(path, mode=mode)
+def _network(path: Path, mode: str, computing: Computing) -> Network:
+    return Network(path, mode=mode, computing=computing)
 
 
 @cache
-def _loaded(path: Path, sha256: str) -> tuple[Any, Any]:
-    """The model and the lock that lets one call at a time use it, and with it all cores."""
-    return models.load(path), threading.Lock()
+def _loaded(path: Path, sha256: str, computing: Computing) -> tuple[Runtime, threading.Lock]:
+    """The network and the lock that lets one call at a time use it, and with it all cores."""
+    network = runtimes.load(path, computing.backend, precision=computing.precision, trust=computing.trust)
+    return network, threading.Lock()

@@ -23,6 +23,7 @@ from geosr.radiometry import Range
 from geosr.raster import THUMBNAIL, RasterSource
 from geosr.superresolve import stamped
 from geosr.tiles import upscaled
+from geosr.upscalers import Computing, computing_of
 
 SIDE = 256
 """Rows and columns of a window, in pixels of the input."""
@@ -180,7 +181,8 @@ def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model
         scale=scale,
         model=model or shipped.get(name, "bicubic"),
         bands=claim.bands,
-        bands_mode="luma" if rest.endswith("luma") and (model or name in shipped) else "auto",
+        computing=computing_of(rest) if model or name in shipped else Computing(),
+        bands_mode="luma" if "luma" in rest.split() and (model or name in shipped) else "auto",
         alpha=claim.alpha,
         window=claim.window,  # type: ignore[arg-type]
         # Of another program's output, what it chose is not known.

@@ -6,9 +6,11 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from geosr.cli import options
 from geosr.models import cards
 
 BICUBIC = "Keys' cubic convolution: no network, any scale, exact and fast"
@@ -42,15 +44,21 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
-def show(name: str, scale: int | None, as_json: bool) -> None:
-    """Show the card of a shipped model, or of a .keras file.
+@click.option("--write", is_flag=True, help="Write the card beside the file, for people to add to, and to save time.")
+@click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
+def show(name: str, scale: int | None, as_json: bool, write: bool, trust: bool) -> None:
+    """Show the card of a shipped model, or of a model file.
+
+    What the card of a file does not say is seen from the network: how it enlarges, how far it sees.
 
     \b
     Example:
       geosr models show idn --scale 2
     """
-    if name.endswith(".keras"):
-        found = [cards.of(Path(name))]
+    if cards.is_path(name):
+        found = [cards.of(Path(name), trust=trust)]
+        if write:
+            cards.write(found[0], Path(name))
     elif scale:
         found = [cards.of(cards.shipped_path(name, scale))]
     else:
@@ -64,7 +72,7 @@ def show(name: str, scale: int | None, as_json: bool) -> None:
 def _described(card: cards.Card) -> str:
     told = asdict(card)
     scores, commands = told.pop("scores"), told.pop("commands")
-    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in told.items() if value != ""]
+    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in told.items() if value not in ("", None)]
     lines += [f"{'made by' if not n else '':<14} {command}" for n, command in enumerate(commands)]
     for what, found in scores.items():
         if not isinstance(found, dict):
@@ -104,3 +112,66 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
         raise click.ClickException(f"{str(output)!r} exists; choose another output or --overwrite")
     save(caffe.read_idn(source, scale), output)
     click.echo(output)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; 2 by default.")
+@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None:
+    """Write a network for other programs: .onnx, .tflite (LiteRT), or a SavedModel (a folder).
+
+    What is written is computed beside the network; if a value differs by more than 0.0001 of the range, nothing is
+    kept. ONNX networks take and give (n, bands, rows, cols), the others (n, rows, cols, bands).
+
+    \b
+    Example:
+      geosr models export span span_x2.onnx
+    """
+    from geosr.models import exports
+    from geosr.parts import check_output
+
+    source = cards.path_of(model, scale or 2)
+    check_output(output, [source], overwrite=overwrite)
+    apart = exports.export(source, output)
+    click.echo(f"{output} (values differ by {apart:.1e} at most)")
+
+
+@models.command()
+@click.argument("model")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("scenes", nargs=-1, required=True)
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; 2 by default.")
+@click.option("--tiles", type=click.IntRange(1), default=200, show_default=True, help="Tiles to calibrate on.")
+@click.option(
+    "--keep", "kept", multiple=True, help="Part of the names of layers that stay in 32 bits; may be repeated."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of tiles.")
+@options.extension
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_json: bool, **chosen: Any) -> None:
+    """Write a network in 8 bits for OpenVINO: faster on processors with VNNI or AMX.
+
+    OUTPUT is a .xml file; a .bin file and a card come beside it. Tiles of the SCENES show what values its layers have.
+    Both networks are scored on the scenes; what 8 bits cost is printed and stands on the card.
+
+    \b
+    Example:
+      geosr models quantize idn idn_int8_x2.xml scenes/
+    """
+    from geosr import quantize as job
+
+    made = job.quantize(model, output, options.rasters(scenes, ext), **chosen)
+    if as_json:
+        click.echo(json.dumps(asdict(made)))
+        return
+    click.echo(
+        f"{made.output}: PSNR {made.quantized_psnr:.2f} dB, {made.psnr:.2f} in 32 bits, {made.bicubic_psnr:.2f} bicubic"
+        f"; 8 bits cost {made.cost:.3f} dB"
+    )
+    if made.cost > job.COSTLY:
+        click.echo(
+            f"That is more than {job.COSTLY} dB: leave layers in 32 bits by --keep, or show it other scenes.", err=True
+        )

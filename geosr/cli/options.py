@@ -121,8 +121,52 @@ model: Decorator = click.option(
     "--model",
     default=models.DEFAULT,
     show_default=True,
-    help="bicubic, a shipped model, or a .keras file.",
+    help="bicubic, a shipped model, or a .keras, .onnx or .xml (OpenVINO) file.",
 )
+
+
+def computing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a network is computed; the command gets one geosr.Computing by `computed`."""
+    for option in (
+        click.option(
+            "--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it, which can do anything."
+        ),
+        click.option(
+            "--blend",
+            is_flag=True,
+            help="Mix windows that overlap: for a network that depends on the whole image, for which no halo is exact.",
+        ),
+        click.option(
+            "--halo",
+            type=click.IntRange(0),
+            help="Input pixels that a result of the network depends on, on each side; seen from it by default.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="What the network computes in; the others are faster where the device has them.",
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", "tensorflow", "openvino", "onnx"]),
+            default="auto",
+            show_default=True,
+            help="What computes the network; auto is the first that reads the model's file and is installed.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def computed(chosen: dict[str, Any]) -> Any:
+    """Takes the options of `computing` out of those that were chosen."""
+    from geosr.upscalers import Computing
+
+    return Computing(**{name: chosen.pop(name) for name in ("backend", "precision", "halo", "blend", "trust")})
+
+
 jobs: Decorator = click.option(
     "-j",
     "--jobs",

@@ -24,6 +24,7 @@ DAMAGED = 3
 @click.argument("output", type=click.Path(path_type=Path))
 @options.scale
 @options.model
+@options.computing
 @options.bands
 @click.option(
     "--bands-mode",
@@ -150,7 +151,7 @@ def _one(
     from geosr.plan import Options, plan
     from geosr.superresolve import check, is_done, write
 
-    asked = Options(range=values, **chosen)
+    asked = Options(range=values, computing=options.computed(chosen), **chosen)
     job = plan(source, asked, output) if skip_done and output.exists() and not overwrite else None
     if job and is_done(job, output):
         if not quiet:

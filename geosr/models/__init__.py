@@ -88,8 +88,22 @@ def save(model: Any, path: Path) -> None:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
 
 
-def load(path: Path, *, compiled: bool = False) -> Any:
-    """The network in a .keras file, whose code is never executed.
+def in_precision(model: Any, policy: str) -> Any:
+    """A network of MODELS again, that computes with Keras' dtype policy, as mixed_bfloat16.
+
+    Raises:
+        ModelError: it is no network of MODELS, so that it is not known what of it must stay in float32.
+    """
+    name = model.name.split("_x")[0]
+    if name not in MODELS:
+        raise ModelError(f"{model.name!r} computes in float32 alone; the networks {', '.join(MODELS)} in others too")
+    result = build(name, *shape(model), precision=policy)
+    begin_with(result, model)
+    return result
+
+
+def load(path: Path, *, compiled: bool = False, trust: bool = False) -> Any:
+    """The network in a .keras file, whose code is never executed unless it is trusted.
 
     Raises:
         ModelError: the file is missing, is no .keras file, or needs code that is not here.
@@ -102,7 +116,7 @@ def load(path: Path, *, compiled: bool = False) -> Any:
     if not is_zipfile(path):
         raise ModelError(f"{os.fspath(path)!r} is no .keras file; geosr train makes them")
     try:
-        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+        return keras.saving.load_model(path, compile=compiled, safe_mode=not trust)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{os.fspath(path)!r} is not a model that can be loaded safely: {reason}") from error

@@ -1,4 +1,4 @@
-"""What is known of a model: its card, a JSON file beside the .keras file; the models that ship."""
+"""What is known of a model: its card, a JSON file beside the model file; the models that ship."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from geosr import models
 from geosr.errors import ModelError
+from geosr.models import reach, runtimes
 from geosr.parts import write_file
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -25,11 +26,12 @@ class Card:
     scale: int
     bands: int
     """Input bands; a network of 1 takes any number, one at a time."""
-    halo: int
-    """Input pixels that a result depends on, on each side."""
+    halo: int | None
+    """Input pixels that a result depends on, on each side; None: it has no bound that is worth computing."""
     sha256: str
-    """Of the .keras file; a card with another is not believed."""
+    """Of the model file; a card with another is not believed."""
     parameters: int
+    """0: not known."""
     pixel_bytes: int = 2000
     """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
@@ -39,10 +41,12 @@ class Card:
     commands: list[str] = field(default_factory=list)
     date: str = ""
     scores: dict[str, Any] = field(default_factory=dict)
+    psnr_cost: float | None = None
+    """dB that 8 bits cost, of a network that is quantized."""
 
 
-def of(path: Path) -> Card:
-    """The card of a model file; of a file without one, what can be read from its network.
+def of(path: Path, *, trust: bool = False) -> Card:
+    """The card of a model file; of a file without one, what can be seen from its network.
 
     Raises:
         ModelError: the file is missing or no model, or the card cannot be read.
@@ -53,19 +57,36 @@ def of(path: Path) -> Card:
         card = _read(beside)
         if card.sha256 == digest:
             return card
-    return describe(path, digest)
+    return describe(path, digest, trust=trust)
 
 
 @cache
-def describe(path: Path, digest: str) -> Card:
+def describe(path: Path, digest: str, *, trust: bool = False) -> Card:
     """A new card, from the network alone; `digest` is the file's SHA-256."""
-    model = models.load(path)
+    if path.suffix == ".keras":
+        return _described(path, digest, trust=trust)
+    network = runtimes.load(path, trust=trust)
+    if not network.bands:
+        raise ModelError(
+            f"{os.fspath(path)!r} does not say how many bands it takes; write a card beside it, or export it again"
+        )
+    scale = runtimes.scale_of(network, network.bands, path)
+    halo = reach.measured(network, network.bands, scale)
+    return Card(name=path.stem, scale=scale, bands=network.bands, halo=halo, sha256=digest, parameters=0)
+
+
+def _described(path: Path, digest: str, *, trust: bool) -> Card:
+    model = models.load(path, trust=trust)
     scale, bands = models.shape(model)
+    try:
+        halo: int | None = models.receptive_radius(model)
+    except ModelError:
+        halo = reach.measured(runtimes.load(path, trust=trust), bands, scale)
     return Card(
         name=path.stem,
         scale=scale,
         bands=bands,
-        halo=models.receptive_radius(model),
+        halo=halo,
         sha256=digest,
         parameters=model.count_params(),
         pixel_bytes=models.pixel_bytes(model),
@@ -88,16 +109,21 @@ def shipped_path(name: str, scale: int) -> Path:
     Raises:
         ModelError: there is no such model, or none for this scale.
     """
-    path = WEIGHTS / f"{name}_x{scale}.keras"
     if name not in {card.name for card in shipped()}:
-        raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a .keras file")
-    if not path.is_file():
-        names = [f"{card.name} x{card.scale}" for card in shipped()]
-        raise ModelError(
-            f"no shipped model {name!r} for scale {scale}; there are {', '.join(names)} and bicubic (any scale), "
-            "or give the path of a .keras file"
-        )
-    return path
+        raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a model file")
+    for kind in runtimes.FILES:
+        if kind and (path := WEIGHTS / f"{name}_x{scale}{kind}").is_file():
+            return path
+    names = [f"{card.name} x{card.scale}" for card in shipped()]
+    raise ModelError(
+        f"no shipped model {name!r} for scale {scale}; there are {', '.join(names)} and bicubic (any scale), "
+        "or give the path of a model file"
+    )
+
+
+def is_path(model: str) -> bool:
+    """Whether a model is named by its file, or folder, not by the name of one that ships."""
+    return os.sep in model or "/" in model or "." in model
 
 
 def path_of(model: str, scale: int) -> Path:
@@ -106,7 +132,7 @@ def path_of(model: str, scale: int) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    if model.endswith(".keras") or os.sep in model:
+    if is_path(model):
         return Path(model)
     scales = [card.scale for card in shipped() if card.name == model]
     return shipped_path(model, scale if scale in scales or not scales else scales[0])
@@ -121,10 +147,16 @@ def _read(path: Path) -> Card:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a model file."""
+    """The SHA-256 of a model file; of OpenVINO's and of a SavedModel, of all that belongs to it."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files += [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        for file in files:
+            if not file.is_dir():
+                digest.update(file.read_bytes())
     except OSError as error:
         raise ModelError(
-            f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists"
+            f"no model {os.fspath(error.filename)!r}; give a model file or a name that geosr models lists"
         ) from error
+    return digest.hexdigest()

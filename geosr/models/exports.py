@@ -1,0 +1,141 @@
+"""Networks written for other programs, and in 8 bits: each compared with the one that it was made of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geosr import backend, models
+from geosr.errors import ModelError, OutputError
+from geosr.grid import Block
+from geosr.models import runtimes
+from geosr.models.runtimes import Runtime
+
+TOLERANCE = 1e-4
+"""Of values from 0 to 1, that an exported network may differ by."""
+
+
+def export(source: Path, output: Path) -> float:
+    """Writes a .keras network as ONNX, LiteRT (.tflite) or a SavedModel (a folder); returns how far they differ.
+
+    ONNX takes and gives (n, bands, rows, cols), the others (n, rows, cols, bands), float32, the scene's values as 0..1.
+
+    Raises:
+        ModelError: the network cannot be written so, or what was written gives other values; nothing is kept then.
+    """
+    model = models.load(source)
+    if output.suffix not in WRITERS:
+        raise ModelError(f"{os.fspath(output)!r} must end in .onnx or .tflite, or be a folder, which has no ending")
+    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
+        made = Path(folder) / output.name
+        try:
+            WRITERS[output.suffix](model, made)
+        except ModelError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{os.fspath(source)!r} cannot be written as {output.name!r}: {reason}") from error
+        apart = difference(runtimes.load(source), READERS[output.suffix](made), model.input_shape[-1])
+        if not apart <= TOLERANCE:
+            raise ModelError(f"what was written gives values that differ by {apart:.1e}, more than {TOLERANCE:.0e}")
+        _put(made, output)
+    return apart
+
+
+def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterable[str] = ()) -> None:
+    """Writes a network as OpenVINO's in 8 bits (.xml and .bin), calibrated on tiles (bands, rows, cols) from 0 to 1.
+
+    The bicubic enlargement, to which a network adds, stays in 32 bits, as do the layers whose names hold one of `kept`.
+
+    Raises:
+        ModelError: OpenVINO or NNCF is not installed, or the output's name does not end in .xml.
+    """
+    if output.suffix != ".xml":
+        raise ModelError(f"{os.fspath(output)!r} must end in .xml, OpenVINO's kind of file")
+    try:
+        nncf, openvino = import_module("nncf"), import_module("openvino")
+    except ImportError as error:
+        raise ModelError(f"{error.name!r} is not installed: pip install 'geosr[openvino]'") from error
+    import_module("logging").getLogger("nncf").setLevel("ERROR")
+    network = (
+        runtimes.from_keras(openvino, models.load(source))
+        if source.suffix == ".keras"
+        else openvino.Core().read_model(source)
+    )
+    quantized = nncf.quantize(
+        network,
+        nncf.Dataset([np.ascontiguousarray(tile[None], np.float32) for tile in tiles]),
+        subset_size=1000,
+        preset=nncf.QuantizationPreset.MIXED,
+        fast_bias_correction=False,
+        ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
+    )
+    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
+        made = Path(folder) / output.name
+        openvino.save_model(quantized, made, compress_to_fp16=False)
+        _put(made.with_suffix(".bin"), output.with_suffix(".bin"))
+        _put(made, output)
+
+
+def difference(one: Runtime, other: Runtime, bands: int) -> float:
+    """The largest difference of two networks on noise, of two sizes."""
+    random = np.random.default_rng(0)
+    blocks = [random.random((1, bands, *size), np.float32) for size in ((64, 48), (37, 80))]
+    return max(float(np.abs(one(block) - other(block)).max()) for block in blocks)
+
+
+def _put(made: Path, output: Path) -> None:
+    try:
+        if output.is_dir():
+            shutil.rmtree(output)
+        made.replace(output)
+    except OSError as error:
+        raise OutputError(f"cannot write {os.fspath(output)!r}: {error.strerror}") from error
+
+
+def _saved_model(model: Any, path: Path) -> None:
+    with backend.silent_stderr():
+        model.export(os.fspath(path), verbose=False)
+
+
+def _litert(model: Any, path: Path) -> None:
+    with backend.silent_stderr():
+        model.export(os.fspath(path), format="litert", verbose=False)
+
+
+def _read_litert(path: Path) -> Runtime:
+    tensorflow = backend.tensorflow()
+    with backend.silent_stderr():
+        network = tensorflow.lite.Interpreter(os.fspath(path))
+    (taken,), (given,) = network.get_input_details(), network.get_output_details()
+
+    def forward(blocks: Block) -> Block:
+        last = blocks.transpose(0, 2, 3, 1)
+        network.resize_tensor_input(taken["index"], last.shape)
+        network.allocate_tensors()
+        network.set_tensor(taken["index"], last)
+        network.invoke()
+        made: Block = network.get_tensor(given["index"]).transpose(0, 3, 1, 2)
+        return made
+
+    return Runtime(forward, int(taken["shape_signature"][-1]))
+
+
+WRITERS: dict[str, Callable[[Any, Path], None]] = {
+    ".onnx": runtimes.as_onnx,
+    ".tflite": _litert,
+    "": _saved_model,
+}
+READERS: dict[str, Callable[[Path], Runtime]] = {
+    ".onnx": lambda path: runtimes.load(path, "onnx"),
+    ".tflite": _read_litert,
+    "": lambda path: runtimes.load(path, trust=True),
+}
+"""What an exported network is compared by."""

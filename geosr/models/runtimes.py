@@ -1,0 +1,288 @@
+"""What computes a network: TensorFlow, OpenVINO or ONNX Runtime. Each is loaded on first use."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geosr import backend, models
+from geosr.errors import ModelError
+from geosr.grid import Block
+
+BACKENDS = ("auto", "tensorflow", "openvino", "onnx")
+PRECISIONS = ("float32", "bfloat16", "float16")
+FILES = {
+    ".keras": ("tensorflow", "openvino", "onnx"),
+    ".onnx": ("openvino", "onnx"),
+    ".xml": ("openvino",),
+    "": ("tensorflow",),
+}
+"""The backends for each kind of model file, by its ending; a SavedModel is a folder."""
+
+CODE = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".hdf5", ".pb", ".npy", ".joblib"}
+"""Kinds of files that can hold code or weights without their network."""
+
+_MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
+_PROBED = 8
+"""Rows and columns of the block that shows how a network enlarges."""
+
+
+class OutOfMemory(Exception):
+    """The device has no room for what was asked of it at once."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A network that can be called with blocks (n, bands, rows, cols) of float32."""
+
+    forward: Callable[[Block], Block]
+    bands: int | None
+    """That its input says; None: nothing, any."""
+    batch: int = 1
+    """Blocks at a time at most: on a GPU more than one."""
+
+    def __call__(self, blocks: Block) -> Block:
+        """The blocks enlarged, as many at a time as there is memory for.
+
+        Raises:
+            ModelError: there is not even memory for one, or the network cannot take them.
+        """
+        step, done = min(self.batch, len(blocks)), list[Block]()
+        while sum(map(len, done)) < len(blocks):
+            first = sum(map(len, done))
+            try:
+                done.append(self.forward(np.ascontiguousarray(blocks[first : first + step], np.float32)))
+            except OutOfMemory as error:
+                if step == 1:
+                    size = " x ".join(map(str, blocks.shape[1:]))
+                    raise ModelError(
+                        f"there is not enough memory for the network with a block of {size}; give a smaller --tile"
+                    ) from error
+                step //= 2
+        return np.concatenate(done)
+
+
+def choose(path: Path, wanted: str = "auto") -> str:
+    """The backend that computes a model file.
+
+    Raises:
+        ModelError: the wanted one does not read such files, or no backend does.
+    """
+    kind = "" if path.is_dir() else path.suffix.lower()
+    if kind in CODE:
+        raise ModelError(
+            f"{os.fspath(path)!r} may hold code, which is never executed, or weights alone; export the network to ONNX"
+        )
+    if kind not in FILES or (not kind and not path.is_dir()):
+        raise ModelError(f"no model {os.fspath(path)!r}; give a .keras, .onnx or .xml file, or a name of geosr models")
+    if wanted == "auto":
+        there = [name for name in FILES[kind] if name == "tensorflow" or _is_there(name)]
+        return (there or FILES[kind])[0]
+    if wanted not in FILES[kind]:
+        raise ModelError(f"{os.fspath(path)!r} runs on {' or '.join(FILES[kind])}, not on {wanted}")
+    return wanted
+
+
+def load(path: Path, name: str = "auto", *, precision: str = "float32", trust: bool = False) -> Runtime:
+    """The network in a model file, ready to be called.
+
+    Raises:
+        ModelError: the backend is not installed, or cannot load the file.
+    """
+    name = choose(path, name)
+    if precision != "float32" and (name != "tensorflow" or path.is_dir()):
+        raise ModelError(
+            f"--precision {precision} needs a .keras file on tensorflow; leave it out, or quantize instead"
+        )
+    if name == "tensorflow":
+        return _tensorflow(path, precision, trust)
+    if not path.is_file():
+        raise ModelError(f"no model {os.fspath(path)!r}; give a file that is there, or a name that geosr models lists")
+    try:
+        module = import_module(_MODULES[name])
+    except ImportError as error:
+        raise ModelError(f"{_MODULES[name]!r} is not installed: pip install 'geosr[{name}]'") from error
+    return (_openvino if name == "openvino" else _onnx)(module, path, trust)
+
+
+def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
+    """By how much a network enlarges, seen from what it makes.
+
+    Raises:
+        ModelError: it does not take blocks of any size, or does not enlarge them evenly.
+    """
+    given = (1, bands, _PROBED, 2 * _PROBED)
+    try:
+        made = [runtime(np.zeros((1, bands, rows, 2 * rows), np.float32)).shape for rows in (_PROBED, 3 * _PROBED)]
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"{os.fspath(path)!r} does not take blocks (n, bands, rows, cols) of any size: {reason}"
+        ) from error
+    scale = made[0][2] // _PROBED if len(made[0]) == 4 else 0
+    if scale < 1 or any(
+        shape != (1, bands, scale * rows, 2 * scale * rows)
+        for shape, rows in zip(made, (_PROBED, 3 * _PROBED), strict=True)
+    ):
+        raise ModelError(f"{os.fspath(path)!r} gives {made[0]} for {given}; it must enlarge by a whole factor")
+    return scale
+
+
+def channels_first(model: Any) -> Any:
+    """A Keras network that takes and gives (n, bands, rows, cols), as ONNX networks do."""
+    keras = backend.keras()
+    taken = keras.Input((model.input_shape[-1], None, None), name="lr")
+    made = model(keras.layers.Permute((2, 3, 1), name="channels_last")(taken))
+    return keras.Model(taken, keras.layers.Permute((3, 1, 2), name="channels_first")(made), name=model.name)
+
+
+def as_onnx(model: Any, path: Path) -> None:
+    """Writes a Keras network as an ONNX file that takes and gives (n, bands, rows, cols).
+
+    Raises:
+        ModelError: what is needed for it is not installed, or the network has an operation that ONNX lacks.
+    """
+    keras = backend.keras()
+    if keras.backend.backend() == "tensorflow" and not _is_there("tf2onnx"):
+        raise ModelError("'tf2onnx' is not installed: pip install 'geosr[onnx]'")
+    first = channels_first(model)
+    spec = keras.InputSpec(shape=(None, *first.input_shape[1:]), dtype="float32", name="lr")
+    with backend.silent_stderr():
+        first.export(os.fspath(path), format="onnx", verbose=False, input_signature=[spec])
+
+
+def from_keras(openvino: Any, model: Any) -> Any:
+    """A Keras network as OpenVINO's, that takes and gives (n, bands, rows, cols)."""
+    first = channels_first(model)
+    with backend.silent_stderr():
+        return openvino.convert_model(first)
+
+
+def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
+    if path.is_dir():
+        return _saved_model(path, trust)
+    model = models.load(path, trust=trust)
+    if precision != "float32":
+        model = models.in_precision(model, f"mixed_{precision}")
+
+    def forward(blocks: Block) -> Block:
+        with _out_of_memory():
+            made: Block = np.asarray(model.predict_on_batch(blocks.transpose(0, 2, 3, 1)))
+        return made.transpose(0, 3, 1, 2)
+
+    return Runtime(forward, model.input_shape[-1], batch=8 if _on_gpu() else 1)
+
+
+def _saved_model(path: Path, trust: bool) -> Runtime:
+    if not trust:
+        raise ModelError(
+            f"{os.fspath(path)!r} is a SavedModel, which can execute anything; if you trust who made it, say --trust"
+        )
+    tensorflow = backend.tensorflow()
+    try:
+        loaded = tensorflow.saved_model.load(os.fspath(path))
+        ((name, taken),) = loaded.signatures["serving_default"].structured_input_signature[1].items()
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{os.fspath(path)!r} is no SavedModel with one input and a signature 'serving_default'"
+        ) from error
+
+    def forward(blocks: Block) -> Block:
+        with _out_of_memory():
+            given = {name: tensorflow.constant(blocks.transpose(0, 2, 3, 1))}
+            (made,) = loaded.signatures["serving_default"](**given).values()
+        result: Block = np.asarray(made).transpose(0, 3, 1, 2)
+        return result
+
+    return Runtime(forward, taken.shape[-1], batch=8 if _on_gpu() else 1)
+
+
+def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
+    core = openvino.Core()
+    # On processors with bfloat16 it would be taken without being asked for.
+    asked = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"} | _threads("INFERENCE_NUM_THREADS")
+    try:
+        if path.suffix == ".keras":
+            network = from_keras(openvino, models.load(path, trust=trust))
+        else:
+            network = core.read_model(path)
+        compiled = core.compile_model(network, "CPU", asked)
+        channels = network.inputs[0].partial_shape[1]
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(str(error).split())[:200]}") from error
+
+    def forward(blocks: Block) -> Block:
+        with _out_of_memory():
+            result: Block = compiled(blocks)[0]
+        return result
+
+    return Runtime(forward, channels.get_length() if channels.is_static else None)
+
+
+def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
+    asked = onnxruntime.SessionOptions()
+    asked.log_severity_level = 3
+    asked.intra_op_num_threads = next(iter(_threads("n").values()), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = path
+        if path.suffix == ".keras":
+            file = Path(folder) / "network.onnx"
+            as_onnx(models.load(path, trust=trust), file)
+        try:
+            session = onnxruntime.InferenceSession(
+                os.fspath(file), asked, providers=onnxruntime.get_available_providers()
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {reason}") from error
+    taken = session.get_inputs()[0]
+
+    def forward(blocks: Block) -> Block:
+        with _out_of_memory():
+            result: Block = session.run(None, {taken.name: blocks})[0]
+        return result
+
+    channels = taken.shape[1] if len(taken.shape) == 4 else None
+    return Runtime(
+        forward,
+        channels if isinstance(channels, int) else None,
+        batch=8 if "CUDAExecutionProvider" in session.get_providers() else 1,
+    )
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """Turns what the backends raise for want of memory into OutOfMemory."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        if known or "allocate memory" in str(error).lower():
+            raise OutOfMemory from error
+        raise
+
+
+def _threads(name: str) -> dict[str, int]:
+    """The number of threads that a process may use, where that is said, as in workers of a cluster."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return {name: int(said)} if said.isdecimal() and int(said) else {}
+
+
+def _on_gpu() -> bool:
+    keras = backend.keras()
+    return keras.backend.backend() == "tensorflow" and bool(backend.tensorflow().config.list_physical_devices("GPU"))
+
+
+def _is_there(name: str) -> bool:
+    return find_spec(_MODULES.get(name, name)) is not None
