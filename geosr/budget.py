@@ -21,6 +21,8 @@ TILE_COST = 20_000
 """What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
 PROGRAM = 140_000_000
 """Bytes of Python with numpy, scipy and rasterio."""
+PARTS = 1.1
+"""What parts take of the disk, over the output."""
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -89,7 +91,7 @@ def output_bytes(sampled: float, profile: Profile, *, overviews: bool) -> int:
 
 def disk_bytes(output: int, *, resume: bool, copied: bool) -> int:
     """At the peak: the parts, the file that they are joined to, and its copy in another format."""
-    return int(output * ((1 if resume else 0) + 1 + (1 if copied else 0)) * 1.05)
+    return int(output * ((PARTS if resume else 0) + 1 + (1 if copied else 0)) * 1.05)
 
 
 def readable(size: float) -> str:
