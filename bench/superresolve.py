@@ -312,7 +312,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), asked.side, sizes, asked.rounds, asked.cpu)
         for name in asked.only or BENCHMARKS:
-            found |= {what: asdict(ratio) for what, ratio in BENCHMARKS[name](bench).items()}
+            told = {"rounds": asked.rounds, "clock": "processor" if asked.cpu else "wall"}
+            found |= {what: asdict(ratio) | told for what, ratio in BENCHMARKS[name](bench).items()}
             print(f"{name}: done", file=sys.stderr)
     print(table(found))
     if asked.check:

@@ -55,7 +55,8 @@ def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, res
         for column in ((profile.transform.a, profile.transform.d), (profile.transform.b, profile.transform.e))
     )
     full = sum(seen)
-    given = sum(_given(tile.core, job.upscaler.halo) for tile, has in zip(tiles, seen, strict=True) if has)
+    around = job.source.profile.window.pad(job.upscaler.halo)
+    given = sum(_area(tile.outer.intersection(around)) for tile, has in zip(tiles, seen, strict=True) if has)
     return Estimate(
         width=profile.width,
         height=profile.height,
@@ -108,10 +109,8 @@ def _pixel_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> fl
     timed = core.intersection(Window(core.col_off, core.row_off, TIMED, TIMED))
     start = time.perf_counter()
     upscaled_parts([Tile(0, timed, timed.pad(halo))], job=job)
-    return (time.perf_counter() - start) / _given(timed, halo)
+    return (time.perf_counter() - start) / _area(timed.pad(halo))
 
 
-def _given(core: Window, halo: int) -> int:
-    """The pixels that the upscaler is given for a core."""
-    around = core.pad(halo)
-    return around.width * around.height
+def _area(window: Window) -> int:
+    return window.width * window.height
