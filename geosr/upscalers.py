@@ -20,8 +20,8 @@ from geosr.resample import REACH, enlarge
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
-LIBRARY = 560_000_000
-"""Bytes of TensorFlow, before any block."""
+LIBRARY = 760_000_000
+"""Bytes of TensorFlow with a network, before any block."""
 
 _loading = threading.Lock()
 
