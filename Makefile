@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-check bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -74,8 +74,11 @@ test-qgis: $(VENV)/.dev ## run the tests in the real QGIS alone, which is instal
 fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
 	$(BIN)/python tests/fuzz.py
 
-bench: $(VENV)/.dev ## time the whole command beside the network alone
-	$(BIN)/python bench/superresolve.py
+bench: $(VENV)/.dev ## measure what the command costs beside what it could, as ratios (ARGS="--only halos"; an hour)
+	$(BIN)/python bench/superresolve.py $(ARGS)
+
+bench-check: $(VENV)/.dev ## measure again, and fail if a ratio is a tenth worse than in bench/results.json
+	$(BIN)/python bench/superresolve.py --check $(ARGS)
 
 bench-burst: $(VENV)/.dev ## compare bursts with the older script (needs hugin-tools and libvips-tools; half an hour)
 	$(BIN)/python bench/burst.py

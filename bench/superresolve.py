@@ -1,10 +1,10 @@
-"""The whole superresolve command beside the network alone on the same tiles, in one run.
+"""What geosr superresolve costs beside what it could cost, as ratios of figures that are measured in one run.
 
-    python bench/superresolve.py [--side 2048] [--model idn] [--jobs N]
+    python bench/superresolve.py [--only NAME]... [--check] [--side 2048] [--megapixels 1,4,16,64] [--rounds 3] [--cpu]
 
-Makes a scene of SIDE x SIDE x 3 bytes from the sample in data/, super-resolves it as the command does, then runs the
-network alone on the very blocks that it was given. Prints output megapixels a second, the share of the time that
-the network takes, and the peak memory, and writes bench/results.json.
+Prints a table in Markdown and writes bench/results.json, or with --check compares with it and fails where a ratio is
+more than a tenth worse. The two sides of a ratio take turns, and each figure is the median of its rounds. On a machine
+that others use, --cpu counts seconds of the processor. The scene is the sample in data/, mirrored over and over.
 """
 
 from __future__ import annotations
@@ -12,94 +12,315 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from math import prod
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import cv2
 import numpy as np
 import rasterio
 from affine import Affine
 
-from geosr import pools
-from geosr.plan import Options, plan
-from geosr.superresolve import super_resolve
+from geosr import budget, pools
+from geosr.plan import Options, Plan, plan
+from geosr.profile import Profile
+from geosr.superresolve import write
+from geosr.upscalers import load
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
 SAMPLE = HERE.parent / "data" / "neon_osbs_rgb.tif"
+TOLERATED = 1.1
+"""How many times as bad a ratio may be as the stored one."""
+NETWORKS = ("idn", "span")
 
 
-def make_scene(path: Path, side: int) -> None:
+@dataclass(frozen=True)
+class Ratio:
+    """One figure over another, both measured in this run."""
+
+    ratio: float
+    figures: dict[str, float]
+    less_is_better: bool = True
+    goal: str = ""
+    machine: str = field(default_factory=lambda: f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+    versions: dict[str, str] = field(
+        default_factory=lambda: {name: version(name) for name in ("geosr", "numpy", "rasterio", "tensorflow")}
+    )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was asked for, and a folder for what is made."""
+
+    folder: Path
+    side: int
+    megapixels: tuple[float, ...]
+    rounds: int
+    cpu: bool
+
+    def scene(self, width: int, height: int, bands: int = 3) -> Path:
+        """The scene of this size, made if it is not there."""
+        path = self.folder / f"{width}x{height}x{bands}.tif"
+        if not path.exists():
+            make_scene(path, width, height, bands)
+        return path
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        """What the work takes."""
+
+        def now() -> float:
+            used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            return sum(one.ru_utime + one.ru_stime for one in used) if self.cpu else time.perf_counter()
+
+        start = now()
+        work()
+        return now() - start
+
+    def medians(self, **works: Callable[[], object]) -> dict[str, float]:
+        """What each work takes, one after the other in each round."""
+        rounds = [{name: self.seconds(work) for name, work in works.items()} for _ in range(self.rounds)]
+        return {name: round(median(found[name] for found in rounds), 3) for name in works}
+
+
+def make_scene(path: Path, width: int, height: int, bands: int = 3) -> None:
     """The sample mirrored over and over, in blocks of 256."""
     with rasterio.open(SAMPLE) as sample:
-        image = sample.read()
-    repeats = -(-side // min(image.shape[1:]))
-    wide = np.pad(image, ((0, 0), (0, repeats * image.shape[1]), (0, repeats * image.shape[2])), mode="symmetric")
+        image = sample.read()[:bands]
+    more = max(0, height - image.shape[1]), max(0, width - image.shape[2])
+    wide = np.pad(image, ((0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
     with rasterio.open(
-        path, "w", driver="GTiff", width=side, height=side, count=3, dtype="uint8", crs="EPSG:32617", tiled=True,
+        path, "w", driver="GTiff", width=width, height=height, count=bands, dtype="uint8", crs="EPSG:32617", tiled=True,
         transform=Affine(0.1, 0, 400_000, 0, -0.1, 3_280_000),
     ) as out:  # fmt: skip
-        out.write(wide[:, :side, :side])
+        out.write(wide[:, :height, :width])
 
 
-def whole_job(scene: Path, output: Path, options: Options, jobs: int) -> float:
-    """Seconds of super_resolve, the network being loaded already."""
-    with pools.threads(jobs) as pool:
-        start = time.perf_counter()
-        super_resolve(scene, output, options, overwrite=True, restart=True, pool=pool)
-        return time.perf_counter() - start
+def loaded(scene: Path, model: str) -> Plan:
+    """The plan for a scene, and its network ready for blocks of any shape."""
+    job = plan(scene, Options(model=model, scale=2))
+    for shape in ((32, 40), (40, 32)):
+        job.upscaler(np.zeros((1, 3, *shape), "uint8"), job.values)
+    return job
 
 
-def network_alone(scene: Path, options: Options) -> float:
-    """Seconds that the network takes for the blocks of all tiles, read and normalised beforehand."""
-    job = plan(scene, options)
-    seconds = 0.0
-    for tile in job.grid:
-        blocks = job.values.normalise(job.source.read(tile.outer))[:, None]
-        start = time.perf_counter()
-        job.upscaler.forward(blocks)
-        seconds += time.perf_counter() - start
-    return seconds
+def whole(job: Plan, bench: Bench) -> None:
+    """The job as the command does it, start-up apart."""
+    output = bench.folder / "out.tif"
+    output.unlink(missing_ok=True)
+    with pools.threads(job.workers(os.cpu_count() or 1)) as pool:
+        write(job, output, restart=True, pool=pool)
 
 
-def command_memory(scene: Path, output: Path, model: str) -> float:
-    """Peak memory of the command in its own process, in MiB."""
-    command = [sys.executable, "-m", "geosr", "superresolve", os.fspath(scene), os.fspath(output)]
-    subprocess.run([*command, "--model", model, "--overwrite", "--restart", "-q"], check=True)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+def alone(job: Plan, blocks: list[Any]) -> None:
+    """The network on blocks that were read and normalised before."""
+    for block in blocks:
+        job.upscaler.forward(block)
+
+
+def against_network(bench: Bench) -> dict[str, Ratio]:
+    """The whole job over the network alone on the same tiles."""
+    found = {}
+    for model in NETWORKS:
+        job = loaded(bench.scene(bench.side, bench.side), model)
+        around = job.source.profile.window.pad(job.upscaler.halo)
+        read = [job.source.read(tile.outer.intersection(around)) for tile in job.tiles]
+        blocks = [job.values.normalise(block)[:, None] for block in read]
+        took = bench.medians(whole=partial(whole, job, bench), network=partial(alone, job, blocks))
+        found[f"whole command over the network alone, {model} x2"] = Ratio(
+            took["whole"] / took["network"], took, goal="1.05"
+        )
+    return found
+
+
+def original(job: Plan, scene: Path, output: Path) -> None:
+    """As the original program does: OpenCV's image, tiles without a halo, a call for each, all of it in memory."""
+    from geosr import models
+
+    model = models.load(job.upscaler.path)
+    image = cv2.imread(os.fspath(scene)).astype(np.float32) / 255
+    rows = []
+    for row in np.array_split(image, job.grid.rows):
+        tiles = np.array_split(row, job.grid.cols, axis=1)
+        made = [model.predict(tile.transpose(2, 0, 1)[..., None], verbose=0)[..., 0] for tile in tiles]
+        rows.append(np.concatenate(made, axis=2))
+    whole = np.concatenate(rows, axis=1).transpose(1, 2, 0)
+    cv2.imwrite(os.fspath(output), np.clip(whole * 255, 0, 255).astype(np.uint8))
+
+
+def against_original(bench: Bench) -> dict[str, Ratio]:
+    """The whole job over the original program's way."""
+    scene, found = bench.scene(bench.side, bench.side), {}
+    for model in NETWORKS:
+        job = loaded(scene, model)
+        took = bench.medians(
+            whole=partial(whole, job, bench), original=partial(original, job, scene, bench.folder / "original.png")
+        )
+        found[f"whole command over the original program's way, {model} x2"] = Ratio(
+            took["whole"] / took["original"], took
+        )
+    return found
+
+
+def command(scene: Path, output: Path, *options: str) -> int:
+    """Runs the command; its peak memory in bytes."""
+    output.unlink(missing_ok=True)
+    words = [sys.executable, "-m", "geosr", "superresolve", os.fspath(scene), os.fspath(output), "-q", *options]
+    child = subprocess.Popen(words)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise SystemExit(f"{' '.join(words)} failed")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def growth(bench: Bench) -> dict[str, Ratio]:
+    """How time and memory of the command grow with the scene, of one band."""
+    found = {}
+    for model in ("bicubic", "span"):
+        sides = [round((1e6 * size) ** 0.5) for size in (0.0625, *bench.megapixels)]
+        peaks: dict[int, int] = {}
+
+        def run(side: int, model: str = model, peaks: dict[int, int] = peaks) -> None:
+            peaks[side] = command(bench.scene(side, side, 1), bench.folder / "out.tif", "-m", model)
+
+        took = bench.medians(**{str(side): partial(run, side) for side in sides})
+        pixels = np.array(sides, float) ** 2
+        seconds = np.array([took[str(side)] for side in sides])
+        # What the smallest takes is the start, which does not grow.
+        exponent = np.polyfit(np.log(pixels[1:] - pixels[0]), np.log(seconds[1:] - seconds[0]), 1)[0]
+        labels = [f"{size:g} MP" for size in bench.megapixels]
+        found[f"exponent of time over pixels, {model} x2"] = Ratio(
+            float(exponent), dict(zip(labels, seconds[1:].tolist(), strict=True)), goal="1.00 ± 0.05"
+        )
+        memory = {label: round(peaks[side] / 2**20) for label, side in zip(labels, sides[1:], strict=True)}
+        found[f"memory of the largest over that of the second scene, {model} x2"] = Ratio(
+            memory[labels[-1]] / memory[labels[min(1, len(labels) - 1)]], memory, goal="1.00"
+        )
+    return found
+
+
+def peak(bench: Bench) -> dict[str, Ratio]:
+    """The share of the processor's speed in a large product of matrices that the networks reach."""
+    import tensorflow as tf
+
+    from geosr import models
+
+    side, found = 4096, {}
+    matrix = tf.random.normal((side, side))
+    tile = np.random.default_rng(0).random((1, 1, 512, 512), "float32")
+    for name in NETWORKS:
+        network = load(name, 2)
+        # Our layers with a kernel work on the pixels of the input, and use all of it at each.
+        weights = [layer.kernel.shape for layer in models.load(network.path).layers if hasattr(layer, "kernel")]
+        flops = 2 * sum(prod(shape) for shape in weights) * tile[0, 0].size
+        network.forward(tile)
+        took = bench.medians(product=lambda: tf.matmul(matrix, matrix).numpy(), network=partial(network.forward, tile))
+        speeds = {
+            "network, GFLOP/s": round(flops / took["network"] / 1e9, 1),
+            "product, GFLOP/s": round(2 * side**3 / took["product"] / 1e9, 1),
+        }
+        found[f"share of the processor's speed, {name} x2"] = Ratio(
+            speeds["network, GFLOP/s"] / speeds["product, GFLOP/s"], speeds, less_is_better=False
+        )
+    return found
+
+
+def against_gdalwarp(bench: Bench) -> dict[str, Ratio]:
+    """Bicubic enlargement by the command over that by gdalwarp, both with their start-up."""
+    if not shutil.which("gdalwarp"):
+        print("gdalwarp is not here: apt-get install gdal-bin", file=sys.stderr)
+        return {}
+    scene, output, other = bench.scene(4096, 4096), bench.folder / "out.tif", bench.folder / "warped.tif"
+    stored = ("TILED=YES", "BLOCKXSIZE=256", "BLOCKYSIZE=256", "COMPRESS=DEFLATE", "PREDICTOR=2")
+    words = ["gdalwarp", "-q", "-overwrite", "-r", "cubic", "-multi", "-wo", f"NUM_THREADS={os.cpu_count()}"]
+    words += ["-ts", "8192", "8192", *(word for pair in stored for word in ("-co", pair))]
+    warp = partial(subprocess.run, [*words, os.fspath(scene), os.fspath(other)], check=True)
+    took = bench.medians(geosr=partial(command, scene, output, "-m", "bicubic"), gdalwarp=warp)
+    return {"bicubic x2 over gdalwarp -r cubic": Ratio(took["geosr"] / took["gdalwarp"], took, goal="1.5")}
+
+
+def halos(_: Bench) -> dict[str, Ratio]:
+    """The most pixels that a network is given over those of the scene, on scenes of many sizes."""
+    found = {}
+    for model in NETWORKS:
+        for scale in (2, 4):
+            upscaler, works = load(model, scale), {}
+            for side in (1024, 1500, 2048, 3000, 4096, 8192, 20_000):
+                profile = Profile(side, side, 3, "uint8")
+                size = budget.tile_size(profile, upscaler)
+                works[str(side)] = round(budget.pixels(size, profile, upscaler.halo) / side**2, 3)
+            found[f"pixels computed over pixels of the scene, {model} x{scale}"] = Ratio(
+                max(works.values()), works, goal="1.12"
+            )
+    return found
+
+
+BENCHMARKS: dict[str, Callable[[Bench], dict[str, Ratio]]] = {
+    "halos": halos,
+    "network": against_network,
+    "original": against_original,
+    "growth": growth,
+    "peak": peak,
+    "gdalwarp": against_gdalwarp,
+}
+
+
+def worse(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """The ratios that are more than a tenth worse than those stored under their names, in words."""
+    said = []
+    for name in found.keys() & stored.keys():
+        now, then = found[name]["ratio"], stored[name]["ratio"]
+        if (now / then if found[name]["less_is_better"] else then / now) > TOLERATED:
+            said.append(f"{name}: {now:.3f}, was {then:.3f}")
+    return sorted(said)
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results in Markdown."""
+    lines = ["| | ratio | goal | figures |", "|---|---|---|---|"]
+    for name, one in results.items():
+        figures = ", ".join(f"{what} {value:g}" for what, value in one["figures"].items())
+        lines.append(f"| {name} | {one['ratio']:.3f} | {one['goal']} | {figures} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=list(BENCHMARKS))
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--side", type=int, default=2048)
-    parser.add_argument("--model", default="idn")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--megapixels", default="1,4,16,64")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cpu", action="store_true")
     asked = parser.parse_args()
-    options = Options(model=asked.model)
+    sizes = tuple(float(size) for size in asked.megapixels.split(","))
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        scene, output = Path(folder) / "scene.tif", Path(folder) / "out.tif"
-        make_scene(scene, asked.side)
-        job = plan(scene, options)
-        job.upscaler(job.source.read(job.grid[0].outer)[None], job.values)  # loads and traces the network
-        whole = whole_job(scene, output, options, asked.jobs)
-        alone = network_alone(scene, options)
-        memory = command_memory(scene, output, asked.model)
-    results = {
-        "scene": f"{asked.side} x {asked.side} x 3 uint8",
-        "model": job.upscaler.identity,
-        "tile": job.grid.size,
-        "tiles": len(job.grid),
-        "whole job, s": round(whole, 2),
-        "network alone on the same tiles, s": round(alone, 2),
-        "share of the time in the network": round(alone / whole, 3),
-        "output megapixels a second": round((asked.side * job.upscaler.scale) ** 2 / 1e6 / whole, 3),
-        "peak memory of the command, MiB": round(memory),
-    }
-    for name, value in results.items():
-        print(f"{name:<36} {value}")
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        bench = Bench(Path(folder), asked.side, sizes, asked.rounds, asked.cpu)
+        for name in asked.only or BENCHMARKS:
+            told = {"rounds": asked.rounds, "clock": "processor" if asked.cpu else "wall"}
+            found |= {what: asdict(ratio) | told for what, ratio in BENCHMARKS[name](bench).items()}
+            print(f"{name}: done", file=sys.stderr)
+    print(table(found))
+    if asked.check:
+        if said := worse(found, stored):
+            raise SystemExit("worse than in bench/results.json:\n" + "\n".join(said))
+        return
+    RESULTS.write_text(json.dumps(stored | found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

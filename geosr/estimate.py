@@ -17,6 +17,10 @@ from geosr.grid import Tile, Window
 from geosr.plan import Plan
 from geosr.superresolve import sizes, upscaled_parts
 
+TIMED = 512
+"""Most rows and columns of the core that is timed."""
+WARMING = (32, 40)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -42,7 +46,7 @@ class Estimate:
 
 
 def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
-    """What a job will need, from a thumbnail, a few windows and one tile that is timed. Nothing is written."""
+    """What a job will need, from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
     profile, tiles = job.profile, job.tiles
     seen = _seen(job, tiles)
     size, disk = sizes(job, resume=resume)
@@ -51,6 +55,8 @@ def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, res
         for column in ((profile.transform.a, profile.transform.d), (profile.transform.b, profile.transform.e))
     )
     full = sum(seen)
+    around = job.source.profile.window.pad(job.upscaler.halo)
+    given = sum(_area(tile.outer.intersection(around)) for tile, has in zip(tiles, seen, strict=True) if has)
     return Estimate(
         width=profile.width,
         height=profile.height,
@@ -64,7 +70,7 @@ def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, res
         output_bytes=size,
         disk_bytes=disk,
         free_bytes=shutil.disk_usage(_existing(Path(output).absolute().parent)).free,
-        seconds=_tile_seconds(job, tiles, seen) * full / (job.workers(workers) if job.upscaler.concurrent else 1),
+        seconds=_pixel_seconds(job, tiles, seen) * given / (job.workers(workers) if job.upscaler.concurrent else 1),
     )
 
 
@@ -89,13 +95,22 @@ def _seen(job: Plan, tiles: Sequence[Tile]) -> list[bool]:
     return [has(tile) for tile in tiles]
 
 
-def _tile_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> float:
-    """What the work of one tile takes, the model being loaded."""
+def _pixel_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> float:
+    """What the work of a tile takes for each pixel that the upscaler is given, the model being loaded."""
     full = [tile for tile, has in zip(tiles, seen, strict=True) if has]
     if not full:
         return 0.0
-    first = job.source.read(full[0].core.intersection(Window(full[0].core.col_off, full[0].core.row_off, 32, 32)))
-    job.upscaler(first[None, job.source.profile.colours], job.values.bands(job.source.profile.colours))
+    colours = job.source.profile.colours
+    core, halo = full[len(full) // 2].core, job.upscaler.halo
+    # Both sides differ, so that TensorFlow is ready for blocks of any.
+    for width, height in (WARMING, WARMING[::-1]):
+        block = job.source.read(Window(core.col_off, core.row_off, width, height))
+        job.upscaler(block[None, colours], job.values.bands(colours))
+    timed = core.intersection(Window(core.col_off, core.row_off, TIMED, TIMED))
     start = time.perf_counter()
-    upscaled_parts([full[len(full) // 2]], job=job)
-    return time.perf_counter() - start
+    upscaled_parts([Tile(0, timed, timed.pad(halo))], job=job)
+    return (time.perf_counter() - start) / _area(timed.pad(halo))
+
+
+def _area(window: Window) -> int:
+    return window.width * window.height

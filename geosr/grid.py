@@ -129,7 +129,8 @@ class Grid(Sequence[Tile]):
         row, col = divmod(index, self.cols)
         whole = Window(col * self.size, row * self.size, self.size, self.size)
         core = whole.intersection(Window(0, 0, self.width, self.height))
-        return Tile(index, core, whole.pad(self.halo))
+        needed = Window(whole.col_off, whole.row_off, min(self.size, self.width), min(self.size, self.height))
+        return Tile(index, core, needed.pad(self.halo))
 
     def cut(self, window: Window) -> Sequence[Tile]:
         """The tiles that own pixels of the window, each core cut to it; what they need stays the same."""

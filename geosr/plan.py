@@ -58,10 +58,10 @@ class Options:
     """Whether to build overviews; by default if the input has them."""
     tile: int | None = None
     """Rows and columns of a tile's core."""
-    batch: int = 1
-    """Tiles in a task."""
+    batch: int | None = None
+    """Tiles in a task; by default one, and several where they are small."""
     memory: int | None = None
-    """Bytes that the job may need, which its tile is chosen for."""
+    """Bytes that the job may need, which its tile is chosen for; by default half of the machine's, at most 8 GiB."""
     skip_errors: bool = False
     """Whether blocks of the input that cannot be read become nodata."""
     creation: Mapping[str, str] | None = None
@@ -151,7 +151,7 @@ def plan(
         upscaler,
         tile=options.tile,
         limit=options.memory,
-        batch=options.batch,
+        batch=options.batch or 1,
         block_shapes=pixels.block_shapes,
     )
     scaled = profile.crop(window).scale(upscaler.scale)
@@ -176,8 +176,8 @@ def plan(
         beside=tuple(beside),
         overviews=overviews,
         creation=creation,
-        batch=options.batch,
-        memory=options.memory or budget.MEMORY,
+        batch=options.batch or budget.batch_size(tile),
+        memory=options.memory or budget.usual_memory(),
     )
     _warn(job)
     return replace(job, profile=replace(made, tags=_with_provenance(job, options)))

@@ -31,10 +31,12 @@ class Range:
         low, span = self._columns()
         return ((block - low) / span).astype(np.float32)
 
-    def restore(self, block: Block) -> Block:
-        """The inverse of `normalise`, in float64."""
-        low, span = self._columns()
-        return block * span + low
+    def restore(self, block: Block, out: Block | None = None) -> Block:
+        """The inverse of `normalise`, in float64, or in the floating point of `out`, which may be the block."""
+        low, span = (ends if out is None else ends.astype(out.dtype) for ends in self._columns())
+        made = np.multiply(block, span, out=out)
+        made += low
+        return made
 
     def bands(self, indexes: Sequence[int]) -> Range:
         """The map of the bands at these positions, from 0."""
@@ -75,7 +77,8 @@ def to_dtype(block: Block, dtype: DTypeLike) -> Block:
     # Beyond 16 bits float32 rounds the ends out of range, beyond 32 float64 does: the next value inward is safe.
     block = block.astype(np.float64, copy=False) if info.bits > 16 else block
     top = np.nextafter(float(info.max), 0) if info.bits == 64 else float(info.max)
-    return np.clip(np.rint(block), float(info.min), top).astype(dtype)
+    rounded = np.rint(block)
+    return np.clip(rounded, float(info.min), top, out=rounded).astype(dtype)
 
 
 def _band_range(values: Block) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,8 @@ from geosr.grid import Block
 
 REACH = 2
 """Input pixels that an output pixel of `enlarge` sees on either side of the one it lies in."""
+FILTERED = ("uint8", "uint16", "int16", "float32", "float64")
+"""Data types that OpenCV filters as they are, to floating point."""
 
 
 def keys(x: Block) -> Block:
@@ -57,10 +60,16 @@ def enlarge(block: Block, k: int) -> Block:
 
     float64 for dtypes that float32 cannot hold (float64 and integers of 32 bits and more), else float32.
     """
-    block = _as_float(block)
-    if k == 1:
-        return block
-    return _enlarge_rows(_enlarge_rows(block, k, axis=-2), k, axis=-1)
+    dtype = np.result_type(block.dtype, np.float32)
+    if k == 1 or not block.size:
+        return block.astype(dtype, copy=False).repeat(k, axis=-2).repeat(k, axis=-1)
+    bands = block.reshape(-1, *block.shape[-2:])
+    if block.dtype not in FILTERED:
+        bands = bands.astype(dtype)
+    out = np.empty((len(bands), block.shape[-2], k, block.shape[-1], k), dtype)
+    for band, made in zip(bands, out, strict=True):
+        _enlarge_band(band, k, made)
+    return out.reshape(*block.shape[:-2], k * block.shape[-2], k * block.shape[-1])
 
 
 def shrink(block: Block, k: int) -> Block:
@@ -85,16 +94,22 @@ def decimate(block: Block, k: int, taps: NDArray[np.float64]) -> Block:
     return _decimate_rows(_decimate_rows(block, k, taps, axis=-2), k, taps, axis=-1)
 
 
-def _enlarge_rows(block: Block, k: int, *, axis: int) -> Block:
-    rows = np.moveaxis(block, axis, 0)
-    count = rows.shape[0]
-    padded = np.pad(rows, [(REACH, REACH)] + [(0, 0)] * (rows.ndim - 1), mode="symmetric")
-    out = np.zeros((count, k, *rows.shape[1:]), block.dtype)
-    for phase, taps in enumerate(enlarging_taps(k).astype(block.dtype)):
-        for tap, weight in enumerate(taps):
-            if weight:
-                out[:, phase] += weight * padded[tap : tap + count]
-    return np.moveaxis(out.reshape(count * k, *rows.shape[1:]), 0, axis)
+def _enlarge_band(band: Block, k: int, out: Block) -> None:
+    """Fills `out` (rows, k, cols, k), in floating point, with what is made of a band (rows, cols)."""
+    depth = cv2.CV_64F if out.dtype == np.float64 else cv2.CV_32F
+    phases = [_cut(taps) for taps in enlarging_taps(k).astype(out.dtype)]
+    for row, (down, top) in enumerate(phases):
+        made = [
+            cv2.sepFilter2D(band, depth, across, down, anchor=(left, top), borderType=cv2.BORDER_REFLECT)
+            for across, left in phases
+        ]
+        cv2.merge(made, out[:, row])
+
+
+def _cut(taps: Block) -> tuple[Block, int]:
+    """The taps without zeros at the ends, which would spread infinities, and where the middle one is among them."""
+    (used,) = np.nonzero(taps)
+    return taps[used[0] : used[-1] + 1], REACH - int(used[0])
 
 
 def _decimate_rows(block: Block, k: int, taps: NDArray[np.float64], *, axis: int) -> Block:

@@ -91,16 +91,16 @@ def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
         block = off_nodata(made, to_dtype(made, job.profile.dtype), job.profile.nodata)
         if job.profile.nodata is not None:
             block = np.where(shown, block, np.asarray(job.profile.nodata, block.dtype))
-        parts.append(writer.encode(block, shown if job.profile.masked else None, quickly=True))
+        parts.append(writer.encode(block, shown if job.profile.masked else None))
     count = tile.trim(used.sum(axis=0)).astype(np.float32)
     for extra in job.extras:
         plane = count if extra == "coverage" else job.factor * tile.trim(reduce.deviation(values, used))
-        parts.append(writer.encode(plane[None].astype(EXTRAS[extra]), quickly=True))
+        parts.append(writer.encode(plane[None].astype(EXTRAS[extra])))
     spread = job.factor * reduce.deviation(
         *(tile.trim(block)[..., :: job.step, :: job.step] for block in (values, used))
     )
     maps = np.stack([count[:: job.step, :: job.step], spread]).astype(np.float32)
-    parts.append(writer.encode(maps, quickly=True))
+    parts.append(writer.encode(maps))
     return parts
 
 

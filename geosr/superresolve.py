@@ -160,6 +160,7 @@ def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
     k, side = job.upscaler.scale, min(256, job.grid.size)
     lattice = Grid(job.window.width, job.window.height, side)
     rows, cols = (sorted({round(i) for i in np.linspace(0, n - 1, SAMPLES)}) for n in (lattice.rows, lattice.cols))
+    compress = "" if job.copied else job.creation.get("COMPRESS", "").upper()
     taken = pixels = 0
     for tile in (lattice[row * lattice.cols + col] for row in rows for col in cols):
         core = tile.core.relative(Window(-job.window.col_off, -job.window.row_off, 0, 0))
@@ -168,7 +169,7 @@ def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
         good = job.source.valid(core, block)
         with np.errstate(over="ignore", invalid="ignore"):
             made = enlarge(np.where(good, block, 0), k)
-        taken += len(_encoded(here, made, block, good, job=job))
+        taken += len(writer.encode(*stamped(here, made, block, good, job=job), compress=compress))
         pixels += made.shape[-1] * made.shape[-2]
     size = budget.output_bytes(taken / pixels, job.profile, overviews=job.overviews)
     return size, budget.disk_bytes(size, resume=resume, copied=job.copied)
@@ -256,8 +257,7 @@ def stamped(
 def _encoded(tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan) -> bytes:
     damage = job.source.damage(tile.core)
     note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
-    compress = "" if job.copied else job.creation.get("COMPRESS", "")
-    return writer.encode(*stamped(tile, made, original, valid, job=job), compress=compress.upper(), note=note)
+    return writer.encode(*stamped(tile, made, original, valid, job=job), note=note)
 
 
 def _place(tile: Tile, job: Plan) -> Window:

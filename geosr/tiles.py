@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,27 +26,33 @@ def upscaled(
 ) -> list[Block]:
     """The tiles' cores (bands, rows, cols), enlarged, before rounding; those without a valid pixel are not computed.
 
-    `blocks` and `valid` are the source's of the tiles' outer windows.
+    `blocks` and `valid` are the source's of the tiles' outer windows. Of these, the upscaler is given what is in the
+    raster and its halo, not all that tiles at the edges hang over.
     """
     k = upscaler.scale
+    around = source.profile.window.pad(upscaler.halo)
+    inner = [Tile(tile.index, tile.core, tile.outer.intersection(around)) for tile in tiles]
     some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
     filled = [
-        filled_block(source, tile, block, good, halo=upscaler.halo)
-        for tile, block, good, wanted in zip(tiles, blocks, valid, some, strict=True)
+        Tile(tile.index, seen.outer, tile.outer).trim(filled_block(source, tile, block, good, halo=upscaler.halo))
+        for tile, seen, block, good, wanted in zip(tiles, inner, blocks, valid, some, strict=True)
         if wanted
     ]
     colours = source.profile.colours
     with np.errstate(over="ignore", invalid="ignore"):
-        made = iter(upscaler(np.stack(filled)[:, colours], values.bands(colours)) if filled else ())
+        alike = [np.stack(list(group))[:, colours] for _, group in groupby(filled, key=np.shape)]
+        made = (result for group in alike for result in upscaler(group, values.bands(colours)))
+        enlarged = [
+            seen.scale(k).trim(next(made)) if wanted else None for seen, wanted in zip(inner, some, strict=True)
+        ]
     done: list[Block] = []
-    for tile, block, wanted in zip(tiles, blocks, some, strict=True):
-        result = tile.scale(k).trim(next(made)) if wanted else None
+    for tile, block, result in zip(tiles, blocks, enlarged, strict=True):
         if result is not None and not np.isfinite(result).all():
             # Beyond what floating point holds; a valid pixel must not become invalid.
             result = np.where(np.isfinite(result), result, enlarge_nearest(tile.trim(block)[colours], k))
         if result is None or len(result) < len(block):
             # Transparency is repeated, not computed; so is what will be stamped invalid.
-            whole = enlarge_nearest(tile.trim(block), k).astype(np.float64)
+            whole = enlarge_nearest(tile.trim(block).astype(np.result_type(block, np.float32)), k)
             if result is not None:
                 whole[colours] = result
             result = whole

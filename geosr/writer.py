@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -26,7 +27,7 @@ from geosr.grid import Block, Window
 from geosr.profile import RGB, Profile, moved
 
 BLOCK_SIZE = 256
-"""Rows and columns of the output's blocks; a part that covers whole blocks is never compressed twice."""
+"""Rows and columns of the output's blocks; of parts that cover whole blocks, none is compressed twice."""
 LOSSLESS = ("DEFLATE", "LZW", "ZSTD")
 QUICK = {"ZLEVEL": "1"}
 """Of GDAL's compression: five times as fast as its own choice, for a tenth more disk."""
@@ -59,20 +60,32 @@ def name_in(driver: str, name: str) -> str:
 
 
 def encode(
-    block: Block,
-    mask: NDArray[np.bool_] | None = None,
-    *,
-    compress: str = "DEFLATE",
-    note: str | None = None,
-    quickly: bool = False,
+    block: Block, mask: NDArray[np.bool_] | None = None, *, compress: str | None = None, note: str | None = None
 ) -> bytes:
     """A part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF.
 
-    Compressed without loss: as the output if `compress`, the output's, is without loss; or `quickly`, see QUICK.
+    Compressed without loss: quickly, see `quickest`; or as an output with `compress`, if that is without loss.
     """
+    chosen = quickest() if compress is None else {"COMPRESS": compress if compress in LOSSLESS else "DEFLATE"}
+    return _tiff(block, mask, note, creation_options(str(block.dtype), chosen))
+
+
+@cache
+def quickest() -> Mapping[str, str]:
+    """The options of a compression that is quick: that of Zstandard, for which some builds of GDAL have no codec.
+
+    It takes a tenth of the time of GDAL's own choice for -1 to 12 % more disk, on 8 to 64 bits, integers and not.
+    """
+    options = {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "INTERLEAVE": "BAND"}
+    try:
+        _tiff(np.zeros((1, 1, 1), np.uint8), None, None, options)
+    except gdal.ERRORS:
+        return QUICK
+    return options
+
+
+def _tiff(block: Block, mask: NDArray[np.bool_] | None, note: str | None, options: Mapping[str, str]) -> bytes:
     count, height, width = block.shape
-    chosen = QUICK if quickly else {"COMPRESS": compress if compress in LOSSLESS else "DEFLATE"}
-    options = creation_options(str(block.dtype), chosen)
     with gdal.environment(), MemoryFile() as memory:
         with (
             gdal.quiet(),
@@ -98,9 +111,9 @@ def join(
         out = _create(path, wanted, options)
         try:
             for window, part in parts:
-                block, mask, note = _read_part(part)
+                block, mask, note = _read_part(part, masked=wanted.masked)
                 out.write(block, window=window.toranges())
-                if wanted.masked:
+                if mask is not None:
                     out.write_mask(mask > 0, window=window.toranges())
                 yield note
         except BaseException:
@@ -258,8 +271,8 @@ def is_lossy(driver: str, options: Mapping[str, str]) -> bool:
     )
 
 
-def _read_part(part: Path | bytes) -> tuple[Block, Block, str | None]:
-    """A part's block, mask and note.
+def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None, str | None]:
+    """A part's block, its mask if it has one, and its note.
 
     Raises:
         OutputError: it was damaged since it was kept.
@@ -269,7 +282,7 @@ def _read_part(part: Path | bytes) -> tuple[Block, Block, str | None]:
             MemoryFile(part) if isinstance(part, bytes) else nullcontext() as memory,
             memory.open() if memory else rasterio.open(part) as kept,
         ):
-            return kept.read(), kept.dataset_mask(), kept.tags().get(NOTE)
+            return kept.read(), kept.dataset_mask() if masked else None, kept.tags().get(NOTE)
     except gdal.ERRORS as error:
         raise OutputError(f"the part {os.fspath(part)!r} is damaged; discard all parts with --restart") from error
 

@@ -17,7 +17,10 @@ from photographs import frames, moves, save_burst
 from geosr.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("api", "backends", "choosing", "formats", "legacy", "training", "tutorial")]
+PAGES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("api", "backends", "choosing", "formats", "legacy", "training", "tutorial")
+]
 RIO = "from rasterio.rio.main import main_group; main_group()"
 NEEDS = {"rioxarray": "xarray", "rio_stac": "stac"}
 QUICK = {"train": ["--epochs", "1", "--batch", "4", "--crop", "16"], "train_superres_net": ["--learning_rate", "1e-4"]}

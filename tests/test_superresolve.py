@@ -976,11 +976,11 @@ def test_damage_found_before_an_interruption_is_told_after_it(make_raster, tmp_p
 def test_memory_chooses_the_tile_and_the_workers(make_raster, random_idn):
     source = make_raster(texture(3, 900, 900))
     options = Options(model=str(random_idn()))
-    plans = {mib: plan(source, replace(options, memory=mib * 2**20)) for mib in (900, 1536, 6000)}
+    plans = {mib: plan(source, replace(options, memory=mib * 2**20)) for mib in (1100, 1536, 6000)}
     sizes = [job.grid.size for job in plans.values()]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
-    assert plans[900].workers(1000) < 1000
+    assert plans[1100].workers(1000) < 1000
     for mib, job in plans.items():
         assert job.needed(job.workers(1000)) <= mib * 2**20
     with pytest.raises(OptionError, match=r"tiles of 128 need \d+ MiB here; give it more with --memory"):

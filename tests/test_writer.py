@@ -34,7 +34,7 @@ def test_parts_come_back_with_mask_and_note(tmp_path):
         assert (out.dataset_mask() == np.concatenate([mask, ~mask], axis=1) * 255).all()
 
 
-def test_parts_are_compressed_as_the_output_where_that_is_without_loss():
+def test_a_sample_is_compressed_as_the_output_where_that_is_without_loss():
     array = texture(1, 100, 100, dtype="uint16")
     kinds = {}
     for compress in ("ZSTD", "DEFLATE", "JPEG", "NONE", ""):
@@ -42,6 +42,25 @@ def test_parts_are_compressed_as_the_output_where_that_is_without_loss():
             kinds[compress] = part.compression.value
             assert (part.read() == array).all()
     assert kinds == {"ZSTD": "ZSTD", "DEFLATE": "DEFLATE", "JPEG": "DEFLATE", "NONE": "DEFLATE", "": "DEFLATE"}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
+def test_parts_are_compressed_quickly_and_without_loss(dtype):
+    array = texture(2, 100, 100, dtype=dtype)
+    with rasterio.MemoryFile(writer.encode(array)) as memory, memory.open() as part:
+        assert part.compression.value == "ZSTD"
+        assert (part.read() == array).all()
+
+
+def test_parts_are_deflated_where_gdal_has_no_zstandard(monkeypatch):
+    def without(block, mask, note, options):
+        raise rasterio.errors.RasterioIOError("missing codec")
+
+    writer.quickest.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_tiff", without)
+        assert writer.quickest() == writer.QUICK
+    writer.quickest.cache_clear()
 
 
 def test_creation_options_fit_the_dtype_and_give_way():

@@ -66,7 +66,7 @@ from geosr.cli.ending import Ending, missing
     show_default=True,
     help="Seconds for each call of one of Hugin's tools.",
 )
-@options.memory
+@options.stack_memory
 @options.creation
 @options.jobs
 @options.dry_run

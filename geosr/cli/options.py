@@ -178,6 +178,12 @@ jobs: Decorator = click.option(
 memory: Decorator = click.option(
     "--memory",
     type=Size(),
+    help="Memory that may be needed, as 800MB or 4GiB; tiles are chosen for it.  "
+    "[default: half of the machine's, at most 8GiB]",
+)
+stack_memory: Decorator = click.option(
+    "--memory",
+    type=Size(),
     help="Memory that may be needed, as 800MB or 4GiB; tiles are chosen for it.  [default: 1.5GiB]",
 )
 dry_run: Decorator = click.option("--dry-run", is_flag=True, help="Say what will be made and needed, and do nothing.")

@@ -63,9 +63,11 @@ DAMAGED = 3
 )
 @options.extension
 @click.option(
-    "--tile", type=click.IntRange(16), help="Rows and columns of a tile; chosen from the raster's size by default."
+    "--tile",
+    type=click.IntRange(16),
+    help="Rows and columns of a tile; chosen from the raster, the model and the memory by default.",
 )
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in a task.")
+@click.option("--batch", type=click.IntRange(1), help="Tiles in a task; one by default, and more if they are small.")
 @options.memory
 @options.creation
 @options.jobs
