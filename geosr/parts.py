@@ -190,7 +190,7 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *,
     name, parent = os.fspath(path), path.absolute().parent
     if path.is_dir():
         raise OutputError(f"{name!r} is a folder; name a file in it")
-    if path.exists() and any(one and _is_in(path, os.fspath(one)) for one in inputs):
+    if path.exists() and any(one and is_in(path, os.fspath(one)) for one in inputs):
         raise OutputError(f"{name!r} is an input, or a part of one; choose another output")
     if path.exists() and not overwrite:
         raise OutputError(f"{name!r} exists; choose another output or --overwrite")
@@ -200,7 +200,7 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *,
         raise OutputError(f"cannot write to {os.fspath(parent)!r}: no permission")
 
 
-def _is_in(path: Path, file: str) -> bool:
+def is_in(path: Path, file: str) -> bool:
     """Whether an input's file is this one, or is in it, as in an archive that GDAL opens."""
     if file.startswith("/vsi"):
         return os.fspath(path.resolve()) in file

@@ -20,7 +20,7 @@ from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.nodata import enlarge_nearest, invalid_values, stamp
-from geosr.parts import Parts, check_output
+from geosr.parts import Parts, check_output, is_in
 from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
 from geosr.raster import Damage, RasterSource, Source
@@ -131,7 +131,7 @@ def _check_beside(job: Plan, output: Path) -> None:
     """Refuses an output that comes with other files, which would take the place of the input's or of a stranger's."""
     beside = [output.with_name(name) for name in job.beside]
     for path in (*beside, *writer.stale(output)):
-        if path.exists() and any(_is_in(path, file) for file in job.source.files):
+        if path.exists() and any(is_in(path, file) for file in job.source.files):
             raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
     for path in beside:
         if path.exists() and not output.exists():
