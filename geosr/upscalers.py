@@ -92,7 +92,9 @@ class Network:
             self.bands = 3
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _network, (self.path, self.mode)
+        # A shipped one by its name: geosr lies elsewhere on another machine.
+        path = self.path.name if self.path.parent == cards.WEIGHTS else os.fspath(self.path.absolute())
+        return _network, (path, self.mode, self._sha256)
 
     def memory(self, pixels: int) -> int:
         return LIBRARY + self._pixel_bytes * pixels
@@ -156,8 +158,11 @@ def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> Non
         )
 
 
-def _network(path: Path, mode: str) -> Network:
-    return Network(path, mode=mode)
+def _network(path: str, mode: str, sha256: str) -> Network:
+    network = Network(cards.WEIGHTS / path, mode=mode)
+    if network._sha256 != sha256:
+        raise ModelError(f"{path!r} is another model here than where it was chosen; copy the same to all machines")
+    return network
 
 
 @cache
