@@ -207,7 +207,7 @@ def _client(address: str, workers: int) -> Iterator[Any]:
             processes=True,
             host="127.0.0.1",
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             env=settings,
         ) as cluster,
