@@ -210,6 +210,8 @@ def _client(address: str, workers: int) -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             env=settings,
+            # A terminal sends Ctrl-C to them too, but they end with this process.
+            preload=["import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"],
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):

@@ -30,9 +30,9 @@ def free_port(host="127.0.0.1"):
 class Cluster:
     """A scheduler and workers as docs/cluster.md starts them, but at a port that is free; a context manager."""
 
-    def __init__(self, folder, port=None):
-        self.folder, self.port = Path(folder), port or free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+    def __init__(self, folder, host="127.0.0.1"):
+        self.folder, self.host, self.port = Path(folder), host, free_port()
+        self.address = f"tcp://{host}:{self.port}"
         self.processes, self.workers = [], []
         self.scheduler = None
 
@@ -51,11 +51,14 @@ class Cluster:
         self.wait_for(workers)
         return self
 
-    def start_scheduler(self, **env):
-        self.scheduler = self._run(told("dask scheduler"), env)
+    def start_scheduler(self, within=(), **env):
+        self.scheduler = self._run(told("dask scheduler"), env, within)
 
-    def start_worker(self, code="", *, nanny=False, path=()):
-        """A worker; without a nanny, so that it stays dead. It runs `code` when it starts, and finds modules in `path`."""
+    def start_worker(self, code="", *, nanny=False, path=(), within=()):
+        """A worker; without a nanny, so that it stays dead.
+
+        It runs `code` when it starts, finds modules in `path`, and is started by the command `within`.
+        """
         words = [*told("dask worker"), "--local-directory", os.fspath(self.folder)]
         if not nanny:
             words.append("--no-nanny")
@@ -63,7 +66,8 @@ class Cluster:
             preload = self.folder / f"preload_{abs(hash(code))}.py"
             preload.write_text(code)
             words += ["--preload", os.fspath(preload)]
-        self.workers.append(self._run(words, {"PYTHONPATH": os.pathsep.join([*map(str, path), os.fspath(ROOT)])}))
+        found = {"PYTHONPATH": os.pathsep.join([*map(str, path), os.fspath(ROOT)])}
+        self.workers.append(self._run(words, found, within))
         return self.workers[-1]
 
     def wait_for(self, workers):
@@ -72,20 +76,23 @@ class Cluster:
         with Client(self.address, timeout=soon(30), set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=soon(30))
 
-    def _run(self, words, env):
-        words = [word.replace(":8786", f":{self.port}") if ":" in word else word for word in words]
-        words = [str(self.port) if word == "8786" else word for word in words]
+    def _run(self, words, env, within):
+        words = [word.replace("8786", str(self.port)).replace("127.0.0.1", self.host) for word in words]
         with (self.folder / "cluster.log").open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words], env={**os.environ, **env}, stdout=log, stderr=log, cwd=self.folder
+                [*within, sys.executable, "-m", *words],
+                env={**os.environ, **env},
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
             )
         self.processes.append(process)
         return process
 
 
-def command(*args, **kwargs):
+def command(*args, within=(), **kwargs):
     """The geosr command in a process of its own."""
-    words = [sys.executable, "-m", "geosr", *map(os.fspath, args)]
+    words = [*within, sys.executable, "-m", "geosr", *map(os.fspath, args)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
