@@ -3,17 +3,20 @@
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import pytest
 import rasterio
 from click.testing import CliRunner
-from clusters import Cluster, command, ended, free_port, wait_until
-from conftest import one_line_error, texture
+from clusters import PAGE, Cluster, command, ended, free_port, wait_until
+from conftest import one_line_error, soon, texture
 from rasterio.io import MemoryFile
 
 from geosr import pools
@@ -162,7 +165,9 @@ def test_a_scheduler_that_goes_is_told_in_one_line_and_the_same_command_goes_on(
     run = command("superresolve", scene, output, *TILES, "--dask", own.address)
     wait_until(lambda: len(parts(output)) >= 3, run)
     own.scheduler.send_signal(signal.SIGKILL)
+    start = time.monotonic()
     assert "scheduler" in one_line_error(ended(run))
+    assert time.monotonic() - start < soon(15)
     kept = len(parts(output))
     assert kept >= 3
     for worker in own.workers:
@@ -347,7 +352,7 @@ def test_whole_rasters_of_a_folder_are_made_by_workers(cluster, make_raster, tmp
 
 
 @pytest.mark.slow
-def test_rasters_that_no_one_waits_for_are_not_made_to_the_end(own, make_raster, tmp_path):
+def test_rasters_that_no_one_waits_for_stop_and_a_killed_worker_s_are_made_by_another(own, make_raster, tmp_path):
     own.start(2, code=SLOW)
     (tmp_path / "in").mkdir()
     for i in range(2):
@@ -360,9 +365,15 @@ def test_rasters_that_no_one_waits_for_are_not_made_to_the_end(own, make_raster,
     assert done.returncode == 130, done.stderr
     assert not list((tmp_path / "out").glob("*.tif"))
     wait_until(lambda: not processing(own.address))
-    again = ended(command(*args))
-    assert again.returncode == 0, again.stderr
-    assert not list((tmp_path / "out").glob(".*"))
+    before = [len(parts(tmp_path / "out" / f"s{i}.tif")) for i in range(2)]
+    again = command(*args)
+    wait_until(lambda: all(len(parts(tmp_path / "out" / f"s{i}.tif")) > before[i] for i in range(2)), again)
+    own.workers[0].kill()
+    done = ended(again)
+    assert done.returncode == 0, done.stderr
+    super_resolve(tmp_path / "in" / "s1.tif", tmp_path / "one.tif", BICUBIC)
+    assert (tmp_path / "out" / "s1.tif").read_bytes() == (tmp_path / "one.tif").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["s0.tif", "s1.tif"]
 
 
 @pytest.mark.slow
@@ -387,6 +398,22 @@ def test_a_training_set_of_a_cluster_is_that_of_one_machine(own, make_raster, tm
     assert done.returncode == 0, done.stderr
     assert ended(command("dataset", *scenes, tmp_path / "one", *args)).returncode == 0
     assert content(tmp_path / "many") == content(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_the_page_s_commands_run(cluster, make_raster, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for name in ("scene.tif", "scenes/a.tif", "scenes/b.tif"):
+        make_raster(texture(3, 200, 200, seed=len(name) + ord(name[-5])), name, crs=None)
+    lines = re.findall(r"^geosr .*8786$", PAGE.read_text(), re.M)
+    assert len(lines) == 3
+    for told in lines:
+        line = told.replace("tcp://127.0.0.1:8786", cluster.address)
+        words = shlex.split(line.replace("scenes/*.tif", "scenes/a.tif scenes/b.tif"))
+        done = ended(command(*words[1:], cwd=tmp_path))
+        assert done.returncode == 0, done.stderr
+    for made in ("scene_x2.tif", "scenes_x2/a.tif", "scenes_x2/b.tif", "out/x2/Training"):
+        assert (tmp_path / made).exists()
 
 
 @pytest.fixture
