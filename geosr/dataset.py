@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr import __version__, areas, engine, layout, records
+from geosr import __version__, areas, engine, layout, pools, records
 from geosr.budget import readable
 from geosr.degrade import Degradation
 from geosr.engine import Pool, Progress
-from geosr.errors import DatasetError, OptionError, OutputError
+from geosr.errors import DatasetError, OptionError, OutputError, WorkersDied
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.ground import place_of
 from geosr.layout import LEFT_OUT, Place, Summary
@@ -192,6 +192,7 @@ def build(
     folder = Path(out) / f"x{chosen.scale}"
     layout.check_folder(folder, overwrite=overwrite)
     job = plan(scenes, chosen)
+    pools.check_reach(pool, [scene.source.path for scene in job.scenes])
     with existing(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
         _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
         kept = _made(job, parts, pool, progress)
@@ -339,10 +340,17 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
     if progress:
         progress(0, total)
     missing = [task for task in job.tasks if not parts.has(task.number)]
-    with closing(engine.run(partial(made_part, options=job.options), missing, pool)) as results:
+    work = partial(made_part, options=job.options)
+    with closing(engine.tried(work, missing, pool, errors=WorkersDied)) as results:
         for task in job.tasks:
             if not parts.has(task.number):
                 _, part = next(results)
+                if isinstance(part, WorkersDied):
+                    where = task.tiles[0].core
+                    raise WorkersDied(
+                        f"tiles of {task.scene.source.path!r} from column {where.col_off}, row {where.row_off} on "
+                        f"could not be made: {part}"
+                    )
                 parts.save(task.number, part)
             _keep(kept, task, parts.path(task.number), quotas)
             done += len(task.tiles)

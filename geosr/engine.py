@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E", bound=Exception)
 
 Progress = Callable[[int, int], None]
 """Called with what is done and the total, first when the job holds its output's lock; it may raise, to cancel."""
@@ -29,25 +32,47 @@ def run(work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None) ->
     At most `pool.ahead` tasks are in flight, so that memory is bounded. An exception of a task is raised when its
     turn comes; tasks not yet started are then cancelled, as they are when the caller stops early.
     """
+    with closing(_flights(work, tasks, pool)) as flights:
+        for task, result in flights:
+            yield task, result()
+
+
+def tried(
+    work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None, *, errors: type[E]
+) -> Generator[tuple[T, R | E], None, None]:
+    """As `run`, but exceptions of this kind come in place of results, and do not stop the rest."""
+    with closing(_flights(work, tasks, pool)) as flights:
+        for task, result in flights:
+            try:
+                found: R | E = result()
+            except errors as error:
+                found = error
+            yield task, found
+
+
+def _flights(
+    work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None
+) -> Generator[tuple[T, Callable[[], R]], None, None]:
+    """Each task in its turn, with what waits for its result."""
     if pool is None:
         for task in tasks:
-            yield task, work(task)
+            yield task, partial(work, task)
         return
     flight: deque[tuple[T, Future[R]]] = deque()
     try:
         for task in tasks:
             flight.append((task, pool.executor.submit(work, task)))
             if len(flight) >= pool.ahead:
-                yield _finished(flight)
+                yield _first(flight)
+                flight.popleft()
         while flight:
-            yield _finished(flight)
+            yield _first(flight)
+            flight.popleft()
     finally:
         for _, future in flight:
             future.cancel()
 
 
-def _finished(flight: deque[tuple[T, Future[R]]]) -> tuple[T, R]:
+def _first(flight: deque[tuple[T, Future[R]]]) -> tuple[T, Callable[[], R]]:
     task, future = flight[0]
-    result = future.result()
-    flight.popleft()
-    return task, result
+    return task, future.result

@@ -10,6 +10,8 @@ GeosrError
 +-- BurstError     (also ValueError)   photos that make no burst, or do not fit together
 +-- HuginError     (also RuntimeError)   Hugin is not installed, failed, or did not end
 +-- TrainingError  (also ArithmeticError)   a training that came to nothing
++-- ClusterError   (also RuntimeError)   a Dask cluster that is not there, or cannot do the work
+|   +-- WorkersDied                      a task that each worker died with
 +-- InstallationError  (also OSError)       QGIS's folders are not found, or cannot be written
 
 Cancelled, a KeyboardInterrupt, is no error: a job that ends so leaves nothing behind, not even parts.
@@ -59,6 +61,14 @@ class HuginError(GeosrError, RuntimeError):
 
 class TrainingError(GeosrError, ArithmeticError):
     """A training has come to nothing, as by a loss that is not a number."""
+
+
+class ClusterError(GeosrError, RuntimeError):
+    """A Dask cluster is not there, went away, or has a worker that cannot do the work."""
+
+
+class WorkersDied(ClusterError):
+    """Each worker that had a task died with it."""
 
 
 class InstallationError(GeosrError, OSError):

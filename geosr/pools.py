@@ -1,12 +1,39 @@
-"""The pools that work can run on."""
+"""The pools that work can run on: threads of this process, and the workers of a Dask cluster.
+
+What a cluster is sent is small: work that pickles as paths and names, and tasks that are windows. Each worker opens
+what the work is made of once. Dask is loaded when a cluster is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
 
+from geosr import __version__
 from geosr.engine import Pool
+from geosr.errors import ClusterError, GeosrError, WorkersDied
+from geosr.raster import RasterSource, absolute
+
+R = TypeVar("R")
+
+LOCAL = "local"
+"""In place of a scheduler's address: workers on this machine."""
+ANSWER = 10
+"""Seconds for a scheduler to answer."""
+FIRST_WORKER = 30
+"""Seconds for a scheduler to have a worker, as one that starts them when a client comes."""
+RETRIES = 2
+"""How often a task that ended with an error is done again, as storage may be away for a moment."""
+VERSION = "__import__('geosr').__version__"
 
 
 @contextmanager
@@ -18,3 +45,222 @@ def threads(count: int) -> Iterator[Pool]:
     finally:
         # After Ctrl-C, what waits in the queue is not worth waiting for.
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def dask(address: str, *, workers: int = 1) -> Iterator[Pool]:
+    """A pool of the workers that the Dask scheduler at `address` has; or of `workers` processes here, for `local`.
+
+    A worker that dies has its tasks done again by others. Work must be of the same geosr on every worker, and open
+    there: what it is made of is tried on each before its first task.
+
+    Raises:
+        ClusterError: Dask is not installed, no scheduler answers, it has no workers, or one has another geosr.
+    """
+    with _client(address, workers) as client:
+        _wait_for_workers(client, address)
+        # Not by the class: a worker may have no geosr to find it in.
+        for worker, version in client.run(eval, VERSION, on_error="return").items():
+            if version != __version__:
+                found = f"geosr {version}" if isinstance(version, str) else f"no geosr ({version})"
+                raise ClusterError(f"worker {worker} has {found}, not {__version__}; install the same on all")
+        executor = _Cluster(client, address)
+        try:
+            yield Pool(executor, ahead=2 * max(2, sum(client.nthreads().values())))
+        finally:
+            executor.shutdown()
+
+
+def check_reach(pool: Pool | None, inputs: Iterable[str | os.PathLike[str]], folder: Path | None = None) -> None:
+    """Refuses files that workers of the pool cannot read, and a folder for outputs that is not theirs too.
+
+    Raises:
+        ClusterError: it names the worker and the file.
+    """
+    if pool is None or not isinstance(pool.executor, _Cluster):
+        return
+    paths = [absolute(path) for path in inputs]
+    with tempfile.NamedTemporaryFile(prefix=".", suffix=".geosr", dir=folder) as probe:
+        pool.executor.on_all(_not_reached, paths, Path(probe.name).absolute() if folder else None)
+
+
+def check_wanted(*_: object) -> None:
+    """A progress callable for long work on a worker, which ends it when no one waits for it any more.
+
+    Raises:
+        ClusterError: the task was cancelled, or its client has gone.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    state = worker.state.tasks.get(worker.get_current_task())
+    if state is None or state.state == "cancelled":
+        raise ClusterError("no one waits for this any more")
+
+
+class _Cluster(Executor):
+    """A Dask client as an executor, which sends a function whole to each worker but once.
+
+    Unlike the client's own executor, it does not wait for ever when the scheduler goes.
+    """
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._address = client, address
+        self._work: Callable[..., Any] | None = None
+        self._sent: tuple[str, bytes] = "", b""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        with _spoken_to(self._address):
+            if self._client.status != "running":
+                raise CancelledError
+            if fn is not self._work:
+                # The mark: a file may be another by the time that the same work is asked for again.
+                self._work, self._sent = fn, (uuid4().hex, pickle.dumps(fn))
+                self.on_all(_not_opened, *self._sent)
+            future = self._client.submit(
+                _run, __version__, *self._sent, args, kwargs, pure=False, retries=RETRIES, key=f"geosr-{uuid4().hex}"
+            )
+        return _Promise(future, self._address)
+
+    def on_all(self, check: Callable[..., str], *args: Any) -> None:
+        """Refuses what a worker has something to say against."""
+        with _spoken_to(self._address):
+            told = self._client.run(check, *args, on_error="return")
+        for worker, said in told.items():
+            if said:
+                raise ClusterError(f"worker {worker}: {said}")
+
+
+class _Promise(Future[R]):
+    """The result of a task on a cluster; it is fetched, and forgotten there, when it is asked for."""
+
+    def __init__(self, remote: Any, address: str) -> None:
+        super().__init__()
+        self._remote, self._address = remote, address
+
+    def result(self, timeout: float | None = None) -> R:
+        from distributed import KilledWorker
+
+        with _spoken_to(self._address):
+            try:
+                found: R = self._remote.result(timeout)
+            except KilledWorker as error:
+                last = getattr(error.last_worker, "address", "")
+                raise WorkersDied(
+                    f"each worker that had it died, {last} as the last, which may be for want of memory; look at "
+                    "their logs, then run the same command again"
+                ) from error
+            self._remote.release()
+        return found
+
+    def cancel(self) -> bool:
+        # What is left of a client whose scheduler has gone may say so in many ways.
+        with suppress(Exception):
+            self._remote.cancel()
+        return True
+
+
+@contextmanager
+def _spoken_to(address: str) -> Iterator[None]:
+    """What comes of a scheduler that has gone, in one line."""
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise ClusterError(
+            f"the Dask scheduler at {address!r} has gone; what is finished is kept: run the same command again"
+        ) from error
+
+
+@contextmanager
+def _client(address: str, workers: int) -> Iterator[Any]:
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        raise ClusterError("--dask needs Dask's distributed, which is not there: pip install 'geosr[dask]'") from error
+    # What is wrong is told once, by the errors raised here.
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        for name in ("distributed", "distributed.client", "distributed.core", "distributed.scheduler"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address != LOCAL:
+        try:
+            client = distributed.Client(address, timeout=ANSWER, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise ClusterError(f"no Dask scheduler answers at {address!r}: {told}") from error
+        with client:
+            yield client
+        return
+    share = str(max(1, (os.cpu_count() or 1) // workers))
+    settings = {
+        "TF_NUM_INTRAOP_THREADS": share,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
+        "DASK_LOGGING__DISTRIBUTED": "critical",
+    }
+    with (
+        # Dask's limit would stop a worker that holds TensorFlow; --memory chooses the tiles.
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            env=settings,
+            # A terminal sends Ctrl-C to them too, but they end with this process.
+            preload=["import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"],
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _wait_for_workers(client: Any, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=FIRST_WORKER)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"the Dask scheduler at {address!r} has no workers; start some: dask worker {address}"
+        ) from error
+
+
+def _run(version: str, mark: str, work: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Work on a worker; one that came later may have another geosr."""
+    if version != __version__:
+        raise ClusterError(f"a worker has geosr {__version__}, not {version}; install the same on all")
+    return _opened(mark, work)(*args, **kwargs)
+
+
+def _not_opened(mark: str, work: bytes) -> str:
+    """What keeps a worker from doing the work; empty if nothing does."""
+    try:
+        _opened(mark, work)
+    except GeosrError as error:
+        return str(error)
+    return ""
+
+
+def _not_reached(inputs: list[str], probe: Path | None) -> str:
+    """Which file a worker cannot reach; empty if none."""
+    if probe is not None:
+        folder = os.fspath(probe.parent)
+        if not probe.exists():
+            return f"{folder!r} is not the folder here that it is where outputs are wanted; all must share it"
+        if not os.access(folder, os.W_OK):
+            return f"cannot write to {folder!r}: no permission"
+    for path in inputs:
+        try:
+            RasterSource(path, alpha="band").close()
+        except GeosrError as error:
+            return str(error)
+    return ""
+
+
+@lru_cache(maxsize=2)
+def _opened(mark: str, work: bytes) -> Callable[..., Any]:
+    """The work, with what it is made of: opened once a worker, for all tasks."""
+    found: Callable[..., Any] = pickle.loads(work)
+    return found

@@ -57,6 +57,11 @@ class Source(Protocol):
         ...
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A raster's path for processes with other folders at hand; URLs and GDAL's own names stay as they are."""
+    return os.fspath(Path(path).absolute() if Path(path).exists() else path)
+
+
 class ArraySource:
     """An array (bands, rows, cols) as a source."""
 
@@ -131,7 +136,7 @@ class RasterSource:
         self.profile = whole.bands(self.indexes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _source, (self.path, self.indexes, self.alpha, self.skip_errors)
+        return _source, (absolute(self.path), self.indexes, self.alpha, self.skip_errors, _bytes(self.path))
 
     @property
     def _dataset(self) -> Any:
@@ -368,8 +373,16 @@ class RasterSource:
         return RasterError(f"cannot read {self.path!r}: {gdal.reason(error)}")
 
 
-def _source(path: str, bands: Sequence[int], alpha: str, skip_errors: bool) -> RasterSource:
-    return RasterSource(path, bands, alpha=alpha, skip_errors=skip_errors)
+def _source(path: str, bands: Sequence[int], alpha: str, skip_errors: bool, size: int) -> RasterSource:
+    source = RasterSource(path, bands, alpha=alpha, skip_errors=skip_errors)
+    if _bytes(path) != size:
+        raise RasterError(f"{path!r} is another file here than where it was chosen; put the same where all can read it")
+    return source
+
+
+def _bytes(path: str) -> int:
+    """Of a file on a disk; 0 of others."""
+    return Path(path).stat().st_size if Path(path).is_file() else 0
 
 
 def _overlap(one: Window, other: Window) -> bool:

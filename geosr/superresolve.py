@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from geosr import __version__, budget, engine, writer
 from geosr.budget import readable
 from geosr.engine import Pool, Progress
-from geosr.errors import OutputError, RasterError
+from geosr.errors import OutputError, RasterError, WorkersDied
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.parts import Parts, check_output, is_in
 from geosr.plan import Options, Plan, plan
 from geosr.profile import Profile
-from geosr.raster import Damage, RasterSource, Source
+from geosr.raster import Damage, RasterSource, Source, absolute
 from geosr.resample import enlarge
 from geosr.tiles import upscaled
 from geosr.upscalers import Upscaler
@@ -179,20 +180,27 @@ def finished(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tupl
     """The parts in order, each with its window in the output; those that are missing are made on the way."""
     tiles = job.tiles
     missing = [tile for tile in tiles if not parts.has(tile.index)]
-    results = engine.run(partial(upscaled_parts, job=job), batches(missing, job.batch), pool)
-    for tile in tiles:
-        if not parts.has(tile.index):
-            made = zip(*next(results), strict=True)
-            for one, part in made:
-                parts.save(one.index, part)
-        yield _place(tile, job), parts.path(tile.index)
+    tasks = batches(missing, job.batch)
+    with closing(engine.tried(partial(upscaled_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
+        for tile in tiles:
+            if not parts.has(tile.index):
+                some, made = next(results)
+                if isinstance(made, WorkersDied):
+                    _keep_the_rest(results, parts)
+                    raise _named(some, made)
+                _keep(some, made, parts)
+            yield _place(tile, job), parts.path(tile.index)
 
 
 def streamed(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
     """The parts in order, each with its window in the output, kept nowhere."""
-    for tiles, made in engine.run(partial(upscaled_parts, job=job), batches(job.tiles, job.batch), pool):
-        for tile, part in zip(tiles, made, strict=True):
-            yield _place(tile, job), part
+    tasks = batches(job.tiles, job.batch)
+    with closing(engine.tried(partial(upscaled_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
+        for tiles, made in results:
+            if isinstance(made, WorkersDied):
+                raise _named(tiles, made)
+            for tile, part in zip(tiles, made, strict=True):
+                yield _place(tile, job), part
 
 
 def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
@@ -223,7 +231,7 @@ def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
     return {
-        "input": job.source.path,
+        "input": absolute(job.source.path),
         "size and time of the input's files": job.source.fingerprint,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,
@@ -258,6 +266,30 @@ def _encoded(tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_],
     damage = job.source.damage(tile.core)
     note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
     return writer.encode(*stamped(tile, made, original, valid, job=job), note=note)
+
+
+def _keep(tiles: Sequence[Tile], made: Sequence[bytes], parts: Parts) -> None:
+    for tile, part in zip(tiles, made, strict=True):
+        parts.save(tile.index, part)
+
+
+def _keep_the_rest(results: Iterator[tuple[Sequence[Tile], list[bytes] | WorkersDied]], parts: Parts) -> None:
+    """Keeps what comes after a tile that workers died with, so that it alone is left to do.
+
+    Until they die with another: one is the tile's fault, two are the cluster's.
+    """
+    for tiles, made in results:
+        if isinstance(made, WorkersDied):
+            return
+        _keep(tiles, made, parts)
+
+
+def _named(tiles: Sequence[Tile], error: WorkersDied) -> WorkersDied:
+    where = tiles[0].core
+    return WorkersDied(
+        f"the tile of {where.width} x {where.height} pixels at column {where.col_off}, row {where.row_off} could not "
+        f"be made: {error}"
+    )
 
 
 def _place(tile: Tile, job: Plan) -> Window:

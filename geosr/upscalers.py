@@ -15,6 +15,7 @@ import numpy as np
 from geosr.errors import ModelError, OptionError
 from geosr.grid import Block
 from geosr.models import cards, reach, runtimes
+from geosr.models.cards import Card
 from geosr.models.runtimes import Runtime
 from geosr.radiometry import Range
 from geosr.resample import REACH, enlarge
@@ -135,10 +136,12 @@ class Network:
 
     concurrent = False
 
-    def __init__(self, path: Path, *, mode: str = "each", computing: Computing = Computing()) -> None:
+    def __init__(
+        self, path: Path, *, mode: str = "each", computing: Computing = Computing(), card: Card | None = None
+    ) -> None:
         self.path, self.mode = path, mode
         self.computing = replace(computing, backend=runtimes.choose(path, computing.backend))
-        card = cards.of(path, trust=computing.trust)
+        self._card = card = card or cards.of(path, trust=computing.trust)
         halo = card.halo if computing.halo is None else computing.halo
         if halo is None and not computing.blend:
             raise ModelError(
@@ -147,7 +150,6 @@ class Network:
             )
         self.halo = halo or 0
         self.scale, self.bands = card.scale, None if card.bands == 1 else card.bands
-        self._sha256, self._pixel_bytes = card.sha256, card.pixel_bytes
         self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}{self.computing}"
         if mode == "luma":
             if card.bands != 1:
@@ -155,10 +157,13 @@ class Network:
             self.bands = 3
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _network, (self.path, self.mode, self.computing)
+        # A shipped one by its name: geosr lies elsewhere on another machine.
+        path = self.path.name if self.path.parent == cards.WEIGHTS else os.fspath(self.path.absolute())
+        card = replace(self._card, training_data="", licence="", commands=[], scores={})
+        return _network, (path, self.mode, self.computing, card)
 
     def memory(self, pixels: int) -> int:
-        return LIBRARY[self.computing.backend] + self._pixel_bytes * pixels
+        return LIBRARY[self.computing.backend] + self._card.pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])
@@ -185,7 +190,7 @@ class Network:
     def forward(self, blocks: Block) -> Block:
         """Through the network (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
         with _loading:
-            network, lock = _loaded(self.path, self._sha256, self.computing)
+            network, lock = _loaded(self.path, self._card.sha256, self.computing)
         with lock:
             return network(blocks)
 
@@ -257,8 +262,10 @@ def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> Non
         )
 
 
-def _network(path: Path, mode: str, computing: Computing) -> Network:
-    return Network(path, mode=mode, computing=computing)
+def _network(path: str, mode: str, computing: Computing, card: Card) -> Network:
+    if cards.digest_of(cards.WEIGHTS / path) != card.sha256:
+        raise ModelError(f"{path!r} is another model here than where it was chosen; copy the same to all machines")
+    return Network(cards.WEIGHTS / path, mode=mode, computing=computing, card=card)
 
 
 @cache

@@ -60,3 +60,19 @@ def test_an_error_of_a_task_comes_in_its_turn_and_stops_the_rest():
         for task, _ in engine.run(work, range(1000), pool):
             done.append(task)
     assert done == [0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_errors_that_are_expected_come_in_place_of_results_and_others_are_raised(workers):
+    def work(number):
+        if number == 2:
+            raise KeyError(number)
+        if number == 4:
+            raise RuntimeError("four")
+        return number
+
+    got = []
+    with pools.threads(max(workers, 1)) as pool, pytest.raises(RuntimeError, match="four"):
+        for _, result in engine.tried(work, range(9), pool if workers else None, errors=KeyError):
+            got.append(type(result))
+    assert got == [int, int, KeyError, int]

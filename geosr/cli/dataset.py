@@ -106,6 +106,7 @@ A folder of scenes with such a name is ./info."""
 @options.extension
 @options.seed
 @options.jobs
+@options.dask
 @options.as_json
 @options.overwrite
 @options.restart
@@ -117,6 +118,7 @@ def build(
     out: Path,
     ext: str,
     jobs: int,
+    dask: str | None,
     as_json: bool,
     overwrite: bool,
     restart: bool,
@@ -136,13 +138,12 @@ def build(
     """
     options.set_verbosity(verbose, quiet)
     from geosr import dataset as job
-    from geosr import pools
     from geosr.parts import leftovers
 
     paths = options.rasters(scenes, ext)
     with (
         options.ending() as end,
-        pools.threads(jobs) as pool,
+        options.pool(dask, jobs) as pool,
         options.progress(
             "dataset",
             "tiles",

@@ -26,7 +26,8 @@ GRACE = 0.4
 class Ending:
     """The end of a command, and what must not be left behind when it comes early."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cancellable: bool = False) -> None:
+        self.cancellable = cancellable
         self._cancelled = False
         self._over = False
         self._temporary: Sequence[Path] = ()
@@ -80,10 +81,10 @@ class Ending:
 @contextmanager
 def ending() -> Iterator[Ending]:
     """A polite end on SIGTERM, as by Ctrl-C: nothing is left behind but parts; not even those with --cancel-on-eof."""
-    end = Ending()
-    before = signal.signal(signal.SIGTERM, end.stop)
     ctx = click.get_current_context(silent=True)
-    if ctx is not None and ctx.meta.get(KEY):
+    end = Ending(cancellable=ctx is not None and bool(ctx.meta.get(KEY)))
+    before = signal.signal(signal.SIGTERM, end.stop)
+    if end.cancellable:
         threading.Thread(target=end.watch, daemon=True).start()
     try:
         yield end

@@ -21,7 +21,7 @@ from geosr.cli import events
 from geosr.cli.ending import KEY as CANCELLABLE
 from geosr.cli.ending import Ending, holding
 from geosr.cli.ending import ending as ending
-from geosr.engine import Progress
+from geosr.engine import Pool, Progress
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -175,6 +175,23 @@ jobs: Decorator = click.option(
     show_default="cores, at most 4",
     help="Threads that read, compute and write at once.",
 )
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value not in (None, "local") and not re.fullmatch(
+        r"(tcp|tls|ws|wss)://(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d+", value or ""
+    ):
+        raise click.BadParameter(f"must be local or a scheduler's, as tcp://10.0.0.1:8786, got {value!r}", ctx, param)
+    return value
+
+
+dask: Decorator = click.option(
+    "--dask",
+    metavar="ADDRESS",
+    callback=_address,
+    help="Work on a Dask cluster: the address of its scheduler, as tcp://10.0.0.1:8786, or local for JOBS processes "
+    "on this machine. Its workers must reach the files.",
+)
 memory: Decorator = click.option(
     "--memory",
     type=Size(),
@@ -240,6 +257,13 @@ def supervised(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Stop at the next tile when standard input is closed; nothing is left behind, no parts to go on from.",
     )
     return told(cancelled(command))
+
+
+def pool(dask: str | None, jobs: int) -> AbstractContextManager[Pool]:
+    """What the work runs on: so many threads, or the cluster at this address."""
+    from geosr import pools
+
+    return pools.dask(dask, workers=jobs) if dask else pools.threads(jobs)
 
 
 def set_verbosity(verbose: int, quiet: int) -> None:

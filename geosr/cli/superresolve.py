@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ import click
 
 from geosr.cli import events, options
 from geosr.cli.ending import Ending, missing
+from geosr.engine import Progress
 from geosr.errors import GeosrError
+
+log = logging.getLogger(__name__)
 
 DAMAGED = 3
 """Exit status when what could not be read became nodata."""
@@ -71,6 +77,7 @@ DAMAGED = 3
 @options.memory
 @options.creation
 @options.jobs
+@options.dask
 @click.option("--stac", is_flag=True, help="Write a STAC item beside the output, NAME.stac.json.")
 @click.option("--skip-errors", is_flag=True, help="Make nodata of blocks that cannot be read; exit status 3.")
 @options.dry_run
@@ -94,17 +101,35 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
     with options.ending() as end:
-        damaged = (_all if Path(source).is_dir() else _one)(source, output, end=end, **chosen)
+        damaged = (_all if Path(source).is_dir() else _single)(source, output, end=end, **chosen)
     if damaged:
         sys.exit(DAMAGED)
 
 
-def _all(source: str, output: Path, *, end: Ending, **chosen: Any) -> list[Any]:
-    """Super-resolves the rasters of a folder; the blocks of them that could not be read."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of a raster."""
+
+    source: str
+    output: str
+    model: str = ""
+    damaged: Sequence[Any] = ()
+    """The blocks that could not be read."""
+    already: bool = False
+    error: str = ""
+    warnings: Sequence[str] = ()
+    """What a worker would have told."""
+
+
+def _single(source: str, output: Path, *, as_json: bool, quiet: int, **chosen: Any) -> bool:
+    """Super-resolves one raster; whether blocks of it could not be read."""
+    return _told(_one(source, output, as_json=as_json, quiet=quiet, **chosen), as_json=as_json, quiet=quiet)
+
+
+def _all(source: str, output: Path, *, end: Ending, as_json: bool, quiet: int, **chosen: Any) -> bool:
+    """Super-resolves the rasters of a folder; whether blocks of them could not be read."""
     from geosr.parts import existing
 
-    damaged: list[Any] = []
-    failed: list[Path] = []
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
         raise click.ClickException(f"no .{chosen['ext'].lstrip('.')} files in {source!r}; name another kind with --ext")
@@ -114,27 +139,133 @@ def _all(source: str, output: Path, *, end: Ending, **chosen: Any) -> list[Any]:
     if same := [path.name for path in outputs if outputs.count(path) > 1]:
         raise click.ClickException(f"two files would become {same[0]!r}; give them other names, or one at a time")
     folders = [] if chosen["dry_run"] else missing(output)
+    damaged, failed = False, 0
+    pairs = [(str(path), made) for path, made in zip(paths, outputs, strict=True)]
     with existing(output) if folders else nullcontext():
         end.holds((), folders)
-        for path, made in zip(paths, outputs, strict=True):
-            try:
-                damaged += _one(str(path), made, end=end, skip_done=True, folders=folders, **chosen)
-            except GeosrError as error:
-                failed.append(path)
-                events.warn(f"Error: {error}")
+        todo = {"as_json": as_json, "quiet": quiet, "end": end, "folders": folders, **chosen}
+        many = _on_workers if chosen["dask"] and not chosen["dry_run"] else _in_turn
+        for made in many(pairs, output, **todo):
+            damaged |= _told(made, as_json=as_json, quiet=quiet)
+            failed += bool(made and made.error)
     if failed:
-        raise click.ClickException(f"{len(failed)} of {len(paths)} rasters failed")
+        raise click.ClickException(f"{failed} of {len(paths)} rasters failed")
     return damaged
+
+
+def _in_turn(pairs: Sequence[tuple[str, Path]], output: Path, **chosen: Any) -> Iterator[_Made | None]:
+    """The rasters one after the other."""
+    for source, made in pairs:
+        try:
+            yield _one(source, made, skip_done=True, **chosen)
+        except GeosrError as error:
+            yield _Made(source, str(made), error=str(error))
+
+
+def _on_workers(
+    pairs: Sequence[tuple[str, Path]],
+    output: Path,
+    *,
+    end: Ending,
+    folders: Sequence[Path],
+    dask: str,
+    jobs: int,
+    quiet: int,
+    **chosen: Any,
+) -> Iterator[_Made]:
+    """The rasters, each as a whole by a worker of a Dask cluster, which writes the output itself."""
+    from geosr import engine, pools, upscalers
+    from geosr.errors import WorkersDied
+    from geosr.raster import absolute
+
+    if end.cancellable:
+        raise click.UsageError("--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making")
+    if chosen["model"].endswith(".keras"):
+        chosen["model"] = absolute(chosen["model"])
+    # It is sent along, so that workers which have not this very model are found out before they begin.
+    work = partial(_scene, upscaler=upscalers.load(chosen["model"], chosen["scale"]), chosen=chosen)
+    scenes = [(absolute(source), made.absolute()) for source, made in pairs]
+    with (
+        pools.dask(dask, workers=jobs) as pool,
+        options.progress(output.name, "rasters", quiet=bool(quiet), end=end, made=folders) as show,
+    ):
+        pools.check_reach(pool, [], output)
+        if show:
+            show(0, len(scenes))
+        with closing(engine.tried(work, scenes, pool, errors=WorkersDied)) as results:
+            for done, ((source, path), made) in enumerate(results, 1):
+                yield _Made(source, str(path), error=f"{source!r}: {made}") if isinstance(made, WorkersDied) else made
+                if show:
+                    show(done, len(scenes))
+
+
+def _scene(scene: tuple[str, Path], *, upscaler: object, chosen: dict[str, Any]) -> _Made:
+    """Super-resolves one raster on a worker, until no one waits for it."""
+    from geosr import pools
+
+    source, output = scene
+    with _warned() as warnings:
+        try:
+            made = _one(
+                source, output, skip_done=True, end=None, watch=pools.check_wanted, dask=None, jobs=1, quiet=2, **chosen
+            )
+        except GeosrError as error:
+            made = _Made(source, str(output), error=str(error))
+    return replace(made or _Made(source, str(output)), warnings=tuple(warnings))
+
+
+@contextmanager
+def _warned() -> Iterator[list[str]]:
+    """The warnings that geosr logs in this thread meanwhile."""
+    texts: list[str] = []
+    thread = threading.get_ident()
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread:
+                texts.append(record.getMessage())
+
+    kept, logger = Kept(logging.WARNING), logging.getLogger("geosr")
+    logger.addHandler(kept)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(kept)
+
+
+def _told(made: _Made | None, *, as_json: bool, quiet: int) -> bool:
+    """Tells what became of a raster; whether blocks of it could not be read."""
+    if made is None:
+        return False
+    name = Path(made.source).name
+    for text in made.warnings:
+        log.warning("%s", text)
+    if made.error:
+        events.warn(f"Error: {made.error}")
+    elif made.already:
+        if not quiet:
+            click.echo(f"{name}: done already", err=True)
+    else:
+        if made.damaged:
+            band, where = made.damaged[0]
+            events.warn(
+                f"{name}: {len(made.damaged)} blocks could not be read and are nodata in {made.output!r}, "
+                f"the first in {f'band {band}' if band else 'the mask'} at column {where.col_off}, row {where.row_off}"
+            )
+        told = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in made.damaged]
+        events.told({"output": made.output, "model": made.model, "unreadable": told}, as_json=as_json)
+    return bool(made.damaged)
 
 
 def _one(
     source: str,
     output: Path,
     *,
-    end: Ending,
+    end: Ending | None,
     values: tuple[float, float] | None,
     ext: str,
     jobs: int,
+    dask: str | None,
     quiet: int,
     overwrite: bool,
     restart: bool,
@@ -144,10 +275,10 @@ def _one(
     stac: bool,
     skip_done: bool = False,
     folders: Sequence[Path] = (),
+    watch: Progress | None = None,
     **chosen: Any,
-) -> list[Any]:
-    """Super-resolves one raster; the blocks of it that could not be read."""
-    from geosr import pools
+) -> _Made | None:
+    """Super-resolves one raster; None if it was to be told only what that would need."""
     from geosr import stac as items
     from geosr.parts import leftovers
     from geosr.plan import Options, plan
@@ -156,22 +287,20 @@ def _one(
     asked = Options(range=values, computing=options.computed(chosen), **chosen)
     job = plan(source, asked, output) if skip_done and output.exists() and not overwrite else None
     if job and is_done(job, output):
-        if not quiet:
-            click.echo(f"{Path(source).name}: done already", err=True)
         if stac and not items.path_of(output).exists():
             items.check(job, output, overwrite=True)
             items.write(job, output)
-        return []
+        return _Made(source, str(output), already=True)
     check(source, output, overwrite=overwrite, made=dry_run and skip_done)
     job = job or plan(source, asked, output)
     if stac:
         items.check(job, output, overwrite=overwrite)
     if dry_run:
         _show_estimate(source, output, job, jobs, resume=not no_resume, as_json=as_json)
-        return []
+        return None
     tile_megapixels = job.profile.width * job.profile.height / len(job.tiles) / 1e6
     with (
-        pools.threads(job.workers(jobs)) as pool,
+        options.pool(dask, jobs if dask else job.workers(jobs)) as pool,
         options.progress(
             Path(source).name,
             "tiles",
@@ -183,20 +312,12 @@ def _one(
             each_unit="output Mpx",
         ) as show,
     ):
-        damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show)
+        damaged = write(job, output, restart=restart, resume=not no_resume, pool=pool, progress=show or watch)
     if stac:
         items.write(job, output)
     else:
         items.forget(output)
-    if damaged:
-        band, where = damaged[0]
-        events.warn(
-            f"{Path(source).name}: {len(damaged)} blocks could not be read and are nodata in {str(output)!r}, "
-            f"the first in {f'band {band}' if band else 'the mask'} at column {where.col_off}, row {where.row_off}"
-        )
-    told = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in damaged]
-    events.told({"output": str(output), "model": job.upscaler.identity, "unreadable": told}, as_json=as_json)
-    return damaged
+    return _Made(source, str(output), job.upscaler.identity, damaged)
 
 
 def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bool, as_json: bool) -> None:
