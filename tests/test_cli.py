@@ -52,7 +52,7 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 
 
 def test_the_public_names_and_commands_are_these():
-    assert geosr.__all__ == ["GeosrError", "Options", "load", "super_resolve"]
+    assert geosr.__all__ == ["Computing", "GeosrError", "Options", "load", "super_resolve"]
     assert all(getattr(geosr, name) for name in geosr.__all__)
     assert COMMANDS == (
         "superresolve",

@@ -12,7 +12,6 @@ from typing import Any
 
 from geosr import models
 from geosr.errors import ModelError
-from geosr.models import reach, runtimes
 from geosr.parts import write_file
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -65,6 +64,8 @@ def describe(path: Path, digest: str, *, trust: bool = False) -> Card:
     """A new card, from the network alone; `digest` is the file's SHA-256."""
     if path.suffix == ".keras":
         return _described(path, digest, trust=trust)
+    from geosr.models import reach, runtimes
+
     network = runtimes.load(path, trust=trust)
     if not network.bands:
         raise ModelError(
@@ -76,6 +77,8 @@ def describe(path: Path, digest: str, *, trust: bool = False) -> Card:
 
 
 def _described(path: Path, digest: str, *, trust: bool) -> Card:
+    from geosr.models import reach, runtimes
+
     model = models.load(path, trust=trust)
     scale, bands = models.shape(model)
     try:
@@ -111,8 +114,8 @@ def shipped_path(name: str, scale: int) -> Path:
     """
     if name not in {card.name for card in shipped()}:
         raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a model file")
-    for kind in runtimes.FILES:
-        if kind and (path := WEIGHTS / f"{name}_x{scale}{kind}").is_file():
+    for kind in (".keras", ".xml"):
+        if (path := WEIGHTS / f"{name}_x{scale}{kind}").is_file():
             return path
     names = [f"{card.name} x{card.scale}" for card in shipped()]
     raise ModelError(
