@@ -1,6 +1,7 @@
 """What geosr superresolve costs beside what it could cost, as ratios of figures that are measured in one run.
 
     python bench/superresolve.py [--only NAME]... [--check] [--side 2048] [--megapixels 1,4,16,64] [--rounds 3] [--cpu]
+        [--weights IDN_x2.caffemodel]
 
 Prints a table in Markdown and writes bench/results.json, or with --check compares with it and fails where a ratio is
 more than a tenth worse. The two sides of a ratio take turns, and each figure is the median of its rounds. On a machine
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -70,6 +72,7 @@ class Bench:
     megapixels: tuple[float, ...]
     rounds: int
     cpu: bool
+    weights: Path | None = None
 
     def scene(self, width: int, height: int, bands: int = 3) -> Path:
         """The scene of this size, made if it is not there."""
@@ -252,6 +255,89 @@ def against_gdalwarp(bench: Bench) -> dict[str, Ratio]:
     return {"bicubic x2 over gdalwarp -r cubic": Ratio(took["geosr"] / took["gdalwarp"], took, goal="1.5")}
 
 
+def against_onnxruntime(bench: Bench) -> dict[str, Ratio]:
+    """The whole job with the IDN authors' weights over a plain loop of ONNX Runtime, without halos, all in memory."""
+    import onnxruntime
+
+    from geosr import models
+    from geosr.models import caffe, runtimes
+
+    if not bench.weights:
+        print("the IDN authors' weights are not here: --weights IDN_x2.caffemodel", file=sys.stderr)
+        return {}
+    network = caffe.read_idn(bench.weights, 2)
+    keras_file, onnx_file = bench.folder / "published_x2.keras", bench.folder / "published_x2.onnx"
+    models.save(network, keras_file)
+    runtimes.as_onnx(network, onnx_file)
+    scene = bench.scene(bench.side, bench.side)
+    job, session = loaded(scene, os.fspath(keras_file)), onnxruntime.InferenceSession(os.fspath(onnx_file))
+
+    def plain() -> None:
+        with rasterio.open(scene) as read:
+            image = read.read()[:, None].astype(np.float32) / 255
+        rows = []
+        for row in np.array_split(image, job.grid.rows, axis=2):
+            tiles = np.array_split(row, job.grid.cols, axis=3)
+            rows.append(np.concatenate([session.run(None, {"lr": tile})[0] for tile in tiles], axis=3))
+        made = np.clip(255 * np.concatenate(rows, axis=2)[:, 0], 0, 255).astype(np.uint8)
+        with rasterio.open(
+            bench.folder / "plain.tif", "w", driver="GTiff", width=made.shape[2], height=made.shape[1], count=3,
+            dtype="uint8", tiled=True, compress="deflate", predictor=2,
+        ) as out:  # fmt: skip
+            out.write(made)
+
+    took = bench.medians(whole=partial(whole, job, bench), plain=plain)
+    return {
+        "whole command over a plain ONNX Runtime loop, published IDN x2": Ratio(took["whole"] / took["plain"], took)
+    }
+
+
+def fewer_bits(bench: Bench) -> dict[str, Ratio]:
+    """The time of a tile in fewer bits over that in 32: bfloat16 on TensorFlow, 8 bits on OpenVINO."""
+    from geosr.models import cards, exports, runtimes
+
+    with rasterio.open(SAMPLE) as sample:
+        image = sample.read().astype(np.float32) / 255
+    places = np.random.default_rng(0).integers(0, min(image.shape[1:]) - 64, (100, 2))
+    tiles = [image[n % 3, None, row : row + 64, col : col + 64] for n, (row, col) in enumerate(places)]
+    block = np.random.default_rng(0).random((1, 1, 512, 512), np.float32)
+    found = {}
+    for card in cards.shipped():
+        path = cards.shipped_path(card.name, card.scale)
+        if path.suffix != ".keras":
+            continue
+        small = bench.folder / f"{path.stem}.xml"
+        exports.quantize(path, small, tiles)
+        pairs = {
+            "8 bits over 32, OpenVINO": (runtimes.load(small), runtimes.load(path, "openvino")),
+            "bfloat16 over float32, TensorFlow": (runtimes.load(path, precision="bfloat16"), runtimes.load(path)),
+        }
+        for what, (less, full) in pairs.items():
+            less(block), full(block)
+            took = bench.medians(less=partial(less, block), full=partial(full, block))
+            found[f"{what}, {path.stem}"] = Ratio(took["less"] / took["full"], took)
+    return found
+
+
+def workers(bench: Bench) -> dict[str, Ratio]:
+    """The whole job on two Dask workers of this machine over that on one, which may use as many threads."""
+    job = plan(bench.scene(bench.side, bench.side), Options(model="span", scale=2))
+    output, clusters = bench.folder / "out.tif", ExitStack()
+    with clusters:
+        run = {}
+        for name, count in (("two", 2), ("one", 1)):
+            pool = clusters.enter_context(pools.dask("local", workers=count))
+
+            def work(pool: Any = pool) -> None:
+                output.unlink(missing_ok=True)
+                write(job, output, restart=True, pool=pool)
+
+            work()  # the network is loaded
+            run[name] = work
+        took = bench.medians(**run)
+    return {"two Dask workers over one, span x2": Ratio(took["two"] / took["one"], took)}
+
+
 def halos(_: Bench) -> dict[str, Ratio]:
     """The most pixels that a network is given over those of the scene, on scenes of many sizes."""
     found = {}
@@ -275,6 +361,9 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Ratio]]] = {
     "growth": growth,
     "peak": peak,
     "gdalwarp": against_gdalwarp,
+    "onnxruntime": against_onnxruntime,
+    "bits": fewer_bits,
+    "workers": workers,
 }
 
 
@@ -305,12 +394,13 @@ def main() -> None:
     parser.add_argument("--megapixels", default="1,4,16,64")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--weights", type=Path, help="the IDN authors' IDN_x2.caffemodel, to compare with a plain loop")
     asked = parser.parse_args()
     sizes = tuple(float(size) for size in asked.megapixels.split(","))
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), asked.side, sizes, asked.rounds, asked.cpu)
+        bench = Bench(Path(folder), asked.side, sizes, asked.rounds, asked.cpu, asked.weights)
         for name in asked.only or BENCHMARKS:
             told = {"rounds": asked.rounds, "clock": "processor" if asked.cpu else "wall"}
             found |= {what: asdict(ratio) | told for what, ratio in BENCHMARKS[name](bench).items()}
