@@ -196,6 +196,7 @@ def _client(address: str, workers: int) -> Iterator[Any]:
     settings = {
         "TF_NUM_INTRAOP_THREADS": share,
         "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": share,
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         "DASK_LOGGING__DISTRIBUTED": "critical",
     }
