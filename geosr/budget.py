@@ -15,6 +15,8 @@ from geosr.profile import Profile
 from geosr.upscalers import Upscaler
 from geosr.writer import BLOCK_SIZE
 
+LEAST_MEMORY = 3 * 2**29
+"""Bytes that a network with small tiles does with."""
 LARGEST_MEMORY = 2**33
 """Most bytes that a job may need unless told: what IDN needs for tiles that waste little on any scene."""
 USUAL_MEMORY = 3 * 2**29
@@ -64,6 +66,11 @@ def memory(
 def usual_memory() -> int:
     """Bytes that a job may need unless told: half of the machine's, or the container's, memory."""
     return min(machine.memory() // 2, LARGEST_MEMORY) or USUAL_MEMORY
+
+
+def shared_memory(processes: int) -> int:
+    """Bytes for each of several processes on this machine; no less than a network needs for small tiles."""
+    return max(usual_memory() // processes, LEAST_MEMORY)
 
 
 def pixels(size: int, profile: Profile, halo: int) -> int:

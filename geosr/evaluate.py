@@ -28,7 +28,7 @@ from geosr.raster import ALPHA_MODES, THUMBNAIL, RasterSource, Source
 from geosr.scores import Judged, Report, Result, Sums
 from geosr.sources import Cropped, Degraded, Luma
 from geosr.tiles import upscaled
-from geosr.upscalers import Upscaler
+from geosr.upscalers import Computing, Upscaler
 
 PROTOCOLS = ("scene", "paper")
 SIDE = 768
@@ -49,6 +49,8 @@ class Options:
 
     scale: int | None = None
     """The model's own by default, or 2."""
+    computing: Computing = Computing()
+    """How a network is computed."""
     bands: tuple[int, ...] | None = None
     """Numbers, from 1, of the bands to use, in this order."""
     alpha: str = "auto"
@@ -146,7 +148,7 @@ def evaluate(
         OptionError, ModelError: the options or the model do not fit the scenes.
         OutputError: an output exists and not `overwrite`, or cannot be written.
     """
-    upscaler = upscalers.load(model, options.scale)
+    upscaler = upscalers.load(model, options.scale, computing=options.computing)
     waiting = [_scene(os.fspath(path), upscaler, model, options) for path in scenes]
     if not waiting:
         raise OptionError("there are no scenes; name files or folders")

@@ -6,6 +6,7 @@ what the work is made of once. Dask is loaded when a cluster is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
@@ -117,8 +118,10 @@ class _Cluster(Executor):
                 # The mark: a file may be another by the time that the same work is asked for again.
                 self._work, self._sent = fn, (uuid4().hex, pickle.dumps(fn))
                 self.on_all(_not_opened, *self._sent)
+            # As bytes: the scheduler, which need not reach any file, would open what is in them.
+            given = pickle.dumps((args, kwargs))
             future = self._client.submit(
-                _run, __version__, *self._sent, args, kwargs, pure=False, retries=RETRIES, key=f"geosr-{uuid4().hex}"
+                _run, __version__, *self._sent, given, pure=False, retries=RETRIES, key=f"geosr-{uuid4().hex}"
             )
         return _Promise(future, self._address)
 
@@ -222,16 +225,17 @@ def _client(address: str, workers: int) -> Iterator[Any]:
 def _wait_for_workers(client: Any, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=FIRST_WORKER)
-    except TimeoutError as error:
+    except (TimeoutError, asyncio.TimeoutError) as error:  # which are two before Python 3.11
         raise ClusterError(
             f"the Dask scheduler at {address!r} has no workers; start some: dask worker {address}"
         ) from error
 
 
-def _run(version: str, mark: str, work: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run(version: str, mark: str, work: bytes, given: bytes) -> Any:
     """Work on a worker; one that came later may have another geosr."""
     if version != __version__:
         raise ClusterError(f"a worker has geosr {__version__}, not {version}; install the same on all")
+    args, kwargs = pickle.loads(given)
     return _opened(mark, work)(*args, **kwargs)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from geosr import upscalers
 from geosr.errors import OptionError, OutputError
 from geosr.evaluate import Options, evaluate
 from geosr.grid import Block, Window
@@ -63,21 +66,31 @@ def quantize(
         check_output(beside, [source, *scenes], overwrite=overwrite)
     if output.with_suffix("") == source.with_suffix(""):
         raise OutputError(f"{os.fspath(output)!r} would have the card of {source.name!r}; choose another name")
-    card = cards.of(source)
+    if output.suffix != ".xml":
+        raise OptionError(f"{os.fspath(output)!r} must end in .xml, OpenVINO's kind of file")
+    card, upscaler = cards.of(source), upscalers.load(os.fspath(source))
+    for path in scenes:
+        with closing(RasterSource(path, alpha="band")) as scene:
+            upscalers.check_bands(upscaler, len(scene.profile.colours), model=model, path=scene.path)
     random = np.random.default_rng(seed)
     each = -(-tiles // len(scenes))
     shown = [block for path in scenes for block in _tiles(RasterSource(path, alpha="band"), card.bands, each, random)]
     if not shown:
         raise OptionError("the scenes have no tile without nodata to calibrate on")
-    exports.quantize(source, output, shown, kept=kept)
-    # The network sees as far as before: the card is written first with what the scores need.
-    digest = cards.digest_of(output)
-    made = replace(card, name=output.stem.rpartition("_x")[0] or output.stem, sha256=digest)
-    cards.write(made, output)
-    before, after = (evaluate(str(path), scenes, Options(alpha="band", border=card.scale)) for path in (source, output))
-    psnr, quantized = (report.total[report.model].psnr or 0.0 for report in (before, after))
-    cost = round(psnr - quantized, 4)
-    cards.write(replace(made, psnr_cost=cost), output)
+    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
+        made = Path(folder) / output.name
+        exports.quantize(source, made, shown, kept=kept)
+        # The network sees as far as before: the card is written first with what the scores need.
+        name = output.stem.rpartition("_x")[0] or output.stem
+        card = replace(card, name=name, sha256=cards.digest_of(made))
+        cards.write(card, made)
+        options = Options(alpha="band", border=card.scale)
+        before, after = (evaluate(str(path), scenes, options) for path in (source, made))
+        psnr, quantized = (report.total[report.model].psnr or 0.0 for report in (before, after))
+        cost = round(psnr - quantized, 4)
+        cards.write(replace(card, psnr_cost=cost), made)
+        for kind in (".bin", ".json", ".xml"):
+            made.with_suffix(kind).replace(output.with_suffix(kind))
     return Quantized(os.fspath(output), psnr, quantized, cost, before.total["bicubic"].psnr or 0.0)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from geosr import __version__, gdal
 from geosr.errors import OptionError, OutputError
-from geosr.models import cards
 from geosr.parts import write_file
 from geosr.plan import Plan
 from geosr.profile import Profile, footprint
@@ -28,6 +27,12 @@ _DATES = (("IMAGERY", "ACQUISITIONDATETIME"), ("", "TIFFTAG_DATETIME"))
 _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
 
 
+FILES = {
+    ".keras": ("application/zip; application=keras", "keras.Model.save"),
+    ".onnx": ("application/octet-stream; application=onnx", "onnx.save_model"),
+    ".xml": ("application/xml; application=openvino", "openvino.save_model"),
+}
+"""The media type and the kind of each model file, as the extension for models has them."""
 FRAMEWORKS = {"tensorflow": "Keras", "openvino": "OpenVINO", "onnx": "ONNX"}
 """Of each backend, as the extension for models calls them."""
 
@@ -81,7 +86,7 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
     """
     rio_stac, pystac = import_module("rio_stac"), import_module("pystac")
     output, now = Path(output), datetime.now(timezone.utc)
-    network = isinstance(job.upscaler, Network)
+    network = _network(job)
     with gdal.environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dates that it reads in no other form
         made = rio_stac.create_stac_item(
@@ -97,16 +102,17 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
             properties={
                 "created": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 **_processing(job),
-                **(_model(job) if network else {}),
+                **(_model(job, network) if network else {}),
             },
         )
-    if isinstance(job.upscaler, Network):
+    if network:
+        media, artifact = FILES.get(network.path.suffix, ("application/octet-stream", "other"))
         asset = pystac.Asset(
-            href=job.upscaler.path.absolute().as_uri(),
-            title=job.upscaler.path.stem,
-            media_type="application/zip; application=keras",
+            href=network.path.absolute().as_uri(),
+            title=network.path.stem,
+            media_type=media,
             roles=["mlm:model", "mlm:weights"],
-            extra_fields={"mlm:artifact_type": "keras.Model.save"},
+            extra_fields={"mlm:artifact_type": artifact},
         )
         made.add_asset("model", asset)
     made.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, _href(job.source.path, output), title="the scene"))
@@ -135,14 +141,18 @@ def _processing(job: Plan) -> dict[str, Any]:
     }
 
 
-def _model(job: Plan) -> Mapping[str, Any]:
+def _network(job: Plan) -> Network | None:
+    upscaler = job.upscaler.network if isinstance(job.upscaler, Blended) else job.upscaler
+    return upscaler if isinstance(upscaler, Network) else None
+
+
+def _model(job: Plan, network: Network) -> Mapping[str, Any]:
     """The model's card, in the words of the extension."""
-    network = job.upscaler.network if isinstance(job.upscaler, Blended) else job.upscaler
-    if not isinstance(network, Network):
-        raise TypeError(f"{network.identity} is no network")
-    card = cards.of(network.path)
-    order, tasks = ["batch", "height", "width", "channel"], ["super-resolution"]
-    shape = {"shape": [-1, -1, -1, card.bands], "dim_order": order, "data_type": "float32"}
+    card, tasks = network.card, ["super-resolution"]
+    order, sizes = ["batch", "height", "width", "channel"], [-1, -1, -1, card.bands]
+    if network.path.suffix in (".onnx", ".xml"):
+        order, sizes = ["batch", "channel", "height", "width"], [-1, card.bands, -1, -1]
+    shape = {"shape": sizes, "dim_order": order, "data_type": "float32"}
     colours = job.values.bands(job.source.profile.colours)
     several = "each band by itself" if network.mode == "each" else "the luma of red, green and blue"
     return {

@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.grid import Block, Tile
+from geosr.grid import Block, Tile, Window
 from geosr.nodata import enlarge_nearest, filled_block
 from geosr.radiometry import Range
 from geosr.raster import Source
@@ -30,6 +30,10 @@ def upscaled(
     raster and its halo, not all that tiles at the edges hang over.
     """
     k = upscaler.scale
+    if upscaler.step > 1:
+        tiles = [_begun(tile, upscaler) for tile in tiles]
+        blocks = [source.read(tile.outer) for tile in tiles]
+        valid = [source.valid(tile.outer, block) for tile, block in zip(tiles, blocks, strict=True)]
     around = source.profile.window.pad(upscaler.halo)
     inner = [Tile(tile.index, tile.core, tile.outer.intersection(around)) for tile in tiles]
     some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
@@ -58,3 +62,11 @@ def upscaled(
             result = whole
         done.append(result)
     return done
+
+
+def _begun(tile: Tile, upscaler: Upscaler) -> Tile:
+    """The tile, with an outer window that begins where the upscaler's blocks must."""
+    outer = tile.outer
+    left, top = ((offset + upscaler.halo) % upscaler.step for offset in (outer.col_off, outer.row_off))
+    began = Window(outer.col_off - left, outer.row_off - top, outer.width + left, outer.height + top)
+    return Tile(tile.index, tile.core, began)

@@ -37,6 +37,8 @@ class Upscaler(Protocol):
     scale: int
     halo: int
     """Input pixels around a core that its result depends on."""
+    step: int
+    """Blocks begin `halo` pixels before a multiple of it."""
     bands: int | None
     """The number of bands it takes; None: any."""
     identity: str
@@ -61,6 +63,7 @@ class Bicubic:
 
     bands: int | None = None
     halo = REACH
+    step = 1
     concurrent = True
 
     def __init__(self, scale: int) -> None:
@@ -99,6 +102,8 @@ class Computing:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         if self.halo is not None and self.halo < 0:
             raise OptionError(f"halo must be a whole number of 0 or more, got {self.halo}")
+        if self.blend and self.halo is not None:
+            raise OptionError("--blend is for networks that have no halo; give one of the two")
 
     def __str__(self) -> str:
         """What changes a result, in words that `computing_of` reads."""
@@ -134,6 +139,7 @@ class Network:
         ModelError: there is no such file, it is no model, or no halo is known that would make tiles exact.
     """
 
+    step = 1
     concurrent = False
 
     def __init__(
@@ -141,7 +147,13 @@ class Network:
     ) -> None:
         self.path, self.mode = path, mode
         self.computing = replace(computing, backend=runtimes.choose(path, computing.backend))
-        self._card = card = card or cards.of(path, trust=computing.trust)
+        runtimes.check(path, self.computing.backend, computing.precision)
+        self.card = card = card or cards.of(
+            path,
+            backend=self.computing.backend,
+            trust=computing.trust,
+            measure=computing.halo is None and not computing.blend,
+        )
         halo = card.halo if computing.halo is None else computing.halo
         if halo is None and not computing.blend:
             raise ModelError(
@@ -159,11 +171,13 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         # A shipped one by its name: geosr lies elsewhere on another machine.
         path = self.path.name if self.path.parent == cards.WEIGHTS else os.fspath(self.path.absolute())
-        card = replace(self._card, training_data="", licence="", commands=[], scores={})
+        card = replace(self.card, training_data="", licence="", commands=[], scores={})
         return _network, (path, self.mode, self.computing, card)
 
     def memory(self, pixels: int) -> int:
-        return LIBRARY[self.computing.backend] + self._card.pixel_bytes * pixels
+        # A .keras file is brought to another backend by TensorFlow.
+        libraries = {self.computing.backend, "tensorflow"} if self.path.suffix == ".keras" else {self.computing.backend}
+        return sum(LIBRARY[name] for name in libraries) + self.card.pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])
@@ -190,7 +204,7 @@ class Network:
     def forward(self, blocks: Block) -> Block:
         """Through the network (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
         with _loading:
-            network, lock = _loaded(self.path, self._card.sha256, self.computing)
+            network, lock = _loaded(self.path, self.card.sha256, self.computing)
         with lock:
             return network(blocks)
 
@@ -203,19 +217,18 @@ class Blended:
     """
 
     concurrent = False
-    STEP = 64
+    step = 64
     """From window to window; a window has twice as many rows and columns."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.STEP, network.identity
+        self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.step, network.identity
 
     def memory(self, pixels: int) -> int:
-        return self.network.memory(min(pixels, 4 * self.STEP**2)) + 16 * pixels * self.scale**2
+        return self.network.memory(min(pixels, 4 * self.step**2)) + 16 * pixels * self.scale**2
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
-        """As `Upscaler`; the blocks begin STEP pixels before a multiple of STEP of the raster."""
-        step, k = self.STEP, self.scale
+        step, k = self.step, self.scale
         rows, cols = blocks.shape[-2:]
         after = [max(-(-size // step), 2) * step - size for size in (rows, cols)]
         given = np.pad(blocks, ((0, 0), (0, 0), (0, after[0]), (0, after[1])), mode="symmetric")

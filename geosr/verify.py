@@ -122,10 +122,12 @@ def verify(
     model: str | None = None,
     windows: int = 16,
     seed: int = 0,
+    trust: bool = False,
 ) -> Report:
     """Compares `output` with the raster `source` that it was made of, in random windows.
 
-    The tags say how it was made; `model` is needed for a network that is not shipped. An output of another program
+    The tags say how it was made; `model` is needed for a network that is not shipped, `trust` for one whose file may
+    hold code. An output of another program
     is compared, but not computed again.
 
     Raises:
@@ -135,7 +137,7 @@ def verify(
     made = RasterSource(output, alpha="band")
     claim = _claim(made)
     made = RasterSource(output, alpha=claim.alpha)
-    job = _job(source, made, claim, model)
+    job = _job(source, made, claim, model, trust=trust)
     again = claim.model == job.upscaler.identity
     return _report(job, made, [_measured(job, made, spot, again=again) for spot in _spots(job.window, windows, seed)])
 
@@ -165,7 +167,7 @@ def _claim(made: RasterSource) -> Claim:
     )
 
 
-def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model: str | None) -> Plan:
+def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model: str | None, *, trust: bool) -> Plan:
     """What makes such an output, with other tiles; bicubic where its model is not at hand."""
     whole = RasterSource(source, alpha="band").profile
     width, height = claim.window[2:] if claim.window else (whole.width, whole.height)
@@ -181,7 +183,7 @@ def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model
         scale=scale,
         model=model or shipped.get(name, "bicubic"),
         bands=claim.bands,
-        computing=computing_of(rest) if model or name in shipped else Computing(),
+        computing=replace(computing_of(rest), trust=trust) if model or name in shipped else Computing(),
         bands_mode="luma" if "luma" in rest.split() and (model or name in shipped) else "auto",
         alpha=claim.alpha,
         window=claim.window,  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 
+import click
 import pytest
 from affine import Affine
 from click.testing import CliRunner
@@ -198,7 +199,8 @@ def test_the_choices_are_those_of_the_library():
     names = ("degradation", "mtf", "noise", "bits")
     params = [param for param in build.params if param.name in names]
     defaults = {param.name: param.type.convert(param.default, param, None) for param in params}
-    assert degradation.chosen(defaults) == degrade.Degradation()
+    with click.Context(build):
+        assert degradation.chosen(defaults) == degrade.Degradation()
 
 
 def test_the_help_names_the_commands():

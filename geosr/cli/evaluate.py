@@ -28,6 +28,7 @@ COLUMNS = {
 @click.argument("model")
 @click.argument("scenes", nargs=-1, required=True)
 @options.scale
+@options.computing
 @options.bands
 @options.alpha
 @degradation.options
@@ -71,7 +72,7 @@ def evaluate(
 ) -> None:
     """Score a model on scenes that are shrunk and enlarged again.
 
-    MODEL is bicubic, a shipped model, or a .keras file; SCENES are files, or folders of them. Every scene is shrunk, by
+    MODEL is bicubic, a shipped model, or a model file; SCENES are files, or folders of them. Every scene is shrunk, by
     bicubic interpolation or as --degradation says, and enlarged by the model, and beside it by nearest, bilinear,
     bicubic and Lanczos interpolation. PSNR (dB) and SSIM are means over bands, PSNR-Y and SSIM-Y those of luma with
     SCALE pixels shaved (for three bands of 8 bits); SAM is in degrees; ERGAS is best at 0; consistency is the RMSE of
@@ -96,7 +97,7 @@ def evaluate(
         report = job.evaluate(
             model,
             paths,
-            job.Options(degradation=degradation.chosen(chosen), **chosen),
+            job.Options(degradation=degradation.chosen(chosen), computing=options.computed(chosen), **chosen),
             csv_file=csv_file,
             plots_folder=plots_folder,
             overwrite=overwrite,

@@ -45,8 +45,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
 @click.option("--write", is_flag=True, help="Write the card beside the file, for people to add to, and to save time.")
+@click.option("--overwrite", is_flag=True, help="Replace the card of another file, as of a .keras file of that name.")
 @click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
-def show(name: str, scale: int | None, as_json: bool, write: bool, trust: bool) -> None:
+def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bool, trust: bool) -> None:
     """Show the card of a shipped model, or of a model file.
 
     What the card of a file does not say is seen from the network: how it enlarges, how far it sees.
@@ -58,7 +59,9 @@ def show(name: str, scale: int | None, as_json: bool, write: bool, trust: bool) 
     if cards.is_path(name):
         found = [cards.of(Path(name), trust=trust)]
         if write:
-            cards.write(found[0], Path(name))
+            cards.keep(found[0], Path(name), overwrite=overwrite)
+    elif write or trust:
+        raise click.UsageError("--write and --trust are for model files; shipped models have their cards")
     elif scale:
         found = [cards.of(cards.shipped_path(name, scale))]
     else:
@@ -133,7 +136,8 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     from geosr.parts import check_output
 
     source = cards.path_of(model, scale or 2)
-    check_output(output, [source], overwrite=overwrite)
+    if not exports.is_saved_model(output) or not overwrite:
+        check_output(output, [source], overwrite=overwrite)
     apart = exports.export(source, output)
     click.echo(f"{output} (values differ by {apart:.1e} at most)")
 

@@ -203,7 +203,9 @@ stack_memory: Decorator = click.option(
     type=Size(),
     help="Memory that may be needed, as 800MB or 4GiB; tiles are chosen for it.  [default: 1.5GiB]",
 )
-dry_run: Decorator = click.option("--dry-run", is_flag=True, help="Say what will be made and needed, and do nothing.")
+dry_run: Decorator = click.option(
+    "--dry-run", is_flag=True, help="Say what will be made and needed here, and do nothing."
+)
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")

@@ -100,6 +100,10 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
       geosr superresolve scene.tif scene_x2.tif
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
+    if chosen["dask"] == "local" and not chosen["memory"]:
+        from geosr.budget import shared_memory
+
+        chosen["memory"] = shared_memory(chosen["jobs"])
     with options.ending() as end:
         damaged = (_all if Path(source).is_dir() else _single)(source, output, end=end, **chosen)
     if damaged:
@@ -176,20 +180,23 @@ def _on_workers(
     """The rasters, each as a whole by a worker of a Dask cluster, which writes the output itself."""
     from geosr import engine, pools, upscalers
     from geosr.errors import WorkersDied
+    from geosr.models import cards
     from geosr.raster import absolute
 
     if end.cancellable:
         raise click.UsageError("--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making")
-    if chosen["model"].endswith(".keras"):
+    if cards.is_path(chosen["model"]):
         chosen["model"] = absolute(chosen["model"])
     # It is sent along, so that workers which have not this very model are found out before they begin.
-    work = partial(_scene, upscaler=upscalers.load(chosen["model"], chosen["scale"]), chosen=chosen)
+    computing = options.computed(dict(chosen))
+    upscaler = upscalers.load(chosen["model"], chosen["scale"], computing=computing)
+    work = partial(_scene, upscaler=upscaler, chosen=chosen)
     scenes = [(absolute(source), made.absolute()) for source, made in pairs]
     with (
         pools.dask(dask, workers=jobs) as pool,
         options.progress(output.name, "rasters", quiet=bool(quiet), end=end, made=folders) as show,
     ):
-        pools.check_reach(pool, [], output)
+        pools.check_reach(pool, [source for source, _ in scenes if _is_raster(source)], output)
         if show:
             show(0, len(scenes))
         with closing(engine.tried(work, scenes, pool, errors=WorkersDied)) as results:
@@ -197,6 +204,17 @@ def _on_workers(
                 yield _Made(source, str(path), error=f"{source!r}: {made}") if isinstance(made, WorkersDied) else made
                 if show:
                     show(done, len(scenes))
+
+
+def _is_raster(path: str) -> bool:
+    """Whether it can be opened here, so that it must be elsewhere; what cannot fails by itself."""
+    from geosr.raster import RasterSource
+
+    try:
+        RasterSource(path, alpha="band").close()
+    except GeosrError:
+        return False
+    return True
 
 
 def _scene(scene: tuple[str, Path], *, upscaler: object, chosen: dict[str, Any]) -> _Made:

@@ -15,14 +15,23 @@ from geosr.cli import options
 @click.command()
 @click.argument("source", metavar="INPUT")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("-m", "--model", help="The .keras file that made OUTPUT, if it is not a shipped model.")
+@click.option("-m", "--model", help="The model file that made OUTPUT, if it is not a shipped model.")
+@click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
 @click.option("--windows", type=click.IntRange(1), default=16, show_default=True, help="Random windows to look at.")
 @options.seed
 @options.as_json
 @options.verbose
 @options.quiet
 def verify(
-    source: str, output: Path, model: str | None, windows: int, seed: int, as_json: bool, verbose: int, quiet: int
+    source: str,
+    output: Path,
+    model: str | None,
+    trust: bool,
+    windows: int,
+    seed: int,
+    as_json: bool,
+    verbose: int,
+    quiet: int,
 ) -> None:
     """Tell whether OUTPUT is what it claims to be: INPUT super-resolved.
 
@@ -37,7 +46,7 @@ def verify(
     options.set_verbosity(verbose, quiet)
     from geosr.verify import verify as look_at
 
-    report = look_at(source, output, model=model, windows=windows, seed=seed)
+    report = look_at(source, output, model=model, windows=windows, seed=seed, trust=trust)
     if as_json:
         click.echo(json.dumps({**options.for_json(asdict(report)), "ok": report.ok}))
     else:

@@ -53,15 +53,17 @@ def folded(model: Any) -> Any:
     return keras.Model(result.input, result.output, name=model.name)
 
 
-def begin_with(model: Any, other: Any) -> None:
+def begin_with(model: Any, other: Any) -> int:
     """Copies the weights of another network to the layers of the same name and shape; folded ones are unfolded.
+
+    Returns how many layers there are that none fits.
 
     Raises:
         ModelError: no layer fits.
     """
     rep = import_module("geosr.models.layers").RepConv2D
     given = {layer.name: layer.get_weights() for layer in other.layers}
-    fitting = 0
+    fitting = missing = 0
     for layer in model.layers:
         shapes, weights = [w.shape for w in layer.weights], given.get(layer.name, [])
         if not shapes:
@@ -71,10 +73,12 @@ def begin_with(model: Any, other: Any) -> None:
         elif isinstance(layer, rep) and [w.shape for w in weights] == [layer.kernel.shape, layer.bias.shape]:
             layer.unfold(*weights)
         else:
+            missing += 1
             continue
         fitting += 1
     if not fitting:
         raise ModelError(f"{other.name!r} is another network: none of its layers fits; choose another --fine-tune")
+    return missing
 
 
 def save(model: Any, path: Path) -> None:
@@ -98,7 +102,8 @@ def in_precision(model: Any, policy: str) -> Any:
     if name not in MODELS:
         raise ModelError(f"{model.name!r} computes in float32 alone; the networks {', '.join(MODELS)} in others too")
     result = build(name, *shape(model), precision=policy)
-    begin_with(result, model)
+    if begin_with(result, model):
+        raise ModelError(f"{model.name!r} is another network than geosr's of that name, and computes in float32 alone")
     return result
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr import models
-from geosr.errors import ModelError
+from geosr.errors import ModelError, OutputError
 from geosr.parts import write_file
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -44,8 +44,10 @@ class Card:
     """dB that 8 bits cost, of a network that is quantized."""
 
 
-def of(path: Path, *, trust: bool = False) -> Card:
-    """The card of a model file; of a file without one, what can be seen from its network.
+def of(path: Path, *, backend: str = "auto", trust: bool = False, measure: bool = True) -> Card:
+    """The card of a model file; of a file without one, what can be seen from its network on the backend.
+
+    How far a network sees is measured, where its layers do not tell, unless not `measure`.
 
     Raises:
         ModelError: the file is missing or no model, or the card cannot be read.
@@ -56,27 +58,27 @@ def of(path: Path, *, trust: bool = False) -> Card:
         card = _read(beside)
         if card.sha256 == digest:
             return card
-    return describe(path, digest, trust=trust)
+    return describe(path, digest, backend=backend, trust=trust, measure=measure)
 
 
 @cache
-def describe(path: Path, digest: str, *, trust: bool = False) -> Card:
+def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = False, measure: bool = True) -> Card:
     """A new card, from the network alone; `digest` is the file's SHA-256."""
     if path.suffix == ".keras":
-        return _described(path, digest, trust=trust)
+        return _described(path, digest, trust=trust, measure=measure)
     from geosr.models import reach, runtimes
 
-    network = runtimes.load(path, trust=trust)
+    network = runtimes.load(path, backend, trust=trust)
     if not network.bands:
         raise ModelError(
             f"{os.fspath(path)!r} does not say how many bands it takes; write a card beside it, or export it again"
         )
     scale = runtimes.scale_of(network, network.bands, path)
-    halo = reach.measured(network, network.bands, scale)
+    halo = reach.measured(network, network.bands, scale) if measure else None
     return Card(name=path.stem, scale=scale, bands=network.bands, halo=halo, sha256=digest, parameters=0)
 
 
-def _described(path: Path, digest: str, *, trust: bool) -> Card:
+def _described(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
     from geosr.models import reach, runtimes
 
     model = models.load(path, trust=trust)
@@ -84,7 +86,7 @@ def _described(path: Path, digest: str, *, trust: bool) -> Card:
     try:
         halo: int | None = models.receptive_radius(model)
     except ModelError:
-        halo = reach.measured(runtimes.load(path, trust=trust), bands, scale)
+        halo = reach.measured(runtimes.load(path, trust=trust), bands, scale) if measure else None
     return Card(
         name=path.stem,
         scale=scale,
@@ -99,6 +101,18 @@ def _described(path: Path, digest: str, *, trust: bool) -> Card:
 def write(card: Card, path: Path) -> None:
     """Writes the card beside the model file."""
     write_file(path.with_suffix(".json"), (json.dumps(asdict(card), indent=1) + "\n").encode())
+
+
+def keep(card: Card, path: Path, *, overwrite: bool = False) -> None:
+    """Writes the card beside the model file, where there is none of another file.
+
+    Raises:
+        OutputError: there is one, and not `overwrite`.
+    """
+    beside = path.with_suffix(".json")
+    if beside.exists() and _read(beside).sha256 != card.sha256 and not overwrite:
+        raise OutputError(f"{os.fspath(beside)!r} is the card of another file; move one of them, or --overwrite it")
+    write(card, path)
 
 
 def shipped() -> list[Card]:

@@ -55,10 +55,8 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
     The bicubic enlargement, to which a network adds, stays in 32 bits, as do the layers whose names hold one of `kept`.
 
     Raises:
-        ModelError: OpenVINO or NNCF is not installed, or the output's name does not end in .xml.
+        ModelError: OpenVINO or NNCF is not installed.
     """
-    if output.suffix != ".xml":
-        raise ModelError(f"{os.fspath(output)!r} must end in .xml, OpenVINO's kind of file")
     try:
         nncf, openvino = import_module("nncf"), import_module("openvino")
     except ImportError as error:
@@ -77,11 +75,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
         fast_bias_correction=False,
         ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
     )
-    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
-        made = Path(folder) / output.name
-        openvino.save_model(quantized, made, compress_to_fp16=False)
-        _put(made.with_suffix(".bin"), output.with_suffix(".bin"))
-        _put(made, output)
+    openvino.save_model(quantized, output, compress_to_fp16=False)
 
 
 def difference(one: Runtime, other: Runtime, bands: int) -> float:
@@ -91,9 +85,14 @@ def difference(one: Runtime, other: Runtime, bands: int) -> float:
     return max(float(np.abs(one(block) - other(block)).max()) for block in blocks)
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether it is a folder as TensorFlow writes networks."""
+    return (path / "saved_model.pb").is_file()
+
+
 def _put(made: Path, output: Path) -> None:
     try:
-        if output.is_dir():
+        if is_saved_model(output):
             shutil.rmtree(output)
         made.replace(output)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geosr.errors import ModelError
 from geosr.grid import Block
 from geosr.models.runtimes import Runtime
 
@@ -19,6 +20,13 @@ def measured(network: Runtime, bands: int, scale: int) -> int | None:
     sees. Networks whose result depends on where a pixel lies in the block, as those with windows of attention or with
     strides, have no such radius either: theirs are not those of a shifted block.
     """
+    try:
+        return _radius(network, bands, scale)
+    except ModelError:  # not of a size like ours, as networks with strides are
+        return None
+
+
+def _radius(network: Runtime, bands: int, scale: int) -> int | None:
     random = np.random.default_rng(0)
     radius = 0
     for probe in range(PROBES):

@@ -68,6 +68,9 @@ class Runtime:
                         f"there is not enough memory for the network with a block of {size}; give a smaller --tile"
                     ) from error
                 step //= 2
+            except Exception as error:
+                size, reason = " x ".join(map(str, blocks.shape[1:])), " ".join(str(error).split())[:160]
+                raise ModelError(f"the network cannot take a block of {size} (bands, rows, cols): {reason}") from error
         return np.concatenate(done)
 
 
@@ -99,19 +102,29 @@ def load(path: Path, name: str = "auto", *, precision: str = "float32", trust: b
         ModelError: the backend is not installed, or cannot load the file.
     """
     name = choose(path, name)
-    if precision != "float32" and (name != "tensorflow" or path.is_dir()):
+    check(path, name, precision)
+    if name == "tensorflow":
+        return _tensorflow(path, precision, trust)
+    return (_openvino if name == "openvino" else _onnx)(import_module(_MODULES[name]), path, trust)
+
+
+def check(path: Path, name: str, precision: str = "float32") -> None:
+    """Refuses a model file that is not there, and a backend that is not installed or does not have the precision.
+
+    Raises:
+        ModelError: it says what to do.
+    """
+    if not path.exists():
+        raise ModelError(f"no model {os.fspath(path)!r}; give a file that is there, or a name that geosr models lists")
+    if precision != "float32" and (name != "tensorflow" or path.suffix != ".keras"):
         raise ModelError(
             f"--precision {precision} needs a .keras file on tensorflow; leave it out, or quantize instead"
         )
-    if name == "tensorflow":
-        return _tensorflow(path, precision, trust)
-    if not path.is_file():
-        raise ModelError(f"no model {os.fspath(path)!r}; give a file that is there, or a name that geosr models lists")
-    try:
-        module = import_module(_MODULES[name])
-    except ImportError as error:
-        raise ModelError(f"{_MODULES[name]!r} is not installed: pip install 'geosr[{name}]'") from error
-    return (_openvino if name == "openvino" else _onnx)(module, path, trust)
+    needed = [_MODULES[name]] if name in _MODULES else []
+    needed += ["tf2onnx"] if name == "onnx" and path.suffix == ".keras" else []
+    for module in needed:
+        if not _is_there(module):
+            raise ModelError(f"{module!r} is not installed: pip install 'geosr[{name}]'")
 
 
 def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
@@ -123,13 +136,8 @@ def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
     given = (1, bands, _PROBED, 2 * _PROBED)
     try:
         made = [runtime(np.zeros((1, bands, rows, 2 * rows), np.float32)).shape for rows in (_PROBED, 3 * _PROBED)]
-    except ModelError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(
-            f"{os.fspath(path)!r} does not take blocks (n, bands, rows, cols) of any size: {reason}"
-        ) from error
+    except ModelError as error:
+        raise ModelError(f"{os.fspath(path)!r} does not take blocks of any size: {error}") from error
     scale = made[0][2] // _PROBED if len(made[0]) == 4 else 0
     if scale < 1 or any(
         shape != (1, bands, scale * rows, 2 * scale * rows)
@@ -172,6 +180,8 @@ def from_keras(openvino: Any, model: Any) -> Any:
 def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
     if path.is_dir():
         return _saved_model(path, trust)
+    if backend.keras().backend.backend() == "tensorflow":
+        backend.tensorflow().config.experimental.enable_tensor_float_32_execution(False)
     model = models.load(path, trust=trust)
     if precision != "float32":
         model = models.in_precision(model, f"mixed_{precision}")
@@ -240,9 +250,7 @@ def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
             file = Path(folder) / "network.onnx"
             as_onnx(models.load(path, trust=trust), file)
         try:
-            session = onnxruntime.InferenceSession(
-                os.fspath(file), asked, providers=onnxruntime.get_available_providers()
-            )
+            session = onnxruntime.InferenceSession(os.fspath(file), asked, providers=_providers(onnxruntime))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {reason}") from error
@@ -271,6 +279,12 @@ def _out_of_memory() -> Iterator[None]:
         if known or "allocate memory" in str(error).lower():
             raise OutOfMemory from error
         raise
+
+
+def _providers(onnxruntime: Any) -> list[Any]:
+    """Those that compute in float32: a GPU would take 19 bits for it."""
+    wanted = [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
+    return [one for one in wanted if one[0] in onnxruntime.get_available_providers()]
 
 
 def _threads(name: str) -> dict[str, int]:
