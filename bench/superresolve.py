@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from math import prod
@@ -320,7 +320,11 @@ def fewer_bits(bench: Bench) -> dict[str, Ratio]:
 
 
 def workers(bench: Bench) -> dict[str, Ratio]:
-    """The whole job on two Dask workers of this machine over that on one, which may use as many threads."""
+    """The whole job on two Dask workers of this machine over that on one, which may use as many threads.
+
+    By the clock on the wall, whatever is asked for: the processor's seconds of workers are told when they end.
+    """
+    bench = replace(bench, cpu=False)
     job = plan(bench.scene(bench.side, bench.side), Options(model="span", scale=2))
     output, clusters = bench.folder / "out.tif", ExitStack()
     with clusters:
