@@ -30,8 +30,8 @@ from geosr.upscalers import load
 
 pytest.importorskip("distributed", reason="pip install 'geosr[dask]'")
 
-BICUBIC = Options(model="bicubic", tile=32)
-TILES = ("-m", "bicubic", "--tile", "32")
+BICUBIC = Options(model="bicubic", tile=32, batch=1)
+TILES = ("-m", "bicubic", "--tile", "32", "--batch", "1")
 CHANGED = """
 import os, time
 from pathlib import Path

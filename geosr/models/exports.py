@@ -72,7 +72,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
         nncf.Dataset([np.ascontiguousarray(tile[None], np.float32) for tile in tiles]),
         subset_size=1000,
         preset=nncf.QuantizationPreset.MIXED,
-        fast_bias_correction=False,
+        fast_bias_correction=True,
         ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
     )
     openvino.save_model(quantized, output, compress_to_fp16=False)
