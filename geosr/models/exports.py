@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -67,14 +69,15 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
         if source.suffix == ".keras"
         else openvino.Core().read_model(source)
     )
-    quantized = nncf.quantize(
-        network,
-        nncf.Dataset([np.ascontiguousarray(tile[None], np.float32) for tile in tiles]),
-        subset_size=1000,
-        preset=nncf.QuantizationPreset.MIXED,
-        fast_bias_correction=True,
-        ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
-    )
+    with redirect_stdout(sys.stderr):  # where it shows how far it is
+        quantized = nncf.quantize(
+            network,
+            nncf.Dataset([np.ascontiguousarray(tile[None], np.float32) for tile in tiles]),
+            subset_size=1000,
+            preset=nncf.QuantizationPreset.MIXED,
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
+        )
     openvino.save_model(quantized, output, compress_to_fp16=False)
 
 
