@@ -15,12 +15,10 @@ from geosr.profile import Profile
 from geosr.upscalers import Upscaler
 from geosr.writer import BLOCK_SIZE
 
-LEAST_MEMORY = 3 * 2**29
-"""Bytes that a network with small tiles does with."""
 LARGEST_MEMORY = 2**33
 """Most bytes that a job may need unless told: what IDN needs for tiles that waste little on any scene."""
 USUAL_MEMORY = 3 * 2**29
-"""Bytes that a job may need where the machine does not tell its memory."""
+"""Bytes that a job may need where the machine does not tell its memory; a network with small tiles does with them."""
 HALO_SHARE = 0.12
 """Most that halos add to the pixels that a network is given, over those of the raster, where memory allows."""
 TILE_COST = 20_000
@@ -70,7 +68,7 @@ def usual_memory() -> int:
 
 def shared_memory(processes: int) -> int:
     """Bytes for each of several processes on this machine; no less than a network needs for small tiles."""
-    return max(usual_memory() // processes, LEAST_MEMORY)
+    return max(usual_memory() // processes, USUAL_MEMORY)
 
 
 def pixels(size: int, profile: Profile, halo: int) -> int:

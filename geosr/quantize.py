@@ -62,12 +62,12 @@ def quantize(
     source, output = cards.path_of(model, scale or 2), Path(output)
     if not scenes:
         raise OptionError("there are no scenes to calibrate on; name files or folders")
+    if output.suffix != ".xml":
+        raise OptionError(f"{os.fspath(output)!r} must end in .xml, OpenVINO's kind of file")
     for beside in (output, output.with_suffix(".bin"), output.with_suffix(".json")):
         check_output(beside, [source, *scenes], overwrite=overwrite)
     if output.with_suffix("") == source.with_suffix(""):
         raise OutputError(f"{os.fspath(output)!r} would have the card of {source.name!r}; choose another name")
-    if output.suffix != ".xml":
-        raise OptionError(f"{os.fspath(output)!r} must end in .xml, OpenVINO's kind of file")
     card, upscaler = cards.of(source), upscalers.load(os.fspath(source))
     for path in scenes:
         with closing(RasterSource(path, alpha="band")) as scene:

@@ -8,8 +8,9 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geosr import Computing, Options, super_resolve, upscalers, verify
+from geosr import Computing, Options, stac, super_resolve, upscalers, verify
 from geosr.cli.main import main
+from geosr.cli.options import computed
 from geosr.errors import ModelError, OptionError
 from geosr.models import cards, exports, reach, runtimes
 from geosr.models.runtimes import OutOfMemory, Runtime
@@ -70,6 +71,28 @@ def convolved(block, weight):
     seen = np.lib.stride_tricks.sliding_window_view(wide, (7, 7), axis=(1, 2))
     deep = np.einsum("bijkl,obkl->oij", seen, weight).reshape(outputs // SCALE**2, SCALE, SCALE, *block.shape[1:])
     return deep.transpose(0, 3, 1, 4, 2).reshape(bands, SCALE * block.shape[1], SCALE * block.shape[2])
+
+
+def test_the_choices_are_those_of_the_library():
+    """The command does not load the library for its help, so it says them again."""
+    command = main.get_command(None, "superresolve")
+    params = {param.name: param for param in command.params}
+    assert tuple(params["backend"].type.choices) == runtimes.BACKENDS
+    assert tuple(params["precision"].type.choices) == runtimes.PRECISIONS
+    assert computed(command.make_context("superresolve", ["a.tif", "b.tif"]).params) == Computing()
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_a_stac_item_tells_of_the_very_file(tmp_path, make_raster, blend):
+    pytest.importorskip("rio_stac", reason="needs rio-stac: pip install 'geosr[stac]'")
+    path, _ = written(tmp_path / "net.onnx", "mean" if blend else "plain")
+    options = Options(model=str(path), computing=Computing(blend=blend))
+    job = super_resolve(make_raster(texture(1, 80, 90)), tmp_path / "out.tif", options)
+    item = stac.item(job, tmp_path / "out.tif")
+    [low] = item["properties"]["mlm:input"]
+    assert low["input"]["dim_order"] == ["batch", "channel", "height", "width"]
+    assert item["properties"]["mlm:framework"] == "OpenVINO"
+    assert item["assets"]["model"]["type"].endswith("application=onnx")
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])

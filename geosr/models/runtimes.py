@@ -56,11 +56,11 @@ class Runtime:
         Raises:
             ModelError: there is not even memory for one, or the network cannot take them.
         """
-        step, done = min(self.batch, len(blocks)), list[Block]()
-        while sum(map(len, done)) < len(blocks):
-            first = sum(map(len, done))
+        first, step, done = 0, min(self.batch, len(blocks)), list[Block]()
+        while first < len(blocks):
             try:
                 done.append(self.forward(np.ascontiguousarray(blocks[first : first + step], np.float32)))
+                first += step
             except OutOfMemory as error:
                 if step == 1:
                     size = " x ".join(map(str, blocks.shape[1:]))
