@@ -25,6 +25,8 @@ TILE_COST = 20_000
 """What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
 COST_SHARE = 0.05
 """Most that those costs add."""
+GPU_SPEED = 50
+"""How many times as many pixels a GPU makes in the time of those costs: about what separates one from a processor."""
 NEARLY = 0.01
 """What more may be wasted by a smaller tile where none keeps to those shares."""
 TASK = 2**12
@@ -55,7 +57,8 @@ def memory(
     # While the network works on it, a tile has nothing but its bands in float32; then, the network needs nothing.
     within = batch * profile.count * read * (4 * value + 8 + k2 * 4)
     library = upscaler.memory(0)
-    one = library + max(upscaler.memory(read) - library + within, blocks)
+    working = 0 if upscaler.gpu else upscaler.memory(read) - library
+    one = library + max(working + within, blocks)
     largest = max((rows * cols * profile.count * value for rows, cols in block_shapes), default=0)
     joined = 2 * core * upscaler.scale**2 * profile.count * value
     return PROGRAM + gdal.CACHE + joined + one + (workers - 1) * blocks + workers * largest
@@ -97,7 +100,8 @@ def tile_size(
     The smallest that wastes no more than HALO_SHARE and COST_SHARE, so that memory, progress and what an interruption
     loses are small too; where memory allows none of these, the smallest that makes nearly the least work. It is chosen
     for one worker: larger tiles with fewer workers are less work than smaller ones with more, as a network uses all
-    cores by itself. Without a limit, no more than `usual_memory` if that can be.
+    cores by itself. Without a limit, no more than `usual_memory` if that can be. A network on a GPU uses half of its
+    memory, and is given larger tiles there, as reading and encoding them takes it longer than computing them.
 
     Raises:
         OptionError: the tile, or the smallest one, needs more memory than `limit`.
@@ -113,15 +117,22 @@ def tile_size(
         smaller = ", or a smaller --tile" if tile else ""
         raise OptionError(f"tiles of {sizes[0]} need {least / 2**20:.0f} MiB here; give it more with --memory{smaller}")
     area, allowed = profile.width * profile.height, limit or usual_memory()
+    cost = TILE_COST * (GPU_SPEED if upscaler.gpu else 1)
     wasted = {}
-    for size in takewhile(lambda size: needed(size) <= allowed, sizes):
+    for size in takewhile(lambda size: needed(size) <= allowed and _fits(size, upscaler), sizes):
         halos = pixels(size, profile, upscaler.halo) / area - 1
-        costs = len(Grid(profile.width, profile.height, size)) * TILE_COST / area
+        costs = len(Grid(profile.width, profile.height, size)) * cost / area
         if halos <= HALO_SHARE and costs <= COST_SHARE:
             return size
         wasted[size] = halos + costs
     near = min(wasted.values(), default=0) + NEARLY
     return next((size for size, waste in wasted.items() if waste <= near), sizes[0])
+
+
+def _fits(size: int, upscaler: Upscaler) -> bool:
+    """Whether its GPU, if it has one, takes a tile of this size."""
+    working = upscaler.memory((size + 2 * upscaler.halo) ** 2) - upscaler.memory(0)
+    return not upscaler.gpu or working <= upscaler.gpu // 2
 
 
 def batch_size(size: int) -> int:

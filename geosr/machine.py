@@ -1,20 +1,44 @@
-"""The machine that geosr runs on: its memory, and that of the container."""
+"""The machine that geosr runs on: its memory, that of the container, its GPU, and what its processor is fast in."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where Linux tells what a container may use: control groups of version 2, and of 1."""
+PROCESSOR = Path("/proc/cpuinfo")
+"""Where Linux tells what the processor can do."""
 
 
 def memory() -> int:
     """Bytes that the machine has, or the container that this runs in; 0 where neither is told."""
     found = [_installed(), *(_limit(path) for path in CONTAINER_LIMITS)]
     return min((size for size in found if size), default=0)
+
+
+@cache
+def gpu_memory() -> int:
+    """Bytes of the smallest NVIDIA GPU, as its driver tells; 0 where there is none."""
+    program = shutil.which("nvidia-smi")
+    asked = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        if program:
+            told = subprocess.run([program, *asked], capture_output=True, text=True, timeout=20, check=True).stdout
+            return min((int(size) for size in told.split()), default=0) * 2**20
+    return 0
+
+
+def is_fast_in_bfloat16() -> bool:
+    """Whether the processor has AMX, which multiplies matrices of bfloat16."""
+    with suppress(OSError):
+        return "amx_bf16" in PROCESSOR.read_text().split()
+    return False
 
 
 def _installed() -> int:

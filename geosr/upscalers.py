@@ -46,8 +46,14 @@ class Upscaler(Protocol):
     concurrent: bool
     """Whether calls in several threads take less time than one after the other."""
 
+    gpu: int
+    """Bytes of the GPU that computes it; 0: the processor does."""
+
     def memory(self, pixels: int) -> int:
-        """Bytes that it needs at the peak for blocks of so many pixels, beside them and their result."""
+        """Bytes that it needs at the peak for a block of so many pixels, beside it and its result.
+
+        Of the machine, or with a GPU what it needs for no pixels of the machine, and the rest of the GPU.
+        """
         ...
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
@@ -65,6 +71,7 @@ class Bicubic:
     halo = REACH
     step = 1
     concurrent = True
+    gpu = 0
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
@@ -88,7 +95,8 @@ class Computing:
     backend: str = "auto"
     """`tensorflow`, `openvino` or `onnx`; auto is the first of them that reads the model's file and is installed."""
     precision: str = "float32"
-    """`bfloat16` and `float16` are faster where the device has them; only for .keras files of geosr's own networks."""
+    """`bfloat16` and `float16` are faster where the device has them; only for .keras files of geosr's own networks.
+    `auto` is one of them where it is known to be faster."""
     halo: int | None = None
     """Input pixels that a result depends on, in place of those that the network's layers or a measurement tell."""
     blend: bool = False
@@ -146,11 +154,14 @@ class Network:
         self, path: Path, *, mode: str = "each", computing: Computing = Computing(), card: Card | None = None
     ) -> None:
         self.path, self.mode = path, mode
-        self.computing = replace(computing, backend=runtimes.choose(path, computing.backend))
-        runtimes.check(path, self.computing.backend, computing.precision)
+        name = runtimes.choose(path, computing.backend)
+        precision = runtimes.precise(path, name, computing.precision)
+        self.computing = replace(computing, backend=name, precision=precision)
+        runtimes.check(path, name, precision)
+        self.gpu = runtimes.gpu_memory(name)
         self.card = card = card or cards.of(
             path,
-            backend=self.computing.backend,
+            backend=name,
             trust=computing.trust,
             measure=computing.halo is None and not computing.blend,
         )
@@ -223,6 +234,7 @@ class Blended:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.step, network.identity
+        self.gpu = network.gpu
 
     def memory(self, pixels: int) -> int:
         return self.network.memory(min(pixels, 4 * self.step**2)) + 16 * pixels * self.scale**2

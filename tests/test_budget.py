@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from geosr import budget, machine, upscalers
 from geosr.grid import Grid
+from geosr.models import runtimes
 from geosr.profile import Profile
 
 GIB = 2**30
@@ -74,3 +76,35 @@ def test_memory_is_the_container_s_where_that_is_less(tmp_path, monkeypatch, tol
 def test_without_a_word_of_the_machine_s_memory_there_is_a_usual_one(monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 0)
     assert budget.usual_memory() == budget.USUAL_MEMORY
+
+
+def on_gpu(monkeypatch, memory, model="span"):
+    monkeypatch.setattr(runtimes, "gpu_memory", lambda name: memory)
+    return upscalers.load(model, 2)
+
+
+def test_a_gpu_is_given_larger_tiles_which_fit_into_half_of_it(monkeypatch):
+    profile = Profile(20_000, 20_000, 3, "uint8")
+    sizes = [budget.tile_size(profile, on_gpu(monkeypatch, memory * GIB), limit=8 * GIB) for memory in (0, 8, 24, 80)]
+    assert sizes[0] == 768 < sizes[1] < sizes[2] < sizes[3]
+    for memory, size in zip((8, 24, 80), sizes[1:], strict=True):
+        upscaler = on_gpu(monkeypatch, memory * GIB)
+        assert upscaler.card.pixel_bytes * (size + 2 * upscaler.halo) ** 2 <= memory * GIB / 2
+        assert budget.memory(size, profile, upscaler) <= 8 * GIB
+
+
+def test_what_a_network_takes_of_a_gpu_is_not_taken_of_the_machine(monkeypatch):
+    profile = Profile(20_000, 20_000, 3, "uint8")
+    there, here = (budget.memory(1024, profile, on_gpu(monkeypatch, memory)) for memory in (8 * GIB, 0))
+    assert there < here / 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program that stands for nvidia-smi is a script of a POSIX shell")
+@pytest.mark.parametrize(("says", "size"), [("echo 81559\necho 24564", 24564 * 2**20), ("echo none", 0), ("exit 9", 0)])
+def test_the_memory_of_the_smallest_gpu_is_what_its_driver_says(tmp_path, monkeypatch, says, size):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{says}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert machine.gpu_memory.__wrapped__() == size
+    monkeypatch.setenv("PATH", "")
+    assert machine.gpu_memory.__wrapped__() == 0

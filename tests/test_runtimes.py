@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geosr import Computing, Options, stac, super_resolve, upscalers, verify
+from geosr import Computing, Options, backend, machine, stac, super_resolve, upscalers, verify
 from geosr.cli.main import main
 from geosr.cli.options import computed
 from geosr.errors import ModelError, OptionError
@@ -236,6 +237,36 @@ def test_a_backend_that_does_not_fit_or_is_not_installed_is_said(tmp_path, monke
         runtimes.load(path, precision="bfloat16")
 
 
+def test_the_fastest_precision_is_what_the_device_is_known_for(tmp_path, monkeypatch):
+    own, other = cards.shipped_path("span", 2), tmp_path / "net.onnx"
+
+    def found(path, backend, flags, gpu=0):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
+        monkeypatch.setattr(runtimes, "gpu_memory", lambda name: gpu)
+        return runtimes.precise(path, backend, "auto")
+
+    assert found(own, "tensorflow", "fpu amx_bf16 amx_tile") == "bfloat16"
+    assert found(own, "tensorflow", "fpu avx2") == "float32"
+    assert found(own, "tensorflow", "fpu avx2", gpu=2**33) == "float16"
+    assert found(own, "openvino", "fpu amx_bf16") == found(other, "onnx", "fpu amx_bf16") == "float32"
+    # Which one it is belongs to what an output says of itself.
+    assert upscalers.load("span", computing=Computing(precision="auto")).identity.endswith(" in bfloat16")
+
+
+def test_a_gpu_s_library_is_asked_only_where_there_is_a_gpu(monkeypatch):
+    monkeypatch.setattr(machine, "gpu_memory", lambda: 0)
+    monkeypatch.setattr(backend, "tensorflow", lambda: pytest.fail("loaded"))
+    assert runtimes.gpu_memory("tensorflow") == runtimes.gpu_memory("onnx") == 0
+    # A driver alone is not enough: the library may be one for processors.
+    monkeypatch.setattr(machine, "gpu_memory", lambda: 2**33)
+    for found, size in (([], 0), (["GPU:0"], 2**33)):
+        fake = SimpleNamespace(config=SimpleNamespace(list_physical_devices=lambda kind, found=found: found))
+        monkeypatch.setattr(backend, "tensorflow", lambda fake=fake: fake)
+        assert runtimes.gpu_memory("tensorflow") == size
+    assert runtimes.gpu_memory("openvino") == 0
+
+
 def test_less_precision_stays_near_and_keeps_what_bicubic_keeps():
     path = cards.shipped_path("span", 2)
     blocks = np.random.default_rng(0).random((1, 1, 40, 40), np.float32)
@@ -270,7 +301,7 @@ def test_out_of_memory_halves_the_batch_and_the_same_blocks_run_again(error):
         return blocks.repeat(2, 2).repeat(2, 3)
 
     blocks = np.random.default_rng(0).random((7, 1, 4, 4), np.float32)
-    assert (Runtime(forward, 1, batch=8)(blocks) == blocks.repeat(2, 2).repeat(2, 3)).all()
+    assert (Runtime(forward, 1, at_once=8 * 16)(blocks) == blocks.repeat(2, 2).repeat(2, 3)).all()
     assert seen == [7, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
@@ -279,7 +310,7 @@ def test_a_block_that_finds_no_memory_at_all_names_the_tile():
         raise OutOfMemory
 
     with pytest.raises(ModelError, match="block of 1 x 4 x 4; give a smaller --tile"):
-        Runtime(forward, 1, batch=8)(np.zeros((2, 1, 4, 4), np.float32))
+        Runtime(forward, 1, at_once=32)(np.zeros((2, 1, 4, 4), np.float32))
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.tflite", "net"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from geosr import backend
 from geosr.errors import ModelError, OutputError
@@ -105,6 +107,13 @@ def in_precision(model: Any, policy: str) -> Any:
     if begin_with(result, model):
         raise ModelError(f"{model.name!r} is another network than geosr's of that name, and computes in float32 alone")
     return result
+
+
+def is_own(path: Path) -> bool:
+    """Whether a .keras file says that it is a network of MODELS."""
+    with suppress(OSError, BadZipFile, KeyError, ValueError, TypeError), ZipFile(path) as file:
+        return json.loads(file.read("config.json"))["config"]["name"].split("_x")[0] in MODELS
+    return False
 
 
 def load(path: Path, *, compiled: bool = False, trust: bool = False) -> Any:

@@ -7,19 +7,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geosr import backend, models
+from geosr import backend, machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
 
 BACKENDS = ("auto", "tensorflow", "openvino", "onnx")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 FILES = {
     ".keras": ("tensorflow", "openvino", "onnx"),
     ".onnx": ("openvino", "onnx"),
@@ -32,6 +34,8 @@ CODE = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".hdf5", ".pb", ".npy"
 """Kinds of files that can hold code or weights without their network."""
 
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
+_AT_ONCE = 2**21
+"""Pixels of small blocks that keep a GPU busy."""
 _PROBED = 8
 """Rows and columns of the block that shows how a network enlarges."""
 
@@ -47,8 +51,8 @@ class Runtime:
     forward: Callable[[Block], Block]
     bands: int | None
     """That its input says; None: nothing, any."""
-    batch: int = 1
-    """Blocks at a time at most: on a GPU more than one."""
+    at_once: int = 1
+    """Pixels of as many blocks as are computed at a time, or of one; on a processor that one is fastest."""
 
     def __call__(self, blocks: Block) -> Block:
         """The blocks enlarged, as many at a time as there is memory for.
@@ -56,7 +60,7 @@ class Runtime:
         Raises:
             ModelError: there is not even memory for one, or the network cannot take them.
         """
-        first, step, done = 0, min(self.batch, len(blocks)), list[Block]()
+        first, step, done = 0, max(1, min(len(blocks), self.at_once // prod(blocks.shape[2:]))), list[Block]()
         while first < len(blocks):
             try:
                 done.append(self.forward(np.ascontiguousarray(blocks[first : first + step], np.float32)))
@@ -93,6 +97,27 @@ def choose(path: Path, wanted: str = "auto") -> str:
     if wanted not in FILES[kind]:
         raise ModelError(f"{os.fspath(path)!r} runs on {' or '.join(FILES[kind])}, not on {wanted}")
     return wanted
+
+
+def gpu_memory(name: str) -> int:
+    """Bytes of the GPU that a backend computes on; 0: it computes on the processor. Without a GPU it is not loaded."""
+    memory = machine.gpu_memory()
+    if memory and name == "tensorflow" and backend.keras().backend.backend() == name:
+        return memory if backend.tensorflow().config.list_physical_devices("GPU") else 0
+    if memory and name == "onnx" and _is_there(name):
+        return memory if "CUDAExecutionProvider" in import_module(_MODULES[name]).get_available_providers() else 0
+    return 0
+
+
+def precise(path: Path, name: str, precision: str) -> str:
+    """The precision that is meant: `auto` is the fastest that the device has for the file, else float32."""
+    if precision != "auto":
+        return precision
+    if name != "tensorflow" or path.suffix != ".keras" or not models.is_own(path):
+        return "float32"
+    if gpu_memory(name):
+        return "float16"
+    return "bfloat16" if machine.is_fast_in_bfloat16() else "float32"
 
 
 def load(path: Path, name: str = "auto", *, precision: str = "float32", trust: bool = False) -> Runtime:
@@ -180,18 +205,23 @@ def from_keras(openvino: Any, model: Any) -> Any:
 def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
     if path.is_dir():
         return _saved_model(path, trust)
-    if backend.keras().backend.backend() == "tensorflow":
-        backend.tensorflow().config.experimental.enable_tensor_float_32_execution(False)
     model = models.load(path, trust=trust)
     if precision != "float32":
         model = models.in_precision(model, f"mixed_{precision}")
+    predict = model.predict_on_batch
+    if backend.keras().backend.backend() == "tensorflow":
+        tensorflow = backend.tensorflow()
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+        # Traced once, for blocks of any shape: else those of the first would be rounded in another way.
+        given = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
+        predict = tensorflow.function(partial(model, training=False), input_signature=[given])
 
     def forward(blocks: Block) -> Block:
         with _out_of_memory():
-            made: Block = np.asarray(model.predict_on_batch(blocks.transpose(0, 2, 3, 1)))
+            made: Block = np.asarray(predict(blocks.transpose(0, 2, 3, 1)))
         return made.transpose(0, 3, 1, 2)
 
-    return Runtime(forward, model.input_shape[-1], batch=8 if _on_gpu() else 1)
+    return Runtime(forward, model.input_shape[-1], _at_once("tensorflow"))
 
 
 def _saved_model(path: Path, trust: bool) -> Runtime:
@@ -215,7 +245,7 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
         result: Block = np.asarray(made).transpose(0, 3, 1, 2)
         return result
 
-    return Runtime(forward, taken.shape[-1], batch=8 if _on_gpu() else 1)
+    return Runtime(forward, taken.shape[-1], _at_once("tensorflow"))
 
 
 def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
@@ -262,11 +292,7 @@ def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
         return result
 
     channels = taken.shape[1] if len(taken.shape) == 4 else None
-    return Runtime(
-        forward,
-        channels if isinstance(channels, int) else None,
-        batch=8 if "CUDAExecutionProvider" in session.get_providers() else 1,
-    )
+    return Runtime(forward, channels if isinstance(channels, int) else None, _at_once("onnx"))
 
 
 @contextmanager
@@ -293,9 +319,8 @@ def _threads(name: str) -> dict[str, int]:
     return {name: int(said)} if said.isdecimal() and int(said) else {}
 
 
-def _on_gpu() -> bool:
-    keras = backend.keras()
-    return keras.backend.backend() == "tensorflow" and bool(backend.tensorflow().config.list_physical_devices("GPU"))
+def _at_once(name: str) -> int:
+    return _AT_ONCE if gpu_memory(name) else 1
 
 
 def _is_there(name: str) -> bool:
