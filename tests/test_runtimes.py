@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geosr import Computing, Options, backend, machine, stac, super_resolve, upscalers, verify
+from geosr import Computing, Options, backend, machine, models, stac, super_resolve, upscalers, verify
 from geosr.cli.main import main
 from geosr.cli.options import computed
 from geosr.errors import ModelError, OptionError
@@ -265,6 +265,24 @@ def test_a_gpu_s_library_is_asked_only_where_there_is_a_gpu(monkeypatch):
         monkeypatch.setattr(backend, "tensorflow", lambda fake=fake: fake)
         assert runtimes.gpu_memory("tensorflow") == size
     assert runtimes.gpu_memory("openvino") == 0
+
+
+def test_a_network_is_traced_once_for_blocks_of_any_shape(monkeypatch):
+    """Another graph for the first shape would round some of its values in another way."""
+    model, traced = models.load(cards.shipped_path("span", 2)), []
+
+    class Counted:
+        input_shape, predict_on_batch = model.input_shape, model.predict_on_batch
+
+        def __call__(self, blocks, training):
+            traced.append(blocks.shape)
+            return model(blocks, training=training)
+
+    monkeypatch.setattr(models, "load", lambda *_, **__: Counted())
+    network = runtimes.load(cards.shipped_path("span", 2))
+    for rows, cols in ((16, 20), (24, 16), (32, 32)):
+        assert network(np.zeros((1, 1, rows, cols), np.float32)).shape == (1, 1, 2 * rows, 2 * cols)
+    assert len(traced) == 1
 
 
 def test_less_precision_stays_near_and_keeps_what_bicubic_keeps():
