@@ -248,7 +248,7 @@ def against_gdalwarp(bench: Bench) -> dict[str, Ratio]:
         print("gdalwarp is not here: apt-get install gdal-bin", file=sys.stderr)
         return {}
     scene, output, other = bench.scene(4096, 4096), bench.folder / "out.tif", bench.folder / "warped.tif"
-    stored = ("TILED=YES", "BLOCKXSIZE=256", "BLOCKYSIZE=256", "COMPRESS=DEFLATE", "PREDICTOR=2")
+    stored = ("TILED=YES", "BLOCKXSIZE=256", "BLOCKYSIZE=256", "COMPRESS=DEFLATE", "ZLEVEL=1", "PREDICTOR=2")
     words = ["gdalwarp", "-q", "-overwrite", "-r", "cubic", "-multi", "-wo", f"NUM_THREADS={os.cpu_count()}"]
     words += ["-ts", "8192", "8192", *(word for pair in stored for word in ("-co", pair))]
     warp = partial(subprocess.run, [*words, os.fspath(scene), os.fspath(other)], check=True)

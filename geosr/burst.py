@@ -421,7 +421,7 @@ def _join(job: Plan, work: Stack, parts: Parts, plane: int, path: Path) -> None:
     if name in work.extras:
         bare = Profile(profile.width, profile.height, 1, EXTRAS[name])
         profile = replace(bare, crs=profile.crs, transform=profile.transform, gcps=profile.gcps, rpcs=profile.rpcs)
-    creation = writer.creation_options(profile.dtype, writer.QUICK | dict(job.options.creation or {}))
+    creation = writer.creation_options(profile.dtype, job.options.creation or {})
     pieces = ((tile.core, part) for tile, part in _parts_of(work, parts, plane))
     for _ in writer.join(pieces, path, profile, creation):
         pass

@@ -29,8 +29,9 @@ from geosr.profile import RGB, Profile, moved
 BLOCK_SIZE = 256
 """Rows and columns of the output's blocks; of parts that cover whole blocks, none is compressed twice."""
 LOSSLESS = ("DEFLATE", "LZW", "ZSTD")
-QUICK = {"ZLEVEL": "1"}
-"""Of GDAL's compression: five times as fast as its own choice, for a tenth more disk."""
+LEVEL = "1"
+"""Of DEFLATE: with a predictor two to seven times as fast as GDAL's own choice, 6, for files of 0.975 to 1.11 times the
+size: the same within a hundredth for pictures, more for large areas of one value."""
 NOTE = "GEOSR_NOTE"
 """The tag of a part that holds what is to be known of it."""
 _WITHOUT_LOSS = {"JP2OpenJPEG": {"QUALITY": "100", "REVERSIBLE": "YES"}, "WEBP": {"LOSSLESS": "YES"}}
@@ -80,7 +81,7 @@ def quickest() -> Mapping[str, str]:
     try:
         _tiff(np.zeros((1, 1, 1), np.uint8), None, None, options)
     except gdal.ERRORS:
-        return QUICK
+        return {}
     return options
 
 
@@ -241,6 +242,8 @@ def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
         "COMPRESS": "DEFLATE",
         "BIGTIFF": "IF_SAFER",
     } | {name.upper(): value for name, value in extra.items()}
+    if options["COMPRESS"].upper() == "DEFLATE":
+        options.setdefault("ZLEVEL", LEVEL)
     if options["COMPRESS"].upper() in LOSSLESS:
         options.setdefault("PREDICTOR", "3" if np.dtype(dtype).kind == "f" else "2")
     return options
@@ -250,7 +253,10 @@ def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
     """GDAL's options for a copy in another format, without loss where that can be chosen; `extra` overrides."""
     if driver == "COG":
         default = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BIGTIFF": "IF_SAFER"}
-        if extra.get("COMPRESS", "DEFLATE").upper() not in LOSSLESS:
+        compress = extra.get("COMPRESS", "DEFLATE").upper()
+        if compress == "DEFLATE":
+            default["LEVEL"] = LEVEL
+        if compress not in LOSSLESS:
             del default["PREDICTOR"]
     else:
         default = _WITHOUT_LOSS.get(driver, {})

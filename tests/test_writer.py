@@ -59,7 +59,7 @@ def test_parts_are_deflated_where_gdal_has_no_zstandard(monkeypatch):
     writer.quickest.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(writer, "_tiff", without)
-        assert writer.quickest() == writer.QUICK
+        assert writer.creation_options("uint8", writer.quickest())["COMPRESS"] == "DEFLATE"
     writer.quickest.cache_clear()
 
 
@@ -67,6 +67,8 @@ def test_creation_options_fit_the_dtype_and_give_way():
     assert writer.creation_options("float32", {})["PREDICTOR"] == "3"
     assert writer.creation_options("uint16", {})["PREDICTOR"] == "2"
     assert writer.creation_options("uint16", {"compress": "LZW"})["COMPRESS"] == "LZW"
+    assert "ZLEVEL" not in writer.creation_options("uint16", {"compress": "LZW"})
+    assert writer.creation_options("uint16", {"zlevel": "9"})["ZLEVEL"] == "9"
     assert "PREDICTOR" not in writer.creation_options("uint8", {"COMPRESS": "NONE"})
 
 

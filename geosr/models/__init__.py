@@ -206,7 +206,7 @@ def _reach(operation: Any) -> int:
             -(-(size - 1) * step // 2)
             for size, step in zip(operation.kernel_size, operation.dilation_rate, strict=True)
         )
-    if isinstance(operation, pixelwise) or type(operation).__name__ == "GetItem":
+    if isinstance(operation, pixelwise) or type(operation).__name__ in ("GetItem", "Split"):
         return 0
     raise ModelError(
         f"the reach of layer {operation.name!r} ({type(operation).__name__}) is not known, so tiles would not be exact"

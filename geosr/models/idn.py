@@ -36,10 +36,11 @@ def _distil(x: Any, block: int) -> Any:
     short = _conv(x, 48, f"{name}_1")
     short = _grouped(short, 32, f"{name}_2")
     short = _conv(short, 64, f"{name}_3")
-    long = _conv(short[..., SLICE:], 64, f"{name}_4")
+    aside, going_on = keras.ops.split(short, [SLICE], axis=-1)
+    long = _conv(going_on, 64, f"{name}_4")
     long = _grouped(long, 48, f"{name}_5")
     long = _conv(long, 80, f"{name}_6")
-    kept = layers.Concatenate(name=f"concat{block}")([x, short[..., :SLICE]])
+    kept = layers.Concatenate(name=f"concat{block}")([x, aside])
     return _conv(layers.Add(name=f"sum{block}")([kept, long]), 64, f"down{block}", size=1)
 
 
