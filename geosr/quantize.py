@@ -45,13 +45,13 @@ def quantize(
     *,
     scale: int | None = None,
     tiles: int = 200,
-    kept: Sequence[str] = (),
+    kept: int = 1,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Quantized:
     """Writes a model in 8 bits for OpenVINO, as `output` (.xml) with a .bin and a card beside it.
 
-    Tiles of the scenes show what values its layers have; layers whose names hold one of `kept` stay in 32 bits. Both
+    Tiles of the scenes show what values its layers have; the `kept` first and last convolutions stay in 32 bits. Both
     networks are scored on the scenes, and the card says what 8 bits cost.
 
     Raises:

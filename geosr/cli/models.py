@@ -149,7 +149,12 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
 @click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; 2 by default.")
 @click.option("--tiles", type=click.IntRange(1), default=200, show_default=True, help="Tiles to calibrate on.")
 @click.option(
-    "--keep", "kept", multiple=True, help="Part of the names of layers that stay in 32 bits; may be repeated."
+    "--keep",
+    "kept",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="How many of the first and of the last convolutions stay in 32 bits.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of tiles.")
 @options.extension
@@ -177,5 +182,6 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
     )
     if made.cost > job.COSTLY:
         click.echo(
-            f"That is more than {job.COSTLY} dB: leave layers in 32 bits by --keep, or show it other scenes.", err=True
+            f"That is more than {job.COSTLY} dB: leave more in 32 bits by a larger --keep, or show it other scenes.",
+            err=True,
         )

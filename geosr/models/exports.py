@@ -51,13 +51,15 @@ def export(source: Path, output: Path) -> float:
     return apart
 
 
-def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterable[str] = ()) -> None:
+def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 1) -> None:
     """Writes a network as OpenVINO's in 8 bits (.xml and .bin), calibrated on tiles (bands, rows, cols) from 0 to 1.
 
-    The bicubic enlargement, to which a network adds, stays in 32 bits, as do the layers whose names hold one of `kept`.
+    Its convolutions are, but for the `kept` first and the `kept` last: the first sees the image itself, which may hold
+    more than 8 bits, and costs next to nothing. Sums and products, and the bicubic enlargement that a network adds to,
+    stay in 32 bits too.
 
     Raises:
-        ModelError: OpenVINO or NNCF is not installed.
+        ModelError: OpenVINO or NNCF is not installed, or no convolution is left.
     """
     try:
         nncf, openvino = import_module("nncf"), import_module("openvino")
@@ -69,6 +71,14 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
         if source.suffix == ".keras"
         else openvino.Core().read_model(source)
     )
+    # Depthwise ones, as in the bicubic enlargement, are of another type.
+    made = [(one.get_type_name(), one.get_friendly_name()) for one in network.get_ordered_ops()]
+    convolutions = [name for kind, name in made if kind == "Convolution"]
+    chosen = set(convolutions[kept : len(convolutions) - kept])
+    if not chosen:
+        raise ModelError(
+            f"{os.fspath(source)!r} has {len(convolutions)} convolutions: none is left for 8 bits with --keep {kept}"
+        )
     with redirect_stdout(sys.stderr):  # where it shows how far it is
         quantized = nncf.quantize(
             network,
@@ -76,7 +86,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: Iterab
             subset_size=1000,
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(patterns=[f".*{name}.*" for name in ("bicubic", *kept)], validate=False),
+            ignored_scope=nncf.IgnoredScope(names=[name for _, name in made if name not in chosen]),
         )
     openvino.save_model(quantized, output, compress_to_fp16=False)
 
