@@ -34,6 +34,8 @@ import cv2
 import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
+from scipy.optimize import curve_fit
 
 from geosr import budget, pools
 from geosr.plan import Options, Plan, plan
@@ -189,11 +191,23 @@ def command(scene: Path, output: Path, *options: str) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def growth_exponent(pixels: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
+    """The exponent p for which start + rate * pixels**p comes nearest to the seconds, each by its share."""
+
+    def taken(pixels: NDArray[np.float64], start: float, rate: float, power: float) -> NDArray[np.float64]:
+        return start + rate * pixels**power
+
+    rate = np.ptp(seconds) / np.ptp(pixels)
+    guess = max(0.0, seconds[0] - rate * pixels[0]), rate, 1.0
+    found, _ = curve_fit(taken, pixels, seconds, guess, sigma=seconds, bounds=(0, np.inf))
+    return float(found[2])
+
+
 def growth(bench: Bench) -> dict[str, Ratio]:
     """How time and memory of the command grow with the scene, of one band."""
     found = {}
     for model in ("bicubic", "span"):
-        sides = [round((1e6 * size) ** 0.5) for size in (0.0625, *bench.megapixels)]
+        sides = [round((1e6 * size) ** 0.5) for size in bench.megapixels]
         peaks: dict[int, int] = {}
 
         def run(side: int, model: str = model, peaks: dict[int, int] = peaks) -> None:
@@ -201,15 +215,13 @@ def growth(bench: Bench) -> dict[str, Ratio]:
 
         run(sides[0])  # what is read from the disk for the first time is not the scene's
         took = bench.medians(**{str(side): partial(run, side) for side in sides})
-        pixels = np.array(sides, float) ** 2
-        seconds = np.array([took[str(side)] for side in sides])
-        # What the smallest takes is the start, which does not grow.
-        exponent = np.polyfit(np.log(pixels[1:] - pixels[0]), np.log(seconds[1:] - seconds[0]), 1)[0]
+        seconds = [took[str(side)] for side in sides]
+        exponent = growth_exponent(np.square(sides) / 1e6, np.array(seconds))
         labels = [f"{size:g} MP" for size in bench.megapixels]
         found[f"exponent of time over pixels, {model} x2"] = Ratio(
-            float(exponent), dict(zip(labels, seconds[1:].tolist(), strict=True)), goal="1.00 ± 0.05"
+            exponent, dict(zip(labels, seconds, strict=True)), goal="1.00 ± 0.05"
         )
-        memory = {label: round(peaks[side] / 2**20) for label, side in zip(labels, sides[1:], strict=True)}
+        memory = {label: round(peaks[side] / 2**20) for label, side in zip(labels, sides, strict=True)}
         found[f"memory of the largest over that of the second scene, {model} x2"] = Ratio(
             memory[labels[-1]] / memory[labels[min(1, len(labels) - 1)]], memory, goal="1.00"
         )

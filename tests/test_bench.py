@@ -3,6 +3,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -45,3 +46,9 @@ def test_a_check_fails_and_leaves_the_results_as_they_were(bench, monkeypatch, t
 def test_the_halos_are_within_their_goal(bench):
     for ratio in bench.halos(None).values():
         assert ratio.ratio <= 1.137
+
+
+@pytest.mark.parametrize(("start", "power"), [(0.0, 1.0), (1.3, 1.0), (9.0, 1.2), (1.3, 0.8)])
+def test_the_exponent_is_that_of_what_grows(bench, start, power):
+    pixels = np.array([1.0, 4.0, 16.0, 64.0])
+    assert bench.growth_exponent(pixels, start + 0.1 * pixels**power) == pytest.approx(power, abs=0.01)
