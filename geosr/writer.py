@@ -251,16 +251,17 @@ def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
 
 def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
     """GDAL's options for a copy in another format, without loss where that can be chosen; `extra` overrides."""
+    given = {name.upper(): value for name, value in extra.items()}
     if driver == "COG":
         default = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BIGTIFF": "IF_SAFER"}
-        compress = extra.get("COMPRESS", "DEFLATE").upper()
+        compress = given.get("COMPRESS", "DEFLATE").upper()
         if compress == "DEFLATE":
             default["LEVEL"] = LEVEL
         if compress not in LOSSLESS:
             del default["PREDICTOR"]
     else:
         default = _WITHOUT_LOSS.get(driver, {})
-    return default | {name.upper(): value for name, value in extra.items()}
+    return default | given
 
 
 def is_lossy(driver: str, options: Mapping[str, str]) -> bool:

@@ -365,7 +365,7 @@ def test_an_exported_network_that_differs_is_not_kept(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_network_in_8_bits_says_what_it_costs_and_tiles_as_the_whole(tmp_path, make_raster):
     pytest.importorskip("nncf", reason="needs nncf: pip install 'geosr[openvino]'")
-    with rasterio.open(DATA / "neon_osbs_rgb.tif") as scene:
+    with rasterio.open(DATA / "landsat8_great_salt_lake.tif") as scene:
         pixels = scene.read(1, window=((0, 200), (0, 400)))
     scenes = [str(make_raster(pixels[None, :, col : col + 200], f"{col}.tif")) for col in (0, 200)]
     output = tmp_path / "idn_int8_x2.xml"
@@ -376,8 +376,8 @@ def test_a_network_in_8_bits_says_what_it_costs_and_tiles_as_the_whole(tmp_path,
     card = cards.of(output)
     assert card.psnr_cost == told["cost"] == round(told["psnr"] - told["quantized_psnr"], 4)
     assert (card.name, card.halo, card.scale) == ("idn_int8", 30, 2)
-    # With sums and the bicubic enlargement in 8 bits too it was 0.009 dB here, and 5 dB on Sentinel-2.
-    assert told["cost"] < 0.003
+    # With sums and the bicubic enlargement in 8 bits too it is 2.7 dB; a noisy scene would hide it.
+    assert abs(told["cost"]) < 0.05
     made = []
     for tile in (64, 256):
         super_resolve(scenes[0], tmp_path / f"t{tile}.tif", Options(model=str(output), tile=tile))

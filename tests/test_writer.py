@@ -76,6 +76,7 @@ def test_a_file_is_deflated_at_the_level_1_unless_another_is_asked_for():
     assert writer.creation_options("uint8", {})["ZLEVEL"] == writer.format_options("COG", {})["LEVEL"] == "1"
     assert writer.format_options("COG", {"level": "6"})["LEVEL"] == "6"
     assert "LEVEL" not in writer.format_options("COG", {"compress": "ZSTD"})
+    assert "PREDICTOR" not in writer.format_options("COG", {"compress": "jpeg"})
 
 
 # CRSes that GeoTIFF keys cannot spell: a moon's, three-dimensional, geocentric, of France's institute.
