@@ -216,6 +216,18 @@ def test_ctrl_c_cancels_what_is_under_way_and_keeps_the_parts(own, make_raster, 
     wait_until(lambda: not alive(run.pid), seconds=20)
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_what_dask_leaves_in_its_loop_is_not_told_after_the_last_line(verbose):
+    code = (
+        "import asyncio, logging\n"
+        "from geosr.cli.options import set_verbosity\n"
+        f"logging.basicConfig(); set_verbosity({verbose}, 0)\n"
+        "asyncio.new_event_loop().create_future().set_exception(TimeoutError('Timeout'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("TimeoutError: Timeout" in done.stderr) == bool(verbose)
+
+
 @pytest.mark.slow
 def test_an_input_that_a_worker_cannot_reach_is_said_before_the_work(cluster, scene, tmp_path):
     with MemoryFile(scene.read_bytes(), ext=".tif") as here:

@@ -274,6 +274,8 @@ def set_verbosity(verbose: int, quiet: int) -> None:
     logging.getLogger().setLevel(max(level, logging.DEBUG))
     # GDAL warns of much that is as it should be, and rasterio tells of every step.
     logging.getLogger("rasterio").setLevel(logging.WARNING if verbose else logging.ERROR)
+    # Dask leaves futures that no one asks when Ctrl-C ends its loop; asyncio would tell of them after our last line.
+    logging.getLogger("asyncio").setLevel(logging.WARNING if verbose else logging.CRITICAL)
     # Photos have no place on the map; rasterio's own way to say nothing of it does not hold across threads.
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
     if not verbose:
