@@ -60,8 +60,10 @@ class Options:
     batch: int = 16
     crop: int = 48
     """Rows and columns of the low-resolution input, cut at random from a tile."""
+    optimizer: str = "muon"
+    """muon or adamw; see geosr.models.optimizers."""
     rate: float = 1e-3
-    """Adam's highest learning rate, after the warm-up."""
+    """Highest learning rate, after the warm-up."""
     schedule: str = "cosine"
     """How the rate falls from there; see geosr.models.schedules."""
     warmup: float = 0.02
@@ -71,7 +73,7 @@ class Options:
     clip: float = 1.0
     """The gradient of a weight is scaled down to this norm; 0: never."""
     decay: float = 0.0
-    """Weight decay, as AdamW does it."""
+    """Weight decay: the share of a weight, times the rate, that each step takes away."""
     average: float = 0.99
     """Of the exponential moving average of the weights, which is what is validated and kept; 0: the last weights."""
     precision: str = "float32"
@@ -171,6 +173,7 @@ def _held_out(validation: Examples, options: Options) -> tuple[Images, Images] |
 def _compiled(options: Options, steps: int) -> Any:
     """The network with its optimizer and loss."""
     keras = backend.keras()
+    from geosr.models import optimizers
     from geosr.models.losses import Mixture, psnr, ssim_score
     from geosr.models.schedules import Schedule
 
@@ -179,12 +182,12 @@ def _compiled(options: Options, steps: int) -> Any:
     keras.utils.set_random_seed(options.seed)
     model = models.build(options.model, options.scale, options.bands, precision=options.precision)
     total = steps * options.epochs
-    optimizer = keras.optimizers.AdamW(
+    optimizer = optimizers.build(
+        options.optimizer,
         Schedule(options.schedule, options.rate, total, max(1, int(options.warmup * total))),
-        weight_decay=options.decay,
-        clipnorm=options.clip or None,
-        use_ema=options.average > 0,
-        ema_momentum=options.average,
+        decay=options.decay,
+        clip=options.clip,
+        average=options.average,
     )
     model.compile(optimizer, loss=Mixture(options.loss), metrics=[psnr, ssim_score])
     optimizer.build(model.trainable_variables)

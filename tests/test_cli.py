@@ -76,6 +76,7 @@ def test_the_choices_are_those_of_the_library():
     from geosr.cli.superresolve import superresolve
     from geosr.cli.train import train
     from geosr.models.losses import LOSSES
+    from geosr.models.optimizers import OPTIMIZERS
     from geosr.models.schedules import SHAPES
 
     def choices(command, name):
@@ -89,6 +90,7 @@ def test_the_choices_are_those_of_the_library():
     [loss] = [option for option in train.params if option.name == "loss"]
     assert all(name in loss.help for name in LOSSES)
     assert choices(train, "schedule") == tuple(SHAPES)
+    assert choices(train, "optimizer") == tuple(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -14,7 +14,8 @@ from geosr.radiometry import fixed
 from geosr.resample import enlarge
 
 ARCHITECTURES = [(name, scale, bands) for name in models.MODELS for scale in (2, 3, 4) for bands in (1, 3)]
-RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28, ("span", 2): 21, ("span", 3): 21, ("span", 4): 21}
+RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28}
+RADII |= {(name, scale): 21 for name in ("span", "span_wide") for scale in (2, 3, 4)}
 every = pytest.mark.parametrize(("name", "scale", "bands"), ARCHITECTURES)
 
 
@@ -167,6 +168,14 @@ def test_span_has_the_size_that_is_measured():
     assert models.folded(models.build("span", 4, 3)).count_params() == 150_688
 
 
+def test_the_wide_span_of_four_bands_is_as_much_work_as_span_four_times():
+    # What a pixel of the input costs: each weight of a convolution is multiplied once.
+    one, four = (
+        models.folded(models.build(name, 2, bands)).count_params() for name, bands in [("span", 1), ("span_wide", 4)]
+    )
+    assert four == pytest.approx(4 * one, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -213,6 +222,43 @@ def test_the_rate_rises_and_then_follows_its_shape(shape):
     assert rate[3:] == pytest.approx(
         {"cosine": [5e-4, 0], "step": [5e-4, 6.25e-5], "constant": [1e-3, 1e-3]}[shape], abs=1e-9
     )
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (7, 7)])
+def test_muon_s_steps_have_the_gradient_s_directions_at_one_length(shape):
+    from geosr.models.optimizers import orthogonal
+
+    matrix = np.random.default_rng(0).normal(size=shape).astype("float32")
+    left, lengths, right = np.linalg.svd(matrix, full_matrices=False)
+    made = left.T @ np.asarray(orthogonal(matrix)) @ right.T
+    assert lengths.max() > 2 * lengths.min()
+    assert np.diag(made) == pytest.approx(1, abs=0.35)
+    assert np.abs(made - np.diag(np.diag(made))).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_muon_moves_inner_kernels_alone_and_as_far_as_adam_would(name):
+    import keras
+
+    from geosr.models import optimizers
+
+    rate = 1e-3
+    starts, ends = {}, {}
+    for kind in optimizers.OPTIMIZERS:
+        keras.utils.set_random_seed(0)
+        model = models.build(name, 2)
+        variables = model.trainable_variables
+        starts[kind] = [np.array(variable) for variable in variables]
+        gradients = [np.random.default_rng(i).normal(size=v.shape).astype("float32") for i, v in enumerate(variables)]
+        optimizers.build(kind, rate, decay=0, clip=0, average=0).apply(gradients, variables)
+        ends[kind] = [np.array(variable) for variable in variables]
+    first, last = (variables[i].path.split("/")[0] for i in (0, -1))
+    for i, variable in enumerate(variables):
+        adam, muon = (ends[kind][i] - starts[kind][i] for kind in ("adamw", "muon"))
+        if len(variable.shape) > 1 and variable.path.split("/")[0] not in (first, last):
+            assert 0.1 * rate < np.sqrt((muon**2).mean()) < 0.3 * rate, variable.path
+        else:
+            np.testing.assert_array_equal(adam, muon, err_msg=variable.path)
 
 
 def test_luma_changes_the_luma_alone(random_idn):

@@ -15,7 +15,7 @@ QUICK = Options(model="tiny", epochs=2, batch=4, crop=12, rate=1e-3)
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "tiny", "tiny")
+    monkeypatch.setitem(models.MODELS, "tiny", "tiny:build")
 
 
 @pytest.fixture
@@ -39,8 +39,10 @@ def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
     assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(told[0][1])
 
 
-def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path):
-    whole = train.train(data, tmp_path / "whole", replace(QUICK, epochs=4))
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path, optimizer):
+    options = replace(QUICK, epochs=4, optimizer=optimizer)
+    whole = train.train(data, tmp_path / "whole", options)
 
     def stop(epoch, epochs, log):
         if epoch == 3:
@@ -48,8 +50,8 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path):
 
     told = []
     with pytest.raises(KeyboardInterrupt):
-        train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=stop)
-    cut = train.train(data, tmp_path / "cut", replace(QUICK, epochs=4), report=lambda epoch, *_: told.append(epoch))
+        train.train(data, tmp_path / "cut", options, report=stop)
+    cut = train.train(data, tmp_path / "cut", options, report=lambda epoch, *_: told.append(epoch))
     assert told == [3, 4]
     saved = [models.load(path.parent / "ckpts" / "epoch-0004.keras", compiled=True) for path in (whole, cut)]
     assert int(saved[0].optimizer.iterations) == int(saved[1].optimizer.iterations) > 0

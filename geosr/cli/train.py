@@ -47,6 +47,13 @@ from geosr.cli import options
     "--crop", type=click.IntRange(8), default=48, show_default=True, help="Rows and columns of the network's input."
 )
 @click.option(
+    "--optimizer",
+    type=click.Choice(["muon", "adamw"]),
+    default="muon",
+    show_default=True,
+    help="muon learns more in a step, most of all from random weights.",
+)
+@click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Highest learning rate."
 )
 @click.option(
@@ -76,7 +83,7 @@ from geosr.cli import options
     show_default=True,
     help="Largest norm of a weight's gradient; 0: any.",
 )
-@click.option("--decay", type=click.FloatRange(0), default=0.0, show_default=True, help="Weight decay, as in AdamW.")
+@click.option("--decay", type=click.FloatRange(0), default=0.0, show_default=True, help="Weight decay, times the rate.")
 @click.option(
     "--average",
     type=click.FloatRange(0, 1, max_open=True),

@@ -15,8 +15,12 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from geosr import backend
 from geosr.errors import ModelError, OutputError
 
-MODELS: dict[str, str] = {"idn": "geosr.models.idn", "span": "geosr.models.span"}
-"""The module of each architecture; its `build(scale, bands)` makes the network."""
+MODELS: dict[str, str] = {
+    "idn": "geosr.models.idn:build",
+    "span": "geosr.models.span:build",
+    "span_wide": "geosr.models.span:wide",
+}
+"""The function of each architecture, in its module, which makes the network of a scale and a number of bands."""
 
 DEFAULT = "span"
 """The architecture that is trained, and the shipped model that is used, if no other is asked for."""
@@ -25,7 +29,8 @@ DEFAULT = "span"
 def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") -> Any:
     """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), with random weights."""
     keras = backend.keras()
-    builder: Callable[[int, int], Any] = import_module(MODELS[name]).build
+    module, _, function = MODELS[name].partition(":")
+    builder: Callable[[int, int], Any] = getattr(import_module(module), function)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -123,7 +128,7 @@ def load(path: Path, *, compiled: bool = False, trust: bool = False) -> Any:
         ModelError: the file is missing, is no .keras file, or needs code that is not here.
     """
     keras = backend.keras()
-    for module in ("layers", "losses", "schedules"):  # which registers what may be in the file
+    for module in ("layers", "losses", "optimizers", "schedules"):  # which registers what may be in the file
         import_module(f"geosr.models.{module}")
     if not path.is_file():
         raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists")

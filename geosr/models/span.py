@@ -14,22 +14,31 @@ from keras import layers
 from geosr.models.layers import Bicubic, PixelShuffle, RepConv2D
 
 BLOCKS = 6
-WIDTH = 28
+CHANNELS = 28
 
 
 def build(scale: int, bands: int = 1) -> keras.Model:
     """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
+    return _built("span", scale, bands, CHANNELS)
+
+
+def wide(scale: int, bands: int = 1) -> keras.Model:
+    """`build` with so many channels that all bands together are as much work as one after the other: 56 for four."""
+    return _built("span_wide", scale, bands, 4 * round(CHANNELS * bands**0.5 / 4))
+
+
+def _built(name: str, scale: int, bands: int, channels: int) -> keras.Model:
     image = keras.Input((None, None, bands), name="lr")
     # In steps of 8 bits: attention multiplies, and what is far below 1 would vanish from block to block.
     steps = layers.Rescaling(255.0, -127.5, dtype="float32", name="steps")(image)
-    first = x = RepConv2D(WIDTH, name="conv_1")(steps)
+    first = x = RepConv2D(channels, name="conv_1")(steps)
     kept = []
     for block in range(1, BLOCKS + 1):
-        x, inner = _attend(x, f"block_{block}")
+        x, inner = _attend(x, channels, f"block_{block}")
         kept.append((x, inner))
-    last = RepConv2D(WIDTH, name="conv_2")(x)
+    last = RepConv2D(channels, name="conv_2")(x)
     x = layers.Concatenate(name="cat")([first, last, kept[0][0], kept[-1][1]])
-    x = layers.Conv2D(WIDTH, 1, data_format="channels_last", name="conv_cat")(x)
+    x = layers.Conv2D(channels, 1, data_format="channels_last", name="conv_cat")(x)
     small = keras.initializers.RandomNormal(0, 1e-3)  # so that the network begins as bicubic
     x = layers.Conv2D(
         bands * scale**2, 3, padding="same", data_format="channels_last", kernel_initializer=small, name="upsample"
@@ -37,18 +46,18 @@ def build(scale: int, bands: int = 1) -> keras.Model:
     residual = layers.Rescaling(1 / 255, dtype="float32", name="values")(PixelShuffle(scale, name="shuffle")(x))
     enlarged = Bicubic(scale, name="bicubic")(image)
     total = layers.Add(dtype="float32", name="sr")([enlarged, residual])
-    return keras.Model(image, total, name=f"span_x{scale}")
+    return keras.Model(image, total, name=f"{name}_x{scale}")
 
 
-def _attend(x: Any, name: str) -> tuple[Any, Any]:
+def _attend(x: Any, channels: int, name: str) -> tuple[Any, Any]:
     """A block of three convolutions, whose result says for itself, by its sign and size, what of it counts.
 
     The second value is that of the first convolution.
     """
-    inner = RepConv2D(WIDTH, name=f"{name}_c1")(x)
+    inner = RepConv2D(channels, name=f"{name}_c1")(x)
     y = layers.Activation("silu", name=f"{name}_a1")(inner)
-    y = layers.Activation("silu", name=f"{name}_a2")(RepConv2D(WIDTH, name=f"{name}_c2")(y))
-    y = RepConv2D(WIDTH, name=f"{name}_c3")(y)
+    y = layers.Activation("silu", name=f"{name}_a2")(RepConv2D(channels, name=f"{name}_c2")(y))
+    y = RepConv2D(channels, name=f"{name}_c3")(y)
     attention = layers.Rescaling(1.0, -0.5, name=f"{name}_centre")(layers.Activation("sigmoid", name=f"{name}_sig")(y))
     total = layers.Add(name=f"{name}_sum")([x, y])
     return layers.Multiply(name=f"{name}_out")([total, attention]), inner
