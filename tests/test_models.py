@@ -261,6 +261,24 @@ def test_muon_moves_inner_kernels_alone_and_as_far_as_adam_would(name):
             np.testing.assert_array_equal(adam, muon, err_msg=variable.path)
 
 
+def test_muon_looks_ahead_along_what_the_gradients_come_to():
+    import keras
+
+    from geosr.models import optimizers
+
+    rng, rate = np.random.default_rng(0), 1e-2
+    kernels = [keras.Variable(rng.normal(size=(4, 6)).astype("float32"), name=name) for name in ("in", "inner", "out")]
+    start = np.array(kernels[1])
+    optimizer = optimizers.build("muon", rate, decay=0.5, clip=0, average=0)
+    gathered, wanted = 0, start
+    for gradient in rng.normal(size=(3, 4, 6)).astype("float32"):
+        optimizer.apply([gradient] * 3, kernels)
+        gathered = 0.95 * gathered + gradient
+        step = 0.2 * 6**0.5 * np.asarray(optimizers.orthogonal(gradient + 0.95 * gathered))
+        wanted = wanted * (1 - 0.5 * rate) - rate * step
+    assert np.array(kernels[1]) == pytest.approx(wanted, abs=1e-6)
+
+
 def test_luma_changes_the_luma_alone(random_idn):
     rgb = np.random.default_rng(0).random((1, 3, 40, 40)).astype("float32") * 255
     values = fixed(0, 255, 3)
