@@ -42,7 +42,7 @@ class Areas:
         """The windows' polygons in the file's CRS, where its own sides are straight."""
         crs = crs_of(profile)
         if crs is None:
-            raise OptionError(f"a scene has no CRS, so that nobody knows which tiles lie in {self.path!r}")
+            raise OptionError(f"it has no CRS, so that nobody knows which tiles lie in {self.path!r}")
         rings = outlines(profile, windows)
         if self.crs.is_geographic:
             found = areas(rings, crs, self.crs)

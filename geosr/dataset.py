@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 32
 """Tiles in a task, whose samples are a part."""
+PLACES = 64
+"""Parts, at the least, that are chosen by chance to make the tiles that --max-tiles wants."""
 OVERHEAD = 2000
 """Bytes of a sample beside its pixels, at most: above all the CRS."""
 
@@ -149,11 +151,14 @@ class Plan:
 
     @property
     def quotas(self) -> dict[str, float]:
-        """Samples of each split at the most."""
+        """Samples of each split at the most: shared out as the tiles are, one at least for each that has any."""
         found, most = self.tiles, self.options.max_tiles
         if most is None:
             return dict.fromkeys(SPLITS, float("inf"))
-        return {split: max(1, round(most * found[split] / found.total())) if found[split] else 0 for split in SPLITS}
+        there = [split for split in SPLITS if found[split]][:most]
+        quotas: dict[str, float] = {split: max(1, most * found[split] // found.total()) for split in there}
+        quotas[SPLITS[0]] = most - sum(quotas[split] for split in there if split != SPLITS[0])
+        return dict.fromkeys(SPLITS, 0) | quotas
 
 
 @dataclass(slots=True)
@@ -232,7 +237,10 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     for i, profile in enumerate(profiles):
         for what, found in chosen.items():
             windows = [tile.core for tile in tiles[i]]
-            good = found.covering(profile, windows) if what == "aoi" else ~found.touching(profile, windows)
+            try:
+                good = found.covering(profile, windows) if what == "aoi" else ~found.touching(profile, windows)
+            except OptionError as error:
+                raise OptionError(f"{sources[i].path!r}: {error}") from error
             left_out[what] += int((~good).sum())
             tiles[i] = [tile for tile, kept in zip(tiles[i], good, strict=True) if kept]
     fates = assign(profiles, tiles, options.shares, halo=options.halo)
@@ -241,7 +249,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     for source, name in zip(sources, _names(sources), strict=True):
         made.append(Scene(source, name, scene_range(source), dtype))
         source.close()
-    job = Plan(options, tuple(made), _tasks(made, tiles, fates, options.seed), left_out, _digest(chosen))
+    job = Plan(options, tuple(made), _tasks(made, tiles, fates, options), left_out, _digest(chosen))
     if not job.tiles[SPLITS[0]]:
         raise DatasetError(_nothing(job, left_out))
     return job
@@ -374,14 +382,21 @@ def _keep(kept: _Kept, task: Task, part: Path, quotas: Mapping[str, float]) -> N
 
 
 def _tasks(
-    scenes: Sequence[Scene], tiles: Sequence[Sequence[Tile]], fates: Sequence[Sequence[str]], seed: int
+    scenes: Sequence[Scene], tiles: Sequence[Sequence[Tile]], fates: Sequence[Sequence[str]], options: Options
 ) -> tuple[Task, ...]:
-    """The tiles that have a split, a few at a time, in an order by chance: the first parts show all of the scenes."""
+    """The tiles that have a split, a few at a time, in an order by chance: the first parts show all of the scenes.
+
+    Where not all are wanted, those that go together are chosen by chance too, and few enough to be of many places.
+    """
+    chance, most = random.Random(options.seed), options.max_tiles
+    size = BATCH if most is None else min(BATCH, max(1, most // PLACES))
     found: list[tuple[Scene, list[tuple[Tile, str]]]] = []
     for scene, some, told in zip(scenes, tiles, fates, strict=True):
         kept = [(tile, fate) for tile, fate in zip(some, told, strict=True) if fate != GUARD]
-        found += [(scene, batch) for batch in batches(kept, BATCH)]
-    random.Random(seed).shuffle(found)
+        if most is not None:
+            chance.shuffle(kept)
+        found += [(scene, batch) for batch in batches(kept, size)]
+    chance.shuffle(found)
     return tuple(
         Task(number, scene, tuple(tile for tile, _ in batch), tuple(split for _, split in batch))
         for number, (scene, batch) in enumerate(found)
@@ -401,7 +416,7 @@ def _one_kind(sources: Sequence[RasterSource], options: Options) -> str:
             f"the scenes have different numbers of bands: {_listed(counts, 'has')}; choose some that all have with "
             "--bands 1,2,3, or take every band by itself with --each-band"
         )
-    for count in [1] if options.each_band else counts:
+    for count in counts:
         options.degradation.check(count, options.scale)
     dtypes = _first_of_each([source.profile.dtype for source in sources], sources)
     common = str(np.result_type(*dtypes))

@@ -79,12 +79,14 @@ def areas(rings: Rings, crs: CRS, onto: CRS = DEGREES) -> list[BaseGeometry]:
     return [_area(ring) for ring in projected(rings, crs, onto)]
 
 
-def footprint(profile: Profile) -> BaseGeometry:
-    """The whole raster's polygon in degrees; empty when it is not known."""
+def footprint(profile: Profile, margin: int = 0) -> BaseGeometry:
+    """The whole raster's polygon in degrees, with that many pixels around it; empty when it is not known."""
     crs = crs_of(profile)
     if crs is None:
         return shapely.Polygon()
-    return areas(outlines(profile, [profile.window], SCENE_STEPS), crs)[0]
+    windows = [profile.window, profile.window.pad(margin)]
+    # Of both, as there may be no such place as the margin: beyond a pole, say.
+    return shapely.union_all(areas(outlines(profile, windows, SCENE_STEPS), crs))
 
 
 def _corners(window: Window) -> list[tuple[int, int]]:

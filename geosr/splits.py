@@ -1,7 +1,8 @@
 """Splits by place: which tiles train, validate and test, so that no ground is seen by two of them.
 
-Scenes that touch on the ground are one place. A place goes to one split as a whole, or is cut into blocks that do; then
-a guard band, of a tile and all that its degradation looks at, is left out between the splits.
+Scenes that touch on the ground, or are nearer to each other than a guard band, are one place. A place goes to one split
+as a whole, or is cut into blocks that do; then the guard band, of a tile and all that its degradation looks at, is left
+out between the splits.
 """
 
 from __future__ import annotations
@@ -86,8 +87,10 @@ def assign(
     size = max((tile.core.width for tile in chain.from_iterable(tiles)), default=1)
     if shares.block is not None and shares.block < size + halo:
         raise OptionError(f"a block must hold a tile and its halo, {size + halo} pixels, got {shares.block}")
-    grounds = [footprint(profile) for profile in profiles]
-    found = places(grounds)
+    grounds = [footprint(profile, margin=size + halo) for profile in profiles]
+    found = [place for place in places(grounds) if any(tiles[i] for i in place)]
+    if not found:
+        return [[] for _ in profiles]
     choosing = _choosing(found, grounds, shares)
     if shares.way == "scene" and len(found) > 1:
         chosen = _whole_places(choosing, [len(some) for some in tiles], shares)

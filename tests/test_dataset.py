@@ -408,6 +408,37 @@ def test_so_many_tiles_are_taken_by_chance_and_shared_out(make_raster, tmp_path)
     assert {(s.scene, s.window) for found in samples(tmp_path / "some" / "x2").values() for s in found} < every
 
 
+def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
+    scenes = three_places(make_raster)
+    for most, tiles in ((1, [1, 0, 0]), (2, [1, 1, 0]), (5, [3, 1, 1])):
+        made = dataset.build(scenes, tmp_path / f"{most}", size=16, validation=0.3, test=0.3, max_tiles=most)
+        assert [made.tiles.get(split, 0) for split in layout.TFDS_SPLITS] == tiles
+    dataset.build(scenes, tmp_path / "some", size=16, validation=0, max_tiles=30)
+    found = training(tmp_path / "some")
+    assert len({one.scene for one in found}) == 3
+    # Not those of one corner.
+    assert len({one.window.row_off for one in found}) == len({one.window.col_off for one in found}) == 6
+
+
+def test_each_band_may_have_its_own_modulation_transfer(make_raster, tmp_path):
+    scene = make_raster(texture(2, 100, 100))
+    way = Degradation(("mtf",), mtf=(0.1, 0.5))
+    dataset.build([scene], tmp_path / "each", size=32, validation=0, each_band=True, degradation=way)
+    dataset.build([scene], tmp_path / "whole", size=32, validation=0, degradation=way)
+    each = {(one.window, one.bands[0]): one.down[0] for one in training(tmp_path / "each")}
+    for one in training(tmp_path / "whole"):
+        for band in (1, 2):
+            assert (each[one.window, band] == one.down[band - 1]).all()
+
+
+def test_a_scene_of_nowhere_is_named_when_it_is_asked_where_its_tiles_lie(make_raster, tmp_path):
+    placed, lost = make_raster(texture(1, 64, 64), "a.tif"), make_raster(texture(1, 64, 64), "lost.tif", crs=None)
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [20, 0], [20, 60], [0, 60], [0, 0]]]}))
+    with pytest.raises(OptionError, match=r"lost\.tif': it has no CRS, .* which tiles lie in .*area\.geojson"):
+        dataset.build([placed, lost], tmp_path / "out", size=16, aoi=area)
+
+
 def test_what_can_be_known_is_refused_before_the_work(make_raster, tmp_path):
     scene = make_raster()
     with pytest.raises(OptionError, match="multiple of the scale 2, got 33"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
@@ -95,20 +95,20 @@ def test_scenes_of_nowhere_train_when_others_can_validate(caplog):
 
 @given(
     st.integers(0, 1000),
-    st.lists(st.tuples(st.integers(-1500, 1500), st.integers(-1500, 1500), st.integers(0, 90)), max_size=3),
+    st.lists(st.tuples(st.integers(-4500, 4500), st.integers(-4500, 4500), st.integers(0, 90)), max_size=3),
     st.sampled_from([28, 40, 64]),
 )
 @settings(max_examples=40)
 def test_blocks_keep_a_tile_and_its_halo_between_the_splits(seed, moves, block):
-    """Scenes over one another, turned, of other pixel sizes."""
+    """Scenes over one another or beside, turned, of other pixel sizes."""
     profiles = [scene(side=256)]
     profiles += [scene(400_000 + x, 5_000_000 + y, turn=turn, pixel=8) for x, y, turn in moves]
-    assume(len(places([ground.footprint(profile) for profile in profiles])) == 1)
     fates = split(profiles, way="block", validation=0.25, test=0.15, block=block, seed=seed)
     found = on_the_map(profiles, fates)
     if len(found) > 1:
-        # Tiles are boxes in the first scene's pixels, so that their distance is at least that along an axis.
-        assert least_distance(found) >= (SIZE + HALO) * 10 - 1e-3
+        # Tiles are boxes in the pixels of their place's first scene, so that their distance is that along an axis.
+        several = len(places([ground.footprint(profile, SIZE + HALO) for profile in profiles])) > 1
+        assert least_distance(found) >= (SIZE + HALO) * (8 if several else 10) - 1e-3
 
 
 def test_blocks_give_about_the_shares():
@@ -197,3 +197,16 @@ def test_the_same_seed_gives_the_same_splits():
         assert one == same
         assert one != other
     assert np.ndim(one) == 2
+
+
+@pytest.mark.parametrize("way", ["scene", "block"])
+def test_scenes_nearer_than_a_guard_are_one_place(way):
+    profiles = [scene(side=320), scene(x=403_210, side=320), scene(x=410_000, side=320)]
+    found = on_the_map(profiles, split(profiles, way=way, validation=0.3, block=64))
+    assert len(found) == 2
+    assert least_distance(found) >= (SIZE + HALO) * 10 - 1e-3
+
+
+def test_a_scene_without_tiles_is_no_place_that_validates():
+    fates = split([scene(side=500), scene(x=500_000, side=8)], validation=0.2)
+    assert {"Training", "Validation"} <= {*fates[0]}
