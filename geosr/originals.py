@@ -31,7 +31,7 @@ BATCH = 256
 """Records in a part."""
 PICKLE = "mean_values.pickle"
 VALIDATING = ("validation", "val", "valid")
-"""Folders whose files validate."""
+"""Names of folders whose files validate, in upper case or lower."""
 LARGEST = 2**20
 """Bytes of a pickle that holds three means, at the most."""
 Means = dict[str, Block]
@@ -127,7 +127,15 @@ def convert(
     if given is None:
         raise OptionError(f"the means that were taken off are not beside the records; give them: --means {PICKLE}")
     taken = read_means(given)
-    scale = _images(first, 0, size)[1]
+    images, scale = _images(first, 0, size)
+    bands = len(images["gt"])
+    if any(len(value) not in (1, bands) for value in taken.values()):
+        raise OptionError(f"{os.fspath(given)!r} holds means of three bands, and the records have {bands}; give others")
+    if not any(len(opened[path]) for path, split in paths if split == records.SPLITS[0]):
+        raise DatasetError(
+            f"nothing would train: all files are in folders called {' or '.join(VALIDATING)}; name the files for "
+            "training too"
+        )
     folder = Path(out) / f"x{scale}"
     layout.check_folder(folder, overwrite=overwrite)
     values = range or _guessed_range(first, size, taken)
@@ -142,7 +150,7 @@ def convert(
     kept: dict[str, list[Place]] = {split: [] for split in records.SPLITS}
     told: list[list[float]] = []
     with existing(Path(out)), Parts(folder, job, restart=restart) as parts:
-        work = partial(_made_part, opened=opened, size=size, scale=scale, means=taken, values=values)
+        work = partial(_made_part, opened=opened, size=size, scale=scale, means=taken, bands=bands, values=values)
         results = engine.run(work, [task for task in tasks if not parts.has(task.number)], pool)
         for done, task in enumerate(tasks, 1):
             if not parts.has(task.number):
@@ -154,7 +162,6 @@ def convert(
             if progress:
                 progress(done, len(tasks))
         summary = Summary({split: len(places) for split, places in kept.items()}, {}, folder)
-        bands = len(_images(first, 0, size)[0]["gt"])
         layout.assemble(parts, kept, _card(paths, summary, scale, size, bands, values), layout.mean_values(told))
     return summary
 
@@ -194,16 +201,19 @@ def read_means(path: str | os.PathLike[str]) -> Means:
 
 def _files(old: Sequence[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
     """The files, and the split of each."""
-    found: list[Path] = []
+    found: list[tuple[Path, str]] = []
     for path in map(Path, old):
+        files, top = [path], path.absolute().parent.parent
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            found += [p for p in files if "tfrecord" in p.name.lower()]
-        else:
-            found.append(path)
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            files, top = [p for p in inside if "tfrecord" in p.name.lower()], path.absolute().parent
+        for file in files:
+            # What is above the folder that was given says nothing of the set.
+            folders = file.absolute().relative_to(top).parts[:-1]
+            found.append((file, records.SPLITS[any(part.lower() in VALIDATING for part in folders)]))
     if not found:
         raise DatasetError(f"there are no TFRecords in {os.fspath(old[0])!r}; name the files")
-    return [(p, records.SPLITS[any(part.lower() in VALIDATING for part in p.parts[:-1])]) for p in found]
+    return found
 
 
 def _nearest_means(first: Path, old: Sequence[str | os.PathLike[str]]) -> Path | None:
@@ -226,7 +236,14 @@ def _tasks(paths: Sequence[tuple[Path, str]], opened: Mapping[Path, Examples]) -
 
 
 def _made_part(
-    task: Old, *, opened: Mapping[Path, Examples], size: int, scale: int, means: Means, values: tuple[float, float]
+    task: Old,
+    *,
+    opened: Mapping[Path, Examples],
+    size: int,
+    scale: int,
+    bands: int,
+    means: Means,
+    values: tuple[float, float],
 ) -> bytes:
     examples, told = [], []
     for number in task.records:
@@ -234,6 +251,11 @@ def _made_part(
         if found != scale:
             raise DatasetError(
                 f"{os.fspath(task.path)!r}, record {number}: it is degraded by {found}, others by {scale}; convert "
+                "them by themselves"
+            )
+        if len(images["gt"]) != bands:
+            raise DatasetError(
+                f"{os.fspath(task.path)!r}, record {number}: it has {len(images['gt'])} bands, others {bands}; convert "
                 "them by themselves"
             )
         gt, down, bic_up = ((images[name] + means[name][:, None, None]).astype(np.float32) for name in IMAGES)

@@ -212,3 +212,24 @@ def test_means_are_looked_for_up_to_the_folder_that_is_given(tmp_path):
 def test_what_does_not_exist_is_named_once(tmp_path):
     done = CliRunner().invoke(main, ["dataset", "convert", "nope", str(tmp_path / "out"), "--size", "24"])
     assert (done.exit_code, done.output) == (1, "Error: 'nope' cannot be read: No such file or directory\n")
+
+
+def test_folders_above_the_one_that_is_given_say_nothing(tmp_path):
+    old = write_old(tmp_path / "val" / "old" / "a.tfrecord", triples(2)).parent
+    means = pickled(tmp_path / "means.pickle", MEANS)
+    summary = originals.convert([old], tmp_path / "out", size=24, means=means)
+    assert summary.tiles == {"Training": 2, "Validation": 0}
+    with pytest.raises(DatasetError, match="nothing would train: all files are in folders called validation or val"):
+        originals.convert([old.parent], tmp_path / "none", size=24, means=means)
+    assert not (tmp_path / "none").exists()
+
+
+def test_bands_that_do_not_go_together_are_said(tmp_path):
+    write_old(tmp_path / "old" / "a.tfrecord", triples(2))
+    pickled(tmp_path / "old" / "mean_values.pickle", {name: np.full(3, value) for name, value in MEANS.items()})
+    with pytest.raises(OptionError, match="holds means of three bands, and the records have 1"):
+        originals.convert([tmp_path / "old"], tmp_path / "out", size=24)
+    pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
+    write_old(tmp_path / "old" / "b.tfrecord", triples(2, bands=3))
+    with pytest.raises(DatasetError, match=r"b\.tfrecord', record 0: it has 3 bands, others 1; convert them by"):
+        originals.convert([tmp_path / "old"], tmp_path / "out", size=24)
