@@ -100,8 +100,7 @@ def audit(out: str | os.PathLike[str], progress: Progress | None = None) -> Audi
         DatasetError: there is no set, or it is damaged.
     """
     folder = records.sets_in(Path(out))
-    splits = [split for split in TFDS_SPLITS if any((folder / split).glob("*.tfrecord-*"))]
-    found = {split: records.read(folder / split) for split in splits}
+    found = {split: some for split in TFDS_SPLITS if len(some := records.split(folder, split))}
     total = sum(len(some) for some in found.values())
     seen: list[_Seen] = []
     for split, some in found.items():

@@ -243,17 +243,16 @@ def summary(out: Path) -> dict[str, Any]:
     card = records.read_card(folder)
     splits = {}
     for split in TFDS_SPLITS:
-        paths = sorted((folder / split).glob("*.tfrecord-*"))
-        if paths:
-            found = records.read(folder / split)
+        found = records.split(folder, split)
+        if len(found):
             splits[split] = {
                 "tiles": len(found),
                 "share": round(len(found) / max(1, sum(card["tiles"].values())), 4),
-                "shards": len(paths),
-                "bytes": sum(path.stat().st_size for path in paths),
+                "shards": len(found.paths),
+                "bytes": sum(path.stat().st_size for path in found.paths),
             }
     if not splits:
-        raise DatasetError(f"{os.fspath(folder)!r} has a card but no shards; make the set again with geosr dataset")
+        raise DatasetError(f"{os.fspath(folder)!r} has a card but no tiles; make the set again with geosr dataset")
     first = records.read(folder / next(iter(splits))).sample(0)
     return {
         "folder": os.fspath(folder),

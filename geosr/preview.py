@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geosr import records
 from geosr.engine import Progress
-from geosr.errors import OutputError
+from geosr.errors import DatasetError, OutputError
 from geosr.grid import Block
 from geosr.layout import TFDS_SPLITS
 from geosr.nodata import enlarge_nearest
@@ -52,10 +52,11 @@ def preview(
     folder = records.sets_in(Path(out))
     triples = []
     for split in TFDS_SPLITS:
-        if any((folder / split).glob("*.tfrecord-*")):
-            found = records.read(folder / split)
-            picked = np.unique(np.linspace(0, len(found) - 1, min(tiles, len(found))).round().astype(int))
-            triples += [_triple(split, found.sample(int(i))) for i in picked]
+        found = records.split(folder, split)
+        picked = np.unique(np.linspace(0, len(found) - 1, min(tiles, len(found))).round().astype(int))
+        triples += [_triple(split, found.sample(int(i))) for i in picked]
+    if not triples:
+        raise DatasetError(f"{os.fspath(folder)!r} has no tiles; make the set again with geosr dataset")
     if progress:
         progress(len(triples), len(triples))
     _save(_sheet(triples), sheet)

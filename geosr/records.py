@@ -202,7 +202,7 @@ def shards(folder: Path) -> list[Path]:
     Raises:
         DatasetError: there are none, or some of a set are missing.
     """
-    found = sorted(folder.glob("*.tfrecord-*-of-*"))
+    found = sorted(path for path in folder.glob("*.tfrecord-*-of-*") if path.name.rpartition("-")[2].isdecimal())
     if not found:
         raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
     if {len(found)} != {int(path.name.rpartition("-")[2]) for path in found}:
@@ -213,6 +213,22 @@ def shards(folder: Path) -> list[Path]:
 def read(folder: Path) -> Examples:
     """The samples in a folder's shards, in order."""
     return Examples(shards(folder))
+
+
+def split(folder: Path, name: str) -> Examples:
+    """The samples of a split of the set in a folder; none if it has no shards, and its card says so.
+
+    Raises:
+        DatasetError: there is no set, or its shards hold fewer samples than its card says.
+    """
+    count = read_card(folder)["tiles"].get(name, 0)
+    found = read(folder / name) if count or any((folder / name).glob("*.tfrecord-*")) else Examples([])
+    if len(found) < count:
+        raise DatasetError(
+            f"{os.fspath(folder / name)!r} holds {len(found)} samples, and the set's card says {count}; make the set "
+            "again with geosr dataset"
+        )
+    return found
 
 
 def sets_in(folder: Path) -> Path:

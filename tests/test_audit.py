@@ -175,3 +175,17 @@ def test_a_damaged_set_is_said(make_raster, tmp_path):
     assert done.output.startswith("Error: ")
     assert "record 8: it is truncated" in done.output
     assert len(layout.TFDS_SPLITS) == len(records.SPLITS) + 1
+
+
+def test_a_set_whose_shards_are_gone_is_said(make_raster, tmp_path):
+    scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(3))]
+    dataset.build(scenes, tmp_path / "out", size=32, validation=0.3)
+    folder = tmp_path / "out" / "x2"
+    (folder / "Training" / "old-train.tfrecord-00000-of-00001.bak").touch()
+    assert audit(tmp_path / "out").passed
+    for shard in (folder / "Validation").glob("*.tfrecord-*"):
+        shard.unlink()
+    for words in (["audit"], ["info"], ["preview", tmp_path / "sheet.png"]):
+        done = CliRunner().invoke(main, ["dataset", words[0], str(tmp_path / "out"), *map(str, words[1:])])
+        assert done.exit_code == 1
+        assert "no training set in" in done.output.splitlines()[-1]

@@ -99,7 +99,7 @@ def test_a_set_that_lost_its_shards_is_said(make_raster, tmp_path):
     dataset.build([make_raster(texture(1, 96, 96))], tmp_path / "out", size=32, validation=0)
     [shard] = (tmp_path / "out" / "x2" / "Training").glob("*.tfrecord-*")
     shard.unlink()
-    with pytest.raises(DatasetError, match="has a card but no shards"):
+    with pytest.raises(DatasetError, match=r"no training set in .*Training"):
         layout.summary(tmp_path / "out")
 
 
