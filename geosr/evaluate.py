@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -317,9 +318,13 @@ PLOTS = ("errors", "spectra", "crops")
 
 
 def _plot_names(paths: Sequence[str]) -> list[str]:
-    """What the plots of each scene begin with: its name, with a number where several share one."""
+    """What the plots of each scene begin with: its name, with the first free number where several share one."""
     stems = [Path(path).stem for path in paths]
-    return [f"{stem}_{i + 1}" if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]
+    names: list[str] = []
+    for stem in stems:
+        free = (name for i in count(1) if (name := f"{stem}_{i}") not in {*stems, *names})
+        names.append(next(free) if stems.count(stem) > 1 else stem)
+    return names
 
 
 def _cells(made: Block, truth: Block, valid: NDArray[np.bool_], *, core: Tile, scene: Scene) -> Mean:

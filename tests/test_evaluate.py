@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from geosr import evaluate as job
 from geosr import metrics
 from geosr.cli.main import main
+from geosr.degrade import Degradation
 from geosr.errors import OptionError, OutputError, RasterError
 from geosr.evaluate import Options, evaluate
 from geosr.models import cards
@@ -50,6 +51,24 @@ def holed(make_raster):
     array[:, 100:140, 50:90] = 0
     array[1, 7:9, 250:] = 0
     return make_raster(array, "holed.tif", nodata=0)
+
+
+def test_the_scene_is_degraded_as_asked(make_raster):
+    array = texture(2, 160, 160, dtype="uint8")
+    how = Degradation(("mtf", "quantise"), mtf=(0.1, 0.5), bits=4)
+    scene = make_raster(array)
+    [result] = evaluate("bicubic", [scene], Options(degradation=how)).scenes
+    low = to_dtype(how(array, 2, values=scene_range(RasterSource(scene))), "uint8")
+    psnr = [
+        peak_signal_noise_ratio(*b, data_range=255) for b in zip(array, to_dtype(enlarge(low, 2), "uint8"), strict=True)
+    ]
+    assert result.methods["bicubic"].psnr == pytest.approx(np.mean(psnr))
+    [plain] = evaluate("bicubic", [scene]).scenes
+    assert abs(plain.methods["bicubic"].psnr - np.mean(psnr)) > 0.5
+
+
+def test_plots_of_scenes_of_one_name_have_each_their_own():
+    assert job._plot_names(["x/a.tif", "y/a.tif", "a_1.tif", "b.tif"]) == ["a_2", "a_3", "a_1", "b"]
 
 
 def test_scores_are_those_of_the_whole_image(make_raster):
