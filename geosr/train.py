@@ -10,20 +10,22 @@ import json
 import logging
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geosr import backend, models, pools, records
+from geosr import __version__, backend, models, pools, records
 from geosr.batches import Batches, Images, held_out
 from geosr.engine import Progress
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.models import cards
-from geosr.parts import write_file
+from geosr.parts import cannot_write, write_file
 from geosr.records import Examples
 from geosr.resample import enlarge
 
@@ -33,6 +35,8 @@ KEPT_CHECKPOINTS = 3
 VALIDATION_TILES = 400
 """Most tiles that an epoch's validation looks at, spread over the set."""
 OPTIONS = "options.json"
+NOTED = ("data", "data sha256", "made with", "restore")
+"""What stands there beside the options: the set and its card's digest, versions, the checkpoint that was given."""
 SHOWN_TILES = 4
 """Validation tiles whose pictures go to the TensorBoard logs."""
 
@@ -113,7 +117,8 @@ def train(
     data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
     training, validation = _examples(data, options)
     checkpoints = folder / "ckpts"
-    newest = Path(restore) if restore else None if restart else max(checkpoints.glob("epoch-*.keras"), default=None)
+    found = None if restart else max(checkpoints.glob("epoch-*.keras"), key=_epoch, default=None)
+    newest = Path(restore) if restore else found
     first = _epoch(newest) if newest else 0
     steps = max(1, len(training) // options.batch)
     model = _compiled(options, steps)
@@ -122,7 +127,7 @@ def train(
     elif options.fine_tune:
         models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
     _folder(checkpoints)
-    _keep_options(folder / OPTIONS, _told(options, data), resumed=newest is not None)
+    _keep_options(folder / OPTIONS, _told(options, data, restore), resumed=newest is not None)
     _clear(folder, after=first)
     known = _held_out(validation, options)
     with pools.threads(2) as pool:
@@ -142,9 +147,10 @@ def train(
 
 def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
     """The training and the validation examples, seen to fit the options."""
-    records.read_card(data)
-    training = records.read(data / "Training")
-    validation = Examples(sorted((data / "Validation").glob("*.tfrecord-*")))
+    scale = records.read_card(data)["scale"]
+    if scale != options.scale:
+        raise DatasetError(f"the set in {os.fspath(data)!r} is for scale {scale}, not {options.scale}; change --scale")
+    training, validation = (records.split(data, name) for name in records.SPLITS)
     if not len(training):
         raise DatasetError(f"{os.fspath(data)!r} has no training tiles")
     sample = training.sample(0)
@@ -220,10 +226,11 @@ def _run(
     average.set_model(model)
     bicubic = bicubic_scores(*known, options.scale) if known else {}
     feed, scores = iter(batches), {}
-    with Log(folder / "Log") as log:
+    with Log(folder / "Log", epochs.start + 1) as log:
         for epoch in epochs:
             sums: Counter[str] = Counter()
             for step in range(1, steps + 1):
+                model.reset_metrics()  # Keras before 3.15 tells means over all steps, and over validations too
                 told = model.train_on_batch(*next(feed), return_dict=True)
                 if not np.isfinite(told["loss"]):
                     raise _diverged(folder / "ckpts")
@@ -244,7 +251,8 @@ def _run(
                 raise _diverged(folder / "ckpts")
             _checkpoint(model, folder / "ckpts", epoch + 1)
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    return scores
+    # A run that had ended before is scored again.
+    return scores or (_scores(model, known, options.batch) | bicubic if known else {})
 
 
 def _scores(model: Any, known: tuple[Images, Images], batch: int) -> dict[str, float]:
@@ -253,6 +261,8 @@ def _scores(model: Any, known: tuple[Images, Images], batch: int) -> dict[str, f
 
 
 def _diverged(checkpoints: Path) -> TrainingError:
+    if not any(checkpoints.glob("epoch-*.keras")):
+        return TrainingError("the loss became infinite or not a number in the first epoch; take a lower --rate")
     return TrainingError(
         f"the loss became infinite or not a number; the last good weights are in {os.fspath(checkpoints)!r}: "
         "begin a run in another folder with one of them (--fine-tune) and a lower --rate"
@@ -262,36 +272,61 @@ def _diverged(checkpoints: Path) -> TrainingError:
 def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
     """Writes weights and optimizer, and removes the oldest."""
     models.save(model, folder / f"epoch-{epoch:04d}.keras")
-    for old in sorted(folder.glob("epoch-*.keras"))[:-KEPT_CHECKPOINTS]:
+    for old in sorted(folder.glob("epoch-*.keras"), key=_epoch)[:-KEPT_CHECKPOINTS]:
         old.unlink()
 
 
 class Log:
-    """The TensorBoard logs of a run; a context manager."""
+    """The TensorBoard logs of a run from an epoch on, which take the place of older ones; a context manager.
 
-    def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter
+    Raises:
+        OutputError: they cannot be written, as for want of space.
+    """
 
-        self._writer = SummaryWriter(os.fspath(folder))
+    def __init__(self, folder: Path, epoch: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        # Not its SummaryWriter, whose thread dies on a full disk, and the program then never ends.
+        self._folder = folder
+        self._writer = EventsWriter(os.fspath(_folder(folder) / "events"))
+        self._write(epoch, file_version="brain.Event:2")
+        self._write(epoch, session_log=SessionLog(status=SessionLog.START))
 
     def numbers(self, values: Mapping[str, float], epoch: int) -> None:
+        from tensorboardX.summary import scalar
+
         for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
+            self._write(epoch, summary=scalar(name, value))
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
 
     def pictures(self, model: Any, known: tuple[Images, Images], epoch: int) -> None:
         """Of the first tiles; see `picture`."""
+        from tensorboardX.summary import image
+
         low, high = (images[:SHOWN_TILES] for images in known)
         enlarged = backend.keras().ops.convert_to_numpy(model(low, training=False))
         for number, made in enumerate(enlarged):
-            image = picture(low[number], made, high[number])
-            self._writer.add_image(f"tile {number}", image, epoch, dataformats="HWC")
+            shown = picture(low[number], made, high[number])
+            self._write(epoch, summary=image(f"tile {number}", shown, dataformats="HWC"))
+
+    def _write(self, epoch: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        try:
+            self._writer.write_event(Event(wall_time=time.time(), step=epoch, **content))
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        with suppress(OSError):  # what matters was flushed, or could not be
+            self._writer.close()
 
 
 def _kept(model: Any, result: Path, scores: dict[str, float], data: Path) -> Path:
@@ -351,13 +386,17 @@ def _epoch(checkpoint: Path) -> int:
 def _restore(model: Any, path: Path) -> None:
     """Weights and optimizer state of a checkpoint; the learning rate goes on along this run's schedule."""
     saved = models.load(path, compiled=True)
-    given = {layer.name: [w.shape for w in layer.weights] for layer in saved.layers}
-    for layer in model.layers:
-        if given.get(layer.name) != [w.shape for w in layer.weights]:
-            raise ModelError(
-                f"{os.fspath(path)!r} is a checkpoint of another network: layer {layer.name!r} is not the same; choose "
-                "another folder or --restart"
-            )
+    mine, given = (
+        {layer.name: [w.shape for w in layer.weights] for layer in one.layers if layer.weights}
+        for one in (model, saved)
+    )
+    other = [f"layer {name!r} is not the same" for name in {**mine, **given} if mine.get(name) != given.get(name)]
+    if not other and models.shape(saved) != models.shape(model):
+        other = [f"its scale is {models.shape(saved)[0]}"]
+    if other:
+        raise ModelError(
+            f"{os.fspath(path)!r} is a checkpoint of another network: {other[0]}; choose another folder or --restart"
+        )
     model.set_weights(saved.get_weights())
     try:
         for mine, theirs in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
@@ -376,23 +415,28 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _told(options: Options, data: Path) -> dict[str, Any]:
-    """The options as they are written beside the result, with the training set's fingerprint."""
+def _told(options: Options, data: Path, restore: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The options as they are written beside the result, with what else it depends on: see NOTED."""
+    keras = backend.keras()
+    made: dict[str, Any] = {"geosr": __version__, "keras": keras.version(), "backend": keras.backend.backend()}
+    if options.fine_tune and (begun := cards.path_of(options.fine_tune, options.scale)).is_file():
+        made["fine_tune sha256"] = cards.digest_of(begun)
     card = hashlib.sha256((data / records.CARD).read_bytes()).hexdigest()
-    return asdict(options) | {"data": os.fspath(data), "data sha256": card}
+    noted = {"data": os.fspath(data), "data sha256": card, "made with": made}
+    return asdict(options) | noted | ({"restore": os.fspath(restore)} if restore else {})
 
 
 def _keep_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
-    """Writes the options; a run goes on with those that it began with, but for the number of epochs."""
-    if resumed and path.exists():
-        before = _read(path)
-        for name in sorted(set(now) - {"epochs", "data", "fine_tune", "parallel"}):
+    """Writes the options; a run goes on with those that it began with."""
+    before = _read(path) if resumed and path.exists() else {}
+    if before:
+        for name in sorted({*now} - {"data", "made with", "restore", "parallel"}):
             if before.get(name) != now[name]:
                 raise OptionError(
                     f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
                     "give the same options, another folder, or --restart"
                 )
-    write_file(path, (json.dumps(now, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(before | now, indent=1) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -410,14 +454,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The options in a YAML or JSON file, as a run writes it or a hand did; what names the set is left out.
+    """The options in a YAML or JSON file, as a run writes it or a hand did; what a run noted beside is left out.
 
     Raises:
         OptionError: it is no such file, or has an option that is none.
     """
     content = _read(path)
     known = {field.name for field in fields(Options)}
-    chosen = {name: value for name, value in content.items() if name not in ("data", "data sha256")}
+    chosen = {name: value for name, value in content.items() if name not in NOTED}
     if wrong := sorted(set(map(str, chosen)) - known):
         raise OptionError(
             f"{os.fspath(path)!r} has {', '.join(wrong)}, which is no option; there are {', '.join(sorted(known))}"

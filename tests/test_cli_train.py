@@ -38,7 +38,10 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
     ("text", "said"),
     [
         ("epochs: many", "run.yaml': epochs: 'many' is not a valid integer"),
-        ("epochs: [1]", "run.yaml': epochs: [1] is not a value for it"),
+        ("epochs: [1]", "run.yaml': epochs: '[1]' is not a valid integer"),
+        ("batch: 4.7", "run.yaml': batch: '4.7' is not a valid integer"),
+        ("crop:", "run.yaml': crop: it has no value"),
+        ("seed: -1", "run.yaml': seed: -1 is not in the range"),
         ("model: resnet", "'resnet' is not"),
         ("rate: -1", "-1.0 is not in the range"),
         ("speed: 9", "has speed, which is no option; there are average, bands, batch"),

@@ -4,10 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geosr import models, upscalers
+from geosr.cli.main import main
 from geosr.errors import ModelError, OptionError
 from geosr.models import cards
 from geosr.radiometry import fixed
@@ -188,7 +190,10 @@ def test_a_mixture_is_the_weighted_sum_of_its_losses(text, parts):
     from geosr.models.losses import LOSSES, Mixture
 
     a, b = np.random.default_rng(0).random((2, 1, 40, 40, 1), "float32")
-    expected = sum(weight * float(LOSSES[name](a, b)[0]) for name, weight in parts.items())
+    error = np.abs(a - b).astype("float64")
+    by_hand = {"l1": error.mean(), "l2": (error**2).mean(), "charbonnier": np.sqrt(error**2 + 1e-6).mean()}
+    by_hand["ssim"] = float(LOSSES["ssim"](a, b)[0])
+    expected = sum(weight * by_hand[name] for name, weight in parts.items())
     assert float(Mixture(text)(a, b)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -277,6 +282,37 @@ def test_muon_looks_ahead_along_what_the_gradients_come_to():
         step = 0.2 * 6**0.5 * np.asarray(optimizers.orthogonal(gradient + 0.95 * gathered))
         wanted = wanted * (1 - 0.5 * rate) - rate * step
     assert np.array(kernels[1]) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("muon", 1.0), ("adamw", 0.1)])
+def test_a_gradient_is_clipped_for_each_weight(name, kept):
+    """What the optimizer remembers of the first gradient is that of a gradient of norm 1."""
+    import keras
+
+    from geosr.models import optimizers
+
+    rng = np.random.default_rng(0)
+    kernels = [keras.Variable(rng.normal(size=(4, 6)).astype("float32"), name=name) for name in ("in", "inner", "out")]
+    gradients = [100 * rng.normal(size=(4, 6)).astype("float32") for _ in kernels]
+    optimizer = optimizers.build(name, 1e-3, decay=0, clip=1.0, average=0)
+    optimizer.apply(gradients, kernels)
+    remembered = [np.array(variable) for variable in optimizer.variables if tuple(variable.shape) == (4, 6)]
+    wanted = kept * gradients[1] / np.linalg.norm(gradients[1])
+    assert min(np.abs(one - wanted).max() for one in remembered) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["idn", "span"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_shipped_card_is_shown_with_its_scores(name, scale):
+    done = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale), "--json"])
+    assert done.exit_code == 0, done.output
+    card = json.loads((cards.WEIGHTS / f"{name}_x{scale}.json").read_text())
+    [told] = json.loads(done.output)
+    assert told | card == told
+    said = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale)]).output
+    for command in card["commands"]:
+        assert command in said
+    assert f"{card['scores'][next(iter(card['scores']))]['NAIP Santa Monica']['gain']}" in said
 
 
 def test_luma_changes_the_luma_alone(random_idn):

@@ -1,3 +1,6 @@
+import errno
+import json
+import time
 from dataclasses import replace
 from itertools import islice
 
@@ -6,7 +9,7 @@ import pytest
 from conftest import texture
 
 from geosr import batches, dataset, models, pools, records, train
-from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
+from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.resample import enlarge, shrink
 from geosr.train import Options
 
@@ -34,9 +37,65 @@ def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
     assert models.shape(models.load(path)) == (2, 1)
     assert not models.load(path, compiled=True).compiled  # no optimizer travels with it
     assert sorted(p.name for p in (path.parent / "ckpts").iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
-    assert list((path.parent / "Log").rglob("events*"))
     assert [epoch for epoch, _ in told] == [1, 2]
     assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(told[0][1])
+
+
+def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp_path):
+    """Read by TensorFlow, as TensorBoard does."""
+    import tensorflow as tf
+
+    told = []
+
+    def stop(epoch, epochs, log):
+        told.append((epoch, log))
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    options = replace(QUICK, epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(data, tmp_path / "runs", options, report=stop)
+    time.sleep(1)  # a file of logs is called after its second
+    train.train(data, tmp_path / "runs", options, report=stop)
+    numbers, pictures = {}, {}
+    for path in sorted((tmp_path / "runs" / "x2" / "Log").glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            if event.session_log.status == event.session_log.START:
+                numbers = {key: value for key, value in numbers.items() if key[1] < event.step}
+            for value in event.summary.value:
+                if value.HasField("image"):
+                    pictures[value.tag, event.step] = tf.io.decode_png(value.image.encoded_image_string).numpy()
+                else:
+                    assert (value.tag, event.step) not in numbers
+                    numbers[value.tag, event.step] = value.simple_value
+    assert {step for _, step in numbers} == {1, 2, 3, 4}
+    for epoch, log in dict(told).items():
+        for name in ("loss", "val_psnr", "val_psnr_bicubic", "val_ssim_score_bicubic", "learning_rate"):
+            assert numbers[name, epoch] == pytest.approx(log[name], rel=1e-5)
+    low, high = batches.held_out(records.read(data / "x2" / "Validation"), bands=1, most=9)
+    shown = pictures["tile_0", 4]
+    assert shown.shape == (32, 4 * 32, 3)
+    assert np.abs(shown[:, 64:96, 0] / 255.0 - np.clip(high[0, ..., 0], 0, 1)).max() < 0.005
+    assert np.abs(shown[:, :32, 0] / 255.0 - np.clip(enlarge(low[0, ..., 0], 2), 0, 1)).max() < 0.005
+
+
+def test_a_full_disk_is_said_and_the_program_ends(data, tmp_path, monkeypatch):
+    from tensorboardX.record_writer import RecordWriter
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "flush", full)
+    with pytest.raises(OutputError, match=r"no space left in .*Log'; free some and run the same command again"):
+        train.train(data, tmp_path / "runs", QUICK)
+
+
+def test_a_run_that_has_ended_keeps_its_scores(data, tmp_path):
+    path = train.train(data, tmp_path / "runs", QUICK)
+    before = json.loads(path.with_suffix(".json").read_text())["scores"]
+    assert {"val_psnr", "val_psnr_bicubic"} <= set(before)
+    train.train(data, tmp_path / "runs", QUICK)
+    assert json.loads(path.with_suffix(".json").read_text())["scores"] == pytest.approx(before)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -67,23 +126,43 @@ def test_a_damaged_file_of_options_is_said_in_one_line(data, tmp_path):
 
 
 def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
-    train.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
-    with pytest.raises(OptionError, match=r"has crop 12, not 10; give the same options, another folder, or --restart"):
-        train.train(data, tmp_path / "runs", replace(QUICK, crop=10))
+    path = train.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
+    for other, said in (
+        ({"crop": 10}, "crop 12, not 10"),
+        ({"epochs": 2}, "epochs 1, not 2"),
+        ({"fine_tune": str(path)}, "fine_tune None, not "),
+    ):
+        with pytest.raises(OptionError, match=rf"has {said}.*; give the same options, another folder, or --restart"):
+            train.train(data, tmp_path / "runs", replace(QUICK, **{"epochs": 1} | other))
     train.train(data, tmp_path / "runs", replace(QUICK, crop=10), restart=True)
 
 
-def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_path):
-    with pytest.raises(TrainingError, match="not a number; the last good weights are in"):
-        train.train(data, tmp_path / "runs", replace(QUICK, rate=1e20))
-    for path in (tmp_path / "runs" / "x2" / "ckpts").iterdir():
+def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_path, monkeypatch):
+    class Spoilt(batches.Batches):
+        def __iter__(self):
+            for number, (low, high) in enumerate(super().__iter__()):
+                yield low, high * np.float32("nan" if number > 9 else 1)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match="not a number; the last good weights are"):
+        patch.setattr(train, "Batches", Spoilt)
+        train.train(data, tmp_path / "runs", replace(QUICK, epochs=4))
+    kept = list((tmp_path / "runs" / "x2" / "ckpts").iterdir())
+    assert len(kept) == 2
+    for path in kept:
         assert all(np.isfinite(weight).all() for weight in models.load(path).get_weights())
     assert not (tmp_path / "runs" / "x2" / "tiny_x2.keras").exists()
+    with pytest.raises(TrainingError, match="not a number in the first epoch; take a lower --rate"):
+        train.train(data, tmp_path / "others", replace(QUICK, rate=1e20))
 
 
 def test_bfloat16_training_is_taken_up_and_ends_in_float32(data, tmp_path):
     options = replace(QUICK, precision="mixed_bfloat16")
-    train.train(data, tmp_path / "runs", replace(options, epochs=1))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(data, tmp_path / "runs", options, report=lambda epoch, *_: epoch == 2 and stop())
     model = models.load(train.train(data, tmp_path / "runs", options))
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
@@ -202,6 +281,14 @@ def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn
         checkpoint.write_bytes(path.read_bytes())
         with pytest.raises(ModelError, match="checkpoint of another network: layer"):
             train.train(data, tmp_path / "runs", QUICK, restore=checkpoint)
+    larger = tmp_path / "epoch-0003.keras"
+    larger.write_bytes(random_idn(4).read_bytes())
+    with pytest.raises(ModelError, match="checkpoint of another network: its scale is 4"):
+        train.train(data, tmp_path / "others", replace(QUICK, model="idn"), restore=larger)
+    (data / "x2").rename(data / "x4")
+    with pytest.raises(DatasetError, match="is for scale 2, not 4; change --scale"):
+        train.train(data, tmp_path / "runs", replace(QUICK, scale=4))
+    (data / "x4").rename(data / "x2")
     with pytest.raises(OptionError, match="begin with it by --fine-tune"):
         train.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 1))
     with pytest.raises(OptionError, match="give one of them"):

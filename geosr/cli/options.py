@@ -209,7 +209,9 @@ dry_run: Decorator = click.option(
 as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")
-seed: Decorator = click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is random.")
+seed: Decorator = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is random."
+)
 scale: Decorator = click.option(
     "-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2."
 )
@@ -407,7 +409,10 @@ def _matching(pattern: Path) -> list[str]:
     """The files that a pattern matches; a file of that very name is the one."""
     if pattern.exists():
         return []
-    return sorted(map(str, Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
+    try:
+        return sorted(map(str, Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
+    except ValueError as error:
+        raise click.ClickException(f"{os.fspath(pattern)!r} is no pattern: {error}") from error
 
 
 def for_json(value: Any) -> Any:

@@ -168,7 +168,10 @@ def _checked(ctx: click.Context, path: Path, read: dict[str, Any]) -> dict[str, 
     found = {}
     for name, value in read.items():
         try:
-            found[name] = parameters[name].process_value(ctx, value)
+            # As text: a whole number's option would take 4.7 for 4.
+            found[name] = parameters[name].process_value(ctx, None if value is None else str(value))
+            if found[name] is None and parameters[name].default is not None:
+                raise click.BadParameter("it has no value")
         except (click.BadParameter, TypeError) as error:
             said = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
             raise click.ClickException(f"{os.fspath(path)!r}: {name}: {said}") from error

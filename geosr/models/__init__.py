@@ -13,7 +13,8 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from geosr import backend
-from geosr.errors import ModelError, OutputError
+from geosr.errors import ModelError
+from geosr.parts import cannot_write
 
 MODELS: dict[str, str] = {
     "idn": "geosr.models.idn:build",
@@ -95,8 +96,10 @@ def save(model: Any, path: Path) -> None:
         model.save(part)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
+        raise cannot_write(path.parent, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def in_precision(model: Any, policy: str) -> Any:
