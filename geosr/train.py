@@ -125,7 +125,9 @@ def train(
     if newest:
         _restore(model, newest)
     elif options.fine_tune:
-        models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+        missing = models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+        if missing:
+            log.warning("%d layers of %r do not fit: they begin at random", missing, options.fine_tune)
     _folder(checkpoints)
     _keep_options(folder / OPTIONS, _told(options, data, restore), resumed=newest is not None)
     _clear(folder, after=first)

@@ -365,7 +365,7 @@ def test_the_cards_that_ship_follow_the_schema(path):
 
     schema = json.loads((cards.WEIGHTS.parent / "card.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(json.loads(path.read_text()), schema)
+    jsonschema.validate(json.loads(path.read_text()), schema, format_checker=jsonschema.FormatChecker())
     assert set(schema["properties"]) == {field.name for field in dataclasses.fields(cards.Card)}
 
 

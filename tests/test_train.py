@@ -198,10 +198,16 @@ def test_bicubic_s_score_is_scikit_image_s(data):
     assert train.bicubic_scores(low, high, 2)["val_psnr_bicubic"] == pytest.approx(np.mean(scores), abs=1e-3)
 
 
-def test_a_run_begins_with_the_weights_it_is_to_fine_tune(data, tmp_path):
+def test_a_run_begins_with_the_weights_it_is_to_fine_tune(data, tmp_path, caplog):
     begun = train.train(data, tmp_path / "first", QUICK)
+    models.save(models.build("tiny", 3), tmp_path / "other.keras")
+    other = replace(QUICK, fine_tune=str(tmp_path / "other.keras"), epochs=1)
+    train.train(data, tmp_path / "other", other)
+    assert "1 layers of" in caplog.text
+    caplog.clear()
     still = replace(QUICK, fine_tune=str(begun), epochs=1, rate=1e-12, average=0.0)
     again = models.load(train.train(data, tmp_path / "second", still))
+    assert "do not fit" not in caplog.text
     for before, after in zip(models.load(begun).get_weights(), again.get_weights(), strict=True):
         assert np.abs(before - after).max() < 1e-6
 
