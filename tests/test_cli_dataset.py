@@ -165,7 +165,7 @@ def test_no_space_is_one_line_and_leaves_no_set(make_raster, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_leaves_parts_and_the_same_command_goes_on(make_raster, tmp_path):
     scenes = [
-        make_raster(texture(3, 400, 400, seed=i), f"s{i}.tif", transform=Affine(10, 0, 4e5 + 9000 * i, 0, -10, 5e6))
+        make_raster(texture(3, 720, 720, seed=i), f"s{i}.tif", transform=Affine(10, 0, 4e5 + 9000 * i, 0, -10, 5e6))
         for i in range(4)
     ]
     words = [*map(os.fspath, scenes), os.fspath(tmp_path / "out"), "--size", "16", "-q"]
