@@ -151,13 +151,14 @@ class Plan:
 
     @property
     def quotas(self) -> dict[str, float]:
-        """Samples of each split at the most: shared out as the tiles are, one at least for each that has any."""
+        """Samples of each split at the most: shared out as the tiles are, one at least for each, training first."""
         found, most = self.tiles, self.options.max_tiles
         if most is None:
             return dict.fromkeys(SPLITS, float("inf"))
         there = [split for split in SPLITS if found[split]][:most]
-        quotas: dict[str, float] = {split: max(1, most * found[split] // found.total()) for split in there}
-        quotas[SPLITS[0]] = most - sum(quotas[split] for split in there if split != SPLITS[0])
+        quotas: dict[str, float] = {split: 1 + (most - len(there)) * found[split] // found.total() for split in there}
+        largest = max(there, key=found.__getitem__)
+        quotas[largest] += most - sum(quotas.values())
         return dict.fromkeys(SPLITS, 0) | quotas
 
 
@@ -347,12 +348,17 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
     total, done = sum(len(task.tiles) for task in job.tasks), 0
     if progress:
         progress(0, total)
-    missing = [task for task in job.tasks if not parts.has(task.number)]
+
+    def wanted(task: Task) -> bool:
+        return any(len(kept.places[split]) < quotas[split] for split in task.splits)
+
+    # Looked at when its turn comes: what is still wanted when it is kept was so when it was begun.
+    missing = (task for task in job.tasks if not parts.has(task.number) and wanted(task))
     work = partial(made_part, options=job.options)
     with closing(engine.tried(work, missing, pool, errors=WorkersDied)) as results:
-        for task in job.tasks:
+        for task in filter(wanted, job.tasks):
             if not parts.has(task.number):
-                _, part = next(results)
+                part = next(part for begun, part in results if begun is task)
                 if isinstance(part, WorkersDied):
                     where = task.tiles[0].core
                     raise WorkersDied(
@@ -364,8 +370,6 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
             done += len(task.tiles)
             if progress:
                 progress(done, total)
-            if all(len(kept.places[split]) >= quotas[split] for split in SPLITS):
-                break
     if progress and done < total:
         progress(total, total)
     return kept

@@ -67,7 +67,10 @@ def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
         try:
             xs, ys = warp(source, target, *rings.reshape(-1, 2).T.tolist())
         except gdal.ERRORS:
-            return np.full_like(rings, np.inf)
+            # One point that has no place there may fail all.
+            if len(rings) == 1:
+                return np.full_like(rings, np.inf)
+            return np.concatenate([projected(ring[None], source, target) for ring in rings])
     return np.column_stack([xs, ys]).reshape(rings.shape)
 
 
@@ -84,9 +87,11 @@ def footprint(profile: Profile, margin: int = 0) -> BaseGeometry:
     crs = crs_of(profile)
     if crs is None:
         return shapely.Polygon()
-    windows = [profile.window, profile.window.pad(margin)]
-    # Of both, as there may be no such place as the margin: beyond a pole, say.
-    return shapely.union_all(areas(outlines(profile, windows, SCENE_STEPS), crs))
+    rings = outlines(profile, [profile.window, profile.window.pad(margin)], SCENE_STEPS)
+    core, wide = projected(rings.reshape(-1, 1, 2), crs, DEGREES).reshape(rings.shape)
+    # Where there is no such place as the margin, beyond the edge of a map of the world, say, the scene's own edge.
+    wide = np.where(np.isfinite(wide).all(axis=-1, keepdims=True), wide, core)
+    return shapely.union_all([_area(core), _area(wide)])
 
 
 def _corners(window: Window) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ them. TensorFlow is never loaded.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import random
@@ -126,23 +127,28 @@ def assemble(
     seed: int = 0,
     zipped: bool = False,
 ) -> None:
-    """Publishes the set: the examples of each split in an order by chance, that of the seed, and the card."""
-    draft = parts.draft
+    """Publishes the set: the examples of each split in an order by chance, that of the seed, and the card.
+
+    The card gets their digest, as `sha256`.
+    """
+    draft, digest = parts.draft, hashlib.sha256()
     try:
         for split, places in kept.items():
             (draft / split).mkdir(parents=True)
             order = list(places)
             random.Random(seed).shuffle(order)
             if order:
-                _write_split(draft / split, split, order, card, zipped=zipped)
+                _write_split(draft / split, split, order, card, zipped=zipped, digest=digest)
         _write_json(draft / MEANS, means)
-        _write_json(draft / records.CARD, card)
+        _write_json(draft / records.CARD, {**card, "sha256": digest.hexdigest()})
     except OSError as error:
         raise cannot_write(draft, error) from error
     parts.publish()
 
 
-def _write_split(folder: Path, split: str, places: Sequence[Place], card: Mapping[str, Any], *, zipped: bool) -> None:
+def _write_split(
+    folder: Path, split: str, places: Sequence[Place], card: Mapping[str, Any], *, zipped: bool, digest: Any
+) -> None:
     total = sum(place.size for place in places)
     count = min(len(places), -(-total // SHARD_BYTES))
     ends = [len(places) * k // count for k in range(count + 1)]
@@ -150,7 +156,9 @@ def _write_split(folder: Path, split: str, places: Sequence[Place], card: Mappin
     for k, (start, end) in enumerate(pairwise(ends)):
         with _shard(folder / f"{stem}-{k:05d}-of-{count:05d}", zipped=zipped) as file:
             for place in places[start:end]:
-                file.write(records.framed(place.read()))
+                example = place.read()
+                digest.update(example)
+                file.write(records.framed(example))
     if not zipped:
         lengths = [end - start for start, end in pairwise(ends)]
         _write_json(folder / "dataset_info.json", _info(split, lengths, total, card))

@@ -1,8 +1,8 @@
 """Splits by place: which tiles train, validate and test, so that no ground is seen by two of them.
 
-Scenes that touch on the ground, or are nearer to each other than a guard band, are one place. A place goes to one split
-as a whole, or is cut into blocks that do; then the guard band, of a tile and all that its degradation looks at, is left
-out between the splits.
+Scenes that touch on the ground, or whose guard bands around them do, are one place. A place goes to one split as a
+whole, or is cut into blocks that do; then the guard band, of a tile and all that its degradation looks at, is left out
+between the splits.
 """
 
 from __future__ import annotations

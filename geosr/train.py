@@ -120,6 +120,8 @@ def train(
     found = None if restart else max(checkpoints.glob("epoch-*.keras"), key=_epoch, default=None)
     newest = Path(restore) if restore else found
     first = _epoch(newest) if newest else 0
+    if newest and first > options.epochs:
+        raise OptionError(f"{os.fspath(newest)!r} is beyond the last epoch, {options.epochs}; give a larger --epochs")
     steps = max(1, len(training) // options.batch)
     model = _compiled(options, steps)
     if newest:
@@ -438,7 +440,9 @@ def _keep_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
                     f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
                     "give the same options, another folder, or --restart"
                 )
-    write_file(path, (json.dumps(before | now, indent=1) + "\n").encode())
+    # What a run began with stays noted.
+    began = {"made with": before["made with"]} if "made with" in before else {}
+    write_file(path, (json.dumps(before | now | began, indent=1) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

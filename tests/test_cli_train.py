@@ -34,6 +34,16 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
     }
 
 
+@pytest.mark.slow
+def test_a_run_is_repeated_by_the_options_that_it_wrote(data, tmp_path):
+    done = run(data, tmp_path / "runs", "--epochs", 1, "--crop", 12, "--batch", 4)
+    assert done.exit_code == 0, done.output
+    written = tmp_path / "runs" / "x2" / "options.json"
+    done = run(data, tmp_path / "again", "--options", written)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "again" / "x2" / "options.json").read_text()) == json.loads(written.read_text())
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -42,6 +52,7 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
         ("batch: 4.7", "run.yaml': batch: '4.7' is not a valid integer"),
         ("crop:", "run.yaml': crop: it has no value"),
         ("seed: -1", "run.yaml': seed: -1 is not in the range"),
+        ("seed: 4294967296", "run.yaml': seed: 4294967296 is not in the range"),
         ("model: resnet", "'resnet' is not"),
         ("rate: -1", "-1.0 is not in the range"),
         ("speed: 9", "has speed, which is no option; there are average, bands, batch"),

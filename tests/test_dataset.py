@@ -420,6 +420,46 @@ def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
     assert len({one.window.row_off for one in found}) == len({one.window.col_off for one in found}) == 6
 
 
+@pytest.mark.parametrize("most", range(1, 12))
+def test_every_split_gets_a_tile_before_one_gets_two(make_raster, tmp_path, most):
+    places = [make_raster(texture(1, 16, 16), f"s{i}.tif", transform=at(400_000 + 5000 * i, 5e6)) for i in range(10)]
+    made = dataset.build(places, tmp_path / "out", size=16, validation=0.1, test=0.8, max_tiles=most)
+    assert made.tiles["Training"] == 1
+    assert sum(made.tiles.values()) == min(most, 10)
+
+
+def test_tiles_of_a_part_are_taken_by_chance_too(make_raster, tmp_path):
+    scene = make_raster(texture(1, 320, 320))
+    dataset.build([scene], tmp_path / "out", size=16, validation=0, max_tiles=150)
+    # Parts are of two tiles: those beside each other would fill every second column alike.
+    found = {(one.window.col_off // 16, one.window.row_off // 16) for one in training(tmp_path / "out")}
+    assert len(found) == 150
+    assert sum((col ^ 1, row) not in found for col, row in found) > 30
+
+
+def test_no_tiles_are_made_for_a_split_that_is_full(make_raster, tmp_path, monkeypatch):
+    pixels = texture(1, 160, 160)
+    full, empty = make_raster(pixels, "a.tif"), pixels.copy()
+    empty[:, 16:] = 0
+    poor = make_raster(empty, "b.tif", transform=at(900_000, 5e6), nodata=0)
+    made = []
+    made_part = dataset.made_part
+    monkeypatch.setattr(dataset, "made_part", lambda task, **how: made.append(task) or made_part(task, **how))
+    found = dataset.build([full, poor], tmp_path / "out", size=16, validation=0.5, max_tiles=40, min_valid=0.5)
+    [rich] = {split for split, tiles in found.tiles.items() if tiles == 20}
+    assert sum(task.splits[0] == rich for task in made) == 20
+    assert sum(task.splits[0] != rich for task in made) == 100
+
+
+def test_other_pixels_make_a_set_with_another_digest(make_raster, tmp_path):
+    digests = []
+    for seed in (0, 1, 1):
+        scene = make_raster(texture(1, 64, 64, seed=seed), "a.tif")
+        dataset.build([scene], tmp_path / "out", size=16, overwrite=True, gzip=bool(len(digests) == 2))
+        digests.append(records.read_card(tmp_path / "out" / "x2")["sha256"])
+    assert digests[0] != digests[1] == digests[2]
+
+
 def test_each_band_may_have_its_own_modulation_transfer(make_raster, tmp_path):
     scene = make_raster(texture(2, 100, 100))
     way = Degradation(("mtf",), mtf=(0.1, 0.5))

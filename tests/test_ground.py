@@ -60,6 +60,26 @@ def test_a_scene_around_the_pole_reaches_to_it():
         assert not found.contains(shapely.Point(lon, 70))
 
 
+# The upper edge of a map of the world, beyond which nothing lies.
+AT_THE_EDGE = {"crs": CRS.from_string("ESRI:54030"), "transform": Affine(1000, 0, -1e6, 0, -1000, 8.6e6)}
+
+
+def test_a_footprint_has_what_there_is_of_its_margin():
+    scene = profile(300, 300, **AT_THE_EDGE)
+    core, wide = ground.footprint(scene), ground.footprint(scene, 60)
+    assert core.bounds[3] == pytest.approx(89.18, abs=0.01)
+    assert wide.buffer(1e-9).contains(core)
+    assert wide.bounds[1] < core.bounds[1] - 0.3
+    assert wide.bounds[2] > core.bounds[2] + 1
+
+
+def test_an_outline_of_nowhere_does_not_take_the_others_along():
+    scene = profile(300, 300, **AT_THE_EDGE)
+    windows = [Window(0, 0, 300, 300), Window(0, -5000, 300, 300), Window(0, 200, 50, 50)]
+    found = ground.projected(ground.outlines(scene, windows), scene.crs, ground.DEGREES)
+    assert [bool(np.isfinite(ring).all()) for ring in found] == [True, False, True]
+
+
 def test_ground_control_points_place_a_raster():
     truth = Affine(10, 0, 4e5, 0, -10, 5e6)
     points = [GroundControlPoint(r, c, *(truth @ (c, r))) for r in (0, 40, 80) for c in (0, 50, 100)]

@@ -224,6 +224,35 @@ def test_folders_above_the_one_that_is_given_say_nothing(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_an_interrupted_conversion_goes_on_with_what_is_left(tmp_path, monkeypatch):
+    write_old(tmp_path / "old" / "Training" / "a.tfrecord", triples(5))
+    write_old(tmp_path / "old" / "Validation" / "b.tfrecord", triples(2))
+    pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
+    monkeypatch.setattr(originals, "BATCH", 2)
+    whole, cut, told = tmp_path / "whole", tmp_path / "cut", []
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    def counted(task, **how):
+        told.append(task.number)
+        return made_part(task, **how)
+
+    originals.convert([tmp_path / "old"], whole, size=24)
+    with pytest.raises(KeyboardInterrupt):
+        originals.convert([tmp_path / "old"], cut, size=24, progress=stop)
+    assert not (cut / "x2" / "Training").exists()
+    made_part = originals._made_part
+    monkeypatch.setattr(originals, "_made_part", counted)
+    originals.convert([tmp_path / "old"], cut, size=24)
+    assert told == [3]
+    made, wanted = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} for out in (cut, whole)
+    )
+    assert made == wanted
+
+
 def test_bands_that_do_not_go_together_are_said(tmp_path):
     write_old(tmp_path / "old" / "a.tfrecord", triples(2))
     pickled(tmp_path / "old" / "mean_values.pickle", {name: np.full(3, value) for name, value in MEANS.items()})

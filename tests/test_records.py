@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import texture
 
-from geosr import records
+from geosr import dataset, records
 from geosr.cli.main import main
 from geosr.errors import DatasetError
 from geosr.grid import Window
@@ -81,6 +81,16 @@ def test_a_truncated_or_foreign_shard_is_named_with_the_record(tmp_path):
         writer.write(b"something else")
     with pytest.raises(DatasetError, match="record 0: a record is not a sample"):
         list(records.read(tmp_path))
+
+
+def test_a_set_that_has_fewer_samples_than_it_says_is_none(make_raster, tmp_path):
+    dataset.build([make_raster(texture(1, 64, 64))], tmp_path, size=16, validation=0)
+    folder = tmp_path / "x2"
+    card = json.loads((folder / records.CARD).read_text())
+    card["tiles"]["Training"] += 1
+    (folder / records.CARD).write_text(json.dumps(card))
+    with pytest.raises(DatasetError, match="Training' holds 16 samples, and the set's card says 17; make the set"):
+        records.split(folder, "Training")
 
 
 def test_missing_shards_and_empty_folders_are_said(tmp_path):

@@ -202,9 +202,19 @@ def test_the_same_seed_gives_the_same_splits():
 @pytest.mark.parametrize("way", ["scene", "block"])
 def test_scenes_nearer_than_a_guard_are_one_place(way):
     profiles = [scene(side=320), scene(x=403_210, side=320), scene(x=410_000, side=320)]
-    found = on_the_map(profiles, split(profiles, way=way, validation=0.3, block=64))
+    found = on_the_map(profiles, split(profiles, way=way, validation=0.3, block=64, seed=1))
     assert len(found) == 2
     assert least_distance(found) >= (SIZE + HALO) * 10 - 1e-3
+
+
+def test_scenes_at_the_edge_of_a_map_of_the_world_are_one_place():
+    world = CRS.from_string("ESRI:54030")
+    profiles = [scene(x=-1_000_000, y=8_600_000 - 60_000 * i, side=300, pixel=1000, crs=world) for i in range(2)]
+    grounds = [ground.footprint(profile, 120) for profile in profiles]
+    assert places(grounds) == [[0, 1]]
+    found = on_the_map(profiles, split(profiles, validation=0.3), world)
+    assert len(found) == 2
+    assert least_distance(found) >= (SIZE + HALO) * 1000 - 1e-3
 
 
 def test_a_scene_without_tiles_is_no_place_that_validates():

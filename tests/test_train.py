@@ -10,6 +10,7 @@ from conftest import texture
 
 from geosr import batches, dataset, models, pools, records, train
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
+from geosr.models import cards
 from geosr.resample import enlarge, shrink
 from geosr.train import Options
 
@@ -134,7 +135,21 @@ def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
     ):
         with pytest.raises(OptionError, match=rf"has {said}.*; give the same options, another folder, or --restart"):
             train.train(data, tmp_path / "runs", replace(QUICK, **{"epochs": 1} | other))
+    with pytest.raises(OptionError, match=r"epoch-0002\.keras' is beyond the last epoch, 1; give a larger --epochs"):
+        train.train(
+            data, tmp_path / "runs", replace(QUICK, epochs=1), restore=path.parent / "ckpts" / "epoch-0002.keras"
+        )
     train.train(data, tmp_path / "runs", replace(QUICK, crop=10), restart=True)
+
+
+def test_what_a_run_began_with_stays_noted(data, tmp_path):
+    begin = train.train(data, tmp_path / "first", replace(QUICK, epochs=1))
+    path = train.train(data, tmp_path / "runs", options := replace(QUICK, epochs=1, fine_tune=str(begin)))
+    noted = json.loads(path.with_name(train.OPTIONS).read_text())["made with"]
+    assert noted["fine_tune sha256"] == cards.digest_of(begin)
+    begin.unlink()
+    train.train(data, tmp_path / "runs", options)
+    assert json.loads(path.with_name(train.OPTIONS).read_text())["made with"] == noted
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_path, monkeypatch):
@@ -287,7 +302,7 @@ def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn
         checkpoint.write_bytes(path.read_bytes())
         with pytest.raises(ModelError, match="checkpoint of another network: layer"):
             train.train(data, tmp_path / "runs", QUICK, restore=checkpoint)
-    larger = tmp_path / "epoch-0003.keras"
+    larger = tmp_path / "epoch-0001.keras"
     larger.write_bytes(random_idn(4).read_bytes())
     with pytest.raises(ModelError, match="checkpoint of another network: its scale is 4"):
         train.train(data, tmp_path / "others", replace(QUICK, model="idn"), restore=larger)

@@ -210,7 +210,7 @@ as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print
 verbose: Decorator = click.option("-v", "--verbose", count=True, help="Say more; twice for every detail.")
 quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; twice: no warnings either.")
 seed: Decorator = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is random."
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything that is random."
 )
 scale: Decorator = click.option(
     "-s", "--scale", type=click.IntRange(2, 8), help="Enlargement; the model's own by default, or 2."

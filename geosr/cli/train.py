@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,15 @@ def train(
 
 def _checked(ctx: click.Context, path: Path, read: dict[str, Any]) -> dict[str, Any]:
     """The options of a file, converted and refused as those of the command line are."""
-    parameters = {parameter.name: parameter for parameter in ctx.command.params}
+    from geosr.train import Options
+
+    parameters, defaults = {parameter.name: parameter for parameter in ctx.command.params}, asdict(Options())
     found = {}
     for name, value in read.items():
         try:
             # As text: a whole number's option would take 4.7 for 4.
             found[name] = parameters[name].process_value(ctx, None if value is None else str(value))
-            if found[name] is None and parameters[name].default is not None:
+            if found[name] is None and defaults[name] is not None:
                 raise click.BadParameter("it has no value")
         except (click.BadParameter, TypeError) as error:
             said = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
