@@ -79,6 +79,13 @@ def test_files_in_a_folder_called_validation_validate(tmp_path):
     assert summary.tiles == {"Training": 4, "Validation": 2}
 
 
+def test_a_file_that_is_named_validates_by_its_folder(tmp_path):
+    paths = [write_old(tmp_path / split / "a.tfrecords", triples(2 + i)) for i, split in enumerate(("x", "val"))]
+    means = pickled(tmp_path / "means.pickle", MEANS)
+    summary = originals.convert(paths, tmp_path / "out", size=24, means=means)
+    assert summary.tiles == {"Training": 2, "Validation": 3}
+
+
 def test_values_of_8_bits_have_their_range(tmp_path):
     means = {name: 255 * value for name, value in MEANS.items()}
     old = write_old(tmp_path / "a.tfrecord", triples(2, top=255.0), means)
