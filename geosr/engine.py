@@ -40,13 +40,20 @@ def run(work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None) ->
 def tried(
     work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None, *, errors: type[E]
 ) -> Generator[tuple[T, R | E], None, None]:
-    """As `run`, but exceptions of this kind come in place of results, and do not stop the rest."""
+    """As `run`, but exceptions of this kind come in place of results, and do not stop the rest.
+
+    A task that fails after another is done once more, as it may only have waited beside the one that failed.
+    """
+    failed = False
     with closing(_flights(work, tasks, pool)) as flights:
         for task, result in flights:
             try:
                 found: R | E = result()
             except errors as error:
                 found = error
+                if failed:
+                    [(_, found)] = tried(work, [task], pool, errors=errors)
+                failed = True
             yield task, found
 
 

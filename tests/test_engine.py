@@ -1,5 +1,6 @@
 import threading
 import time
+from collections import Counter
 from itertools import count, islice
 
 import pytest
@@ -76,3 +77,18 @@ def test_errors_that_are_expected_come_in_place_of_results_and_others_are_raised
         for _, result in engine.tried(work, range(9), pool if workers else None, errors=KeyError):
             got.append(type(result))
     assert got == [int, int, KeyError, int]
+
+
+def test_what_fails_after_another_is_done_once_more():
+    tries = Counter()
+
+    def work(number):
+        tries[number] += 1
+        if number == 1 or (number == 2 and tries[number] == 1) or number == 4:
+            raise KeyError(number)
+        return number
+
+    with pools.threads(2) as pool:
+        got = [result for _, result in engine.tried(work, range(6), pool, errors=KeyError)]
+    assert [type(result) for result in got] == [int, KeyError, int, int, KeyError, int]
+    assert tries == {0: 1, 1: 1, 2: 2, 3: 1, 4: 2, 5: 1}
