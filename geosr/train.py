@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +148,8 @@ def train(
         )
         epochs, show = range(first, options.epochs), Show(report, progress)
         scores = _run(model, batches, known, folder, options, epochs, steps, show)
-    return _kept(model, folder / f"{options.model}_x{options.scale}.keras", scores, data)
+    path = folder / f"{options.model}_x{options.scale}.keras"
+    return _kept(model, path, scores=scores, training_data=os.fspath(data), commands=[_command(data, folder, options)])
 
 
 def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
@@ -333,14 +336,25 @@ class Log:
             self._writer.close()
 
 
-def _kept(model: Any, result: Path, scores: dict[str, float], data: Path) -> Path:
+def _kept(model: Any, result: Path, *, scores: dict[str, float], **told: Any) -> Path:
     """Writes the network for inference and its card."""
     models.save(models.folded(model), result)
     if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
         log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
     card = cards.describe(result, cards.digest_of(result))
-    cards.write(replace(card, purpose="trained with geosr train", training_data=os.fspath(data), scores=scores), result)
+    today = date.today().isoformat()
+    cards.write(replace(card, purpose="trained with geosr train", date=today, scores=scores, **told), result)
     return result
+
+
+def _command(data: Path, folder: Path, options: Options) -> str:
+    """What makes the same run again: geosr train, with the options that are not the defaults."""
+    words = ["geosr", "train", os.fspath(data.parent), os.fspath(folder.parent)]
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        if value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def picture(low: Images, made: Images, high: Images) -> Any:

@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -35,13 +36,21 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_repeated_by_the_options_that_it_wrote(data, tmp_path):
-    done = run(data, tmp_path / "runs", "--epochs", 1, "--crop", 12, "--batch", 4)
+def test_a_run_is_repeated_by_the_options_or_the_command_that_it_wrote(data, tmp_path):
+    done = run(
+        data, tmp_path / "runs", "--epochs", 1, "--crop", 12, "--batch", 4, "--fine-tune", "span", "--rate", 1e-5
+    )
     assert done.exit_code == 0, done.output
     written = tmp_path / "runs" / "x2" / "options.json"
     done = run(data, tmp_path / "again", "--options", written)
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "again" / "x2" / "options.json").read_text()) == json.loads(written.read_text())
+    [command] = json.loads((tmp_path / "runs" / "x2" / "span_x2.json").read_text())["commands"]
+    program, name, *words = shlex.split(command.replace(str(tmp_path / "runs"), str(tmp_path / "third")))
+    assert (program, name) == ("geosr", "train")
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "third" / "x2" / "options.json").read_text()) == json.loads(written.read_text())
 
 
 @pytest.mark.parametrize(
