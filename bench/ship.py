@@ -26,8 +26,10 @@ PLACES = {
 }
 PURPOSE = {
     "idn x2": "any band of any optical raster",
+    "idn x3": "any band of any optical raster; much of what x3 adds is invented",
     "idn x4": "any band; x4 invents detail: for looking, not for measuring",
     "span x2": "any band of any optical raster; the default",
+    "span x3": "any band of any optical raster; much of what x3 adds is invented",
     "span x4": "any band; x4 invents detail: for looking, not for measuring",
 }
 TRAINING_DATA = "scenes: NAIP 0.6 m, NEON 0.1 m, drone 0.05 m, Landsat 8 30 m, Sentinel-2 10-60 m"

@@ -201,7 +201,7 @@ def test_the_command_reproduces_bicubic_s_published_set5(shared, scale):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_cards_figures_are_those_of_the_command(shared, scale):
     [card] = [card for card in cards.shipped() if (card.name, card.scale) == ("idn", scale)]
     [told] = card.scores.values()

@@ -302,7 +302,7 @@ def test_a_gradient_is_clipped_for_each_weight(name, kept):
 
 
 @pytest.mark.parametrize("name", ["idn", "span"])
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_shipped_card_is_shown_with_its_scores(name, scale):
     done = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale), "--json"])
     assert done.exit_code == 0, done.output

@@ -185,7 +185,7 @@ def test_bad_input_is_a_sentence_that_says_what_to_do(home, scripts, make_raster
             "cannot write to '/proc/self': no permission",
         ),
         "the input itself": (raster, {**fine, "OUTPUT": source}, "choose another output"),
-        "no such scale": (raster, {**fine, "MODEL": "idn", "SCALE": 3}, "no shipped model 'idn' for scale 3"),
+        "no such scale": (raster, {**fine, "MODEL": "idn", "SCALE": 5}, "no shipped model 'idn' for scale 5"),
         "elsewhere": (raster, {**fine, "EXTENT": "1,2,1,2"}, "bounds"),
         "unknown option": (raster, {**fine, "EXTRA": "--sharper"}, '"geosr qgis install" again'),
         "no program": (raster, {**fine, "COMMAND": "/nowhere/geosr"}, "at /nowhere/geosr"),
