@@ -36,6 +36,8 @@ def _load(name: str) -> Any:
                 return import_module(name)
         except ModuleNotFoundError as error:
             raise ModelError(f"{name} needs {error.name!r}, which is not installed; is KERAS_BACKEND set?") from error
+        except ValueError as error:
+            raise ModelError(f"KERAS_BACKEND must be tensorflow, jax or torch: {error}") from error
 
 
 @contextmanager

@@ -247,7 +247,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     fates = assign(profiles, tiles, options.shares, halo=options.halo)
     left_out[GUARD] += sum(some.count(GUARD) for some in fates)
     made = []
-    for source, name in zip(sources, _names(sources), strict=True):
+    for source, name in zip(sources, layout.scene_names([source.path for source in sources]), strict=True):
         made.append(Scene(source, name, scene_range(source), dtype))
         source.close()
     job = Plan(options, tuple(made), _tasks(made, tiles, fates, options), left_out, _digest(chosen))
@@ -483,15 +483,6 @@ def _check_space(job: Plan, folder: Path, *, done: int) -> None:
             f"{os.fspath(folder)!r} may need {readable(needed)}, where {readable(free)} are free; free some, write "
             "elsewhere, or take less: --max-tiles, --no-bic-up"
         )
-
-
-def _names(sources: Sequence[RasterSource]) -> list[str]:
-    """The scenes' names in the set: those of the files, with as many folders as tell them apart."""
-    paths = [Path(source.path).parts for source in sources]
-    depth = 1
-    while len({path[-depth:] for path in paths}) < len(set(paths)):
-        depth += 1
-    return ["/".join(path[-depth:]) for path in paths]
 
 
 def _divided(window: Window, k: int) -> Window:

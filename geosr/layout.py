@@ -101,6 +101,15 @@ def unpack(path: Path) -> tuple[dict[str, Any], list[Place]]:
     return header, places[1:]
 
 
+def scene_names(files: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The scenes' names in a set: those of the files, with as many folders as tell them apart."""
+    paths = [Path(file).parts for file in files]
+    depth = 1
+    while len({path[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return ["/".join(path[-depth:]) for path in paths]
+
+
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuses a folder that may not become a set: only a set may be replaced, and only on request.
 

@@ -88,10 +88,11 @@ def eval_superres_net(
     images = _images(data_path, img_ext)
     output, scale = _beside(data_path, f"_x{upsampling_factor}"), str(upsampling_factor)
     line = ["superresolve", str(data_path), str(output), "--scale", scale, "--ext", img_ext.lstrip(".")]
-    if chosen["pretrained_path"]:
-        line += ["--model", str(_weights(chosen["pretrained_path"] / f"x{scale}"))]
+    model = _weights(chosen["pretrained_path"] / f"x{scale}") if chosen["pretrained_path"] else None
+    if model:
+        line += ["--model", str(model)]
     sizes = _sizes(images)
-    if {count for _, _, count in sizes} == {3}:
+    if {count for _, _, count in sizes} == {3} and _bands(model) == 1:
         line += ["--bands-mode", "luma"]
     if chosen["batch_size"] > 1:
         line += ["--batch", str(chosen["batch_size"])]
@@ -223,6 +224,17 @@ def _sizes(images: list[Path]) -> list[tuple[int, int, int]]:
         except gdal.ERRORS:
             continue
     return sizes
+
+
+def _bands(model: Path | None) -> int | None:
+    """That a network takes together; those that ship take one. None if it cannot be read: the command will tell."""
+    from geosr.errors import ModelError
+    from geosr.models import cards
+
+    try:
+        return cards.of(model).bands if model else 1
+    except ModelError:
+        return None
 
 
 def _weights(folder: Path) -> Path:

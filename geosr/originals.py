@@ -44,6 +44,7 @@ class Old:
 
     number: int
     path: Path
+    name: str
     split: str
     records: tuple[int, ...]
 
@@ -229,9 +230,9 @@ def _nearest_means(first: Path, old: Sequence[str | os.PathLike[str]]) -> Path |
 
 def _tasks(paths: Sequence[tuple[Path, str]], opened: Mapping[Path, Examples]) -> Iterator[Old]:
     number = 0
-    for path, split in paths:
+    for (path, split), name in zip(paths, layout.scene_names([path for path, _ in paths]), strict=True):
         for some in batches(range(len(opened[path])), BATCH):
-            yield Old(number, path, split, tuple(some))
+            yield Old(number, path, name, split, tuple(some))
             number += 1
 
 
@@ -264,7 +265,7 @@ def _made_part(
             down=down,
             bic_up=bic_up,
             range=fixed(*values, len(images["gt"])),
-            scene=f"{task.path.name}#{number}",
+            scene=f"{task.name}#{number}",
             window=Window(0, 0, size, size),
         )
         examples.append(records.encode(sample))

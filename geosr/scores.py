@@ -22,7 +22,7 @@ class Scores:
     """How near a result is to the truth; None where there is no telling."""
 
     psnr: float | None
-    """dB, mean over bands."""
+    """dB, mean over the bands that have an error; infinite if none has."""
     ssim: float | None
     """Mean over bands."""
     psnr_y: float | None
@@ -159,9 +159,10 @@ class Report:
 def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:
     """What the sums come to; the peak of PSNR is that of all bands, or of each."""
     error = sums.errors.value
+    decibels = metrics.decibels(error, peak)
     luma, luma_ssim = sums.luma or (None, None)
     return Scores(
-        psnr=mean(metrics.decibels(error, peak)),
+        psnr=mean(np.where(error > 0, decibels, np.nan)) if np.any(error > 0) else mean(decibels),
         ssim=mean(sums.ssim.value),
         psnr_y=mean(metrics.decibels(luma.value, 255)) if luma else None,
         ssim_y=mean(luma_ssim.value) if luma_ssim else None,

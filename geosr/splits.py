@@ -61,6 +61,8 @@ class Shares:
                 f"validation and test must be shares that leave some for training, got {self.validation:g} and "
                 f"{self.test:g}"
             )
+        if self.block is not None and self.way != "block":
+            raise OptionError("a size of blocks is for a split by blocks: --split block")
 
     def wanted(self, total: float) -> dict[str, float]:
         """What of a total each split but training is to have, in the order in which they choose."""
@@ -82,7 +84,8 @@ def assign(
     """For each scene, for each of its tiles, a split or `guard`; about the shares asked for, by number of tiles.
 
     `halo` is what a tile's degradation looks at on either side. Scenes without a CRS may show the same ground: all
-    train, unless there are no others. When all is one place, it is cut across its longer side into the splits.
+    train, unless there are no others. When all is one place, or all but those, it is cut across its longer side into
+    the splits.
     """
     size = max((tile.core.width for tile in chain.from_iterable(tiles)), default=1)
     if shares.block is not None and shares.block < size + halo:
@@ -92,17 +95,17 @@ def assign(
     if not found:
         return [[] for _ in profiles]
     choosing = _choosing(found, grounds, shares)
-    if shares.way == "scene" and len(found) > 1:
+    if shares.way == "scene" and len(choosing) > 1:
         chosen = _whole_places(choosing, [len(some) for some in tiles], shares)
         return [[chosen[i]] * len(some) for i, some in enumerate(tiles)]
     frames = [_frame([profiles[i] for i in place], [tiles[i] for i in place]) for place in found]
     guards = [_side(frame) * (1 + halo / size) for frame in frames]
     free = [place in choosing for place in found]
-    cut = (
-        _blocks(frames, guards, free, shares, size=size)
-        if shares.way == "block"
-        else [_strips(frames[0], guards[0], shares)]
-    )
+    if shares.way == "block":
+        cut = _blocks(frames, guards, free, shares, size=size)
+    else:
+        ways = [shares if own else Shares(validation=0) for own in free]
+        cut = [_strips(*one) for one in zip(frames, guards, ways, strict=True)]
     fates: list[list[str]] = [[] for _ in profiles]
     for place, frame, guard, regions in zip(found, frames, guards, cut, strict=True):
         told = iter(_fates(frame, regions, guard))
@@ -126,8 +129,7 @@ def _choosing(found: list[list[int]], grounds: Sequence[BaseGeometry], shares: S
     lost = len(found) - len(known)
     if not lost or len(found) == 1 or not shares.wanted(1):
         return found
-    # A scene that validates must leave another to train with; a block leaves the others of its scene.
-    if len(known) >= (2 if shares.way == "scene" else 1):
+    if known:
         log.warning("%d scenes have no CRS: all of them train, as they may show the same ground", lost)
         return known
     log.warning("%d scenes have no CRS: each is taken for a place of its own", lost)
@@ -136,17 +138,21 @@ def _choosing(found: list[list[int]], grounds: Sequence[BaseGeometry], shares: S
 
 def _whole_places(found: list[list[int]], counts: Sequence[int], shares: Shares) -> dict[int, str]:
     """A split for each scene; at least one place is left for training."""
+
+    def size(place: list[int]) -> int:
+        return sum(counts[i] for i in place)
+
     order = list(found)
     random.Random(shares.seed).shuffle(order)
     chosen: dict[int, str] = {}
     left = len(order)
     for split, wanted in shares.wanted(sum(counts)).items():
         had = 0
-        # A place larger than what is wanted only if there is no other.
-        for place in sorted(order, key=lambda place: sum(counts[i] for i in place) > wanted):
-            if place[0] not in chosen and had < wanted and left > 1:
+        # Of places larger than what is wanted the smallest, and only if there is no other.
+        for place in sorted(order, key=lambda place: max(size(place), wanted)):
+            if place[0] not in chosen and had < wanted and left > 1 and (size(place) <= wanted or not had):
                 chosen |= dict.fromkeys(place, split)
-                had += sum(counts[i] for i in place)
+                had += size(place)
                 left -= 1
     return {i: chosen.get(i, TRAINING) for i in range(len(counts))}
 

@@ -36,6 +36,15 @@ def run(backend, *arguments, **more):
     return done
 
 
+def test_a_backend_that_keras_does_not_have_is_one_line():
+    environment = os.environ | {"KERAS_BACKEND": "foo"}
+    words = [sys.executable, "-m", "geosr", "models", "export", "span", "nowhere.onnx"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "KERAS_BACKEND must be tensorflow, jax or torch" in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [needs("jax"), needs("torch")])
 @pytest.mark.parametrize("name", list(models.MODELS))

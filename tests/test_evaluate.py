@@ -180,6 +180,15 @@ def test_a_constant_scene_has_what_can_be_told_of_it(make_raster):
     assert (got.sam, got.recovered, got.energy) == (None, None, None)
 
 
+def test_a_constant_band_says_nothing_of_the_others(make_raster):
+    bands = texture(2, 80, 90)
+    constant = np.full((1, 80, 90), 9, "uint8")
+    [two] = evaluate("bicubic", [make_raster(bands, "two.tif")]).scenes
+    [three] = evaluate("bicubic", [make_raster(np.concatenate([bands, constant]), "three.tif")]).scenes
+    for name, scored in three.methods.items():
+        assert scored.psnr == pytest.approx(two.methods[name].psnr)
+
+
 def test_bitmaps_with_a_newer_header_than_gdal_reads_are_read(tmp_path):
     array = texture(3, 40, 60)
     Image.fromarray(array.transpose(1, 2, 0)).save(tmp_path / "old.bmp")

@@ -65,6 +65,18 @@ def test_eval_superres_net_takes_a_folder_and_makes_that_beside_it(pansharp, ran
     assert (made / "s0.tif").exists()
 
 
+def test_weights_of_three_bands_take_the_images_as_they_are(pansharp, random_idn, monkeypatch):
+    monkeypatch.chdir(pansharp)
+    ckpts = pansharp / "three" / "x2" / "ckpts"
+    ckpts.mkdir(parents=True)
+    (ckpts / "epoch-0003.keras").write_bytes(random_idn(2, 3).read_bytes())
+    args = ["eval_superres_net", "--upsampling_factor", "2", "--nchan", "3", "--pretrained_path", "three"]
+    done = CliRunner().invoke(program, args)
+    assert done.exit_code == 0, done.output
+    with rasterio.open(pansharp / "00325_PANSHARP_x2" / "s0.tif") as data:
+        assert "luma" not in data.tags()["GEOSR_MODEL"]
+
+
 def test_given_nothing_it_takes_the_shipped_network_and_the_original_s_defaults(pansharp):
     (pansharp / "00325_PANSHARP" / "s0.tif").write_text("no raster")
     (pansharp / "00325_PANSHARP" / "s1.tif").write_text("no raster")

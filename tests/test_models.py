@@ -407,6 +407,12 @@ def test_a_scale_that_is_not_shipped_names_what_is():
         upscalers.load("idn", 7)
 
 
+def test_bicubic_is_no_network_to_show():
+    done = CliRunner().invoke(main, ["models", "show", "bicubic"])
+    assert done.exit_code == 1
+    assert "bicubic is interpolation, with no network in it" in done.output
+
+
 def test_a_scale_that_is_not_the_model_s_is_refused(random_idn):
     with pytest.raises(ModelError, match="enlarges by 2, not by 4"):
         upscalers.load(str(random_idn()), 4)

@@ -84,6 +84,14 @@ def test_a_file_that_is_named_validates_by_its_folder(tmp_path):
     means = pickled(tmp_path / "means.pickle", MEANS)
     summary = originals.convert(paths, tmp_path / "out", size=24, means=means)
     assert summary.tiles == {"Training": 2, "Validation": 3}
+    told = [sample.scene for split in summary.tiles for sample in records.read(tmp_path / "out" / "x2" / split)]
+    assert sorted(told) == [
+        "val/a.tfrecords#0",
+        "val/a.tfrecords#1",
+        "val/a.tfrecords#2",
+        "x/a.tfrecords#0",
+        "x/a.tfrecords#1",
+    ]
 
 
 def test_values_of_8_bits_have_their_range(tmp_path):
@@ -193,7 +201,7 @@ def test_foreign_and_truncated_records_are_named(tmp_path):
 
 def test_the_command_converts_and_the_set_can_be_looked_at(tmp_path):
     write_old(tmp_path / "old" / "Training" / "a.tfrecord", triples(6, 3))
-    write_old(tmp_path / "old" / "Validation" / "b.tfrecord", triples(8, 3)[6:])
+    write_old(tmp_path / "old" / "Validation" / "a.tfrecord", triples(8, 3)[6:])
     means = pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
     run = ["dataset", "convert", str(tmp_path / "old"), str(tmp_path / "out"), "--size", "24", "--means", str(means)]
     done = CliRunner().invoke(main, [*run, "--json", "-q"])

@@ -91,6 +91,24 @@ def test_scenes_of_nowhere_train_when_others_can_validate(caplog):
     assert "1 scenes have no CRS: all of them train" in caplog.text
     fates = split([scene(crs=None), scene(crs=None)], validation=0.3)
     assert {fate for told in fates for fate in told} == {"Training", "Validation"}
+    # Two that touch are one place, which is cut: the third may show the same ground.
+    for seed in range(5):
+        *known, lost = split([scene(), scene(x=401_600), scene(crs=None)], validation=0.3, seed=seed)
+        assert set(lost) == {"Training"}
+        assert {"Training", "Validation"} <= {fate for told in known for fate in told}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_place_larger_than_what_is_wanted_validates_only_if_it_must(seed):
+    large, middle, small = (scene(x=400_000 + 50_000 * i, side=side) for i, side in enumerate((480, 320, 64)))
+    assert [set(told) for told in split([large, middle], validation=0.1, seed=seed)] == [{"Training"}, {"Validation"}]
+    fates = split([large, small, middle], validation=0.1, seed=seed)
+    assert [set(told) for told in fates] == [{"Training"}, {"Validation"}, {"Training"}]
+
+
+def test_a_size_of_blocks_without_blocks_is_refused():
+    with pytest.raises(OptionError, match="--split block"):
+        Shares(block=1000)
 
 
 @given(
@@ -160,12 +178,12 @@ def test_scenes_across_the_antimeridian_are_compared():
     assert places([ground.footprint(p) for p in (west, east, far)]) == [[0, 1], [2]]
 
 
-@pytest.mark.parametrize("way", ["scene", "block"])
-def test_a_place_across_the_antimeridian_is_divided_as_any_other(way):
+@pytest.mark.parametrize(("way", "block"), [("scene", None), ("block", 64)])
+def test_a_place_across_the_antimeridian_is_divided_as_any_other(way, block):
     degrees = CRS.from_epsg(4326)
     west = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, 179.9, 0, -0.001, 10))
     east = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, -179.99, 0, -0.001, 10.004))
-    fates = split([west, east], way=way, validation=0.2, block=64)
+    fates = split([west, east], way=way, validation=0.2, block=block)
     moved = Profile(160, 480, 1, "uint8", crs=degrees, transform=Affine(0.001, 0, 180.01, 0, -0.001, 10.004))
     found = on_the_map([west, moved], fates, degrees)
     assert len(found) == 2
@@ -199,10 +217,10 @@ def test_the_same_seed_gives_the_same_splits():
     assert np.ndim(one) == 2
 
 
-@pytest.mark.parametrize("way", ["scene", "block"])
-def test_scenes_nearer_than_a_guard_are_one_place(way):
+@pytest.mark.parametrize(("way", "block"), [("scene", None), ("block", 64)])
+def test_scenes_nearer_than_a_guard_are_one_place(way, block):
     profiles = [scene(side=320), scene(x=403_210, side=320), scene(x=410_000, side=320)]
-    found = on_the_map(profiles, split(profiles, way=way, validation=0.3, block=64, seed=1))
+    found = on_the_map(profiles, split(profiles, way=way, validation=0.3, block=block, seed=1))
     assert len(found) == 2
     assert least_distance(found) >= (SIZE + HALO) * 10 - 1e-3
 

@@ -126,6 +126,8 @@ def shipped_path(name: str, scale: int) -> Path:
     Raises:
         ModelError: there is no such model, or none for this scale.
     """
+    if name == "bicubic":
+        raise ModelError("bicubic is interpolation, with no network in it; geosr models lists the networks")
     if name not in {card.name for card in shipped()}:
         raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a model file")
     for kind in (".keras", ".xml"):

@@ -374,8 +374,8 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
 
     def shortHelpString(self):
         return self.tr(
-            "This algorithm gives a raster two or four times as many rows and columns on the same ground, with a "
-            "neural network.\n\n"
+            "This algorithm gives a raster two, three or four times as many rows and columns on the same ground, with "
+            "a neural network.\n\n"
             "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer; tiles leave no "
             "seams. A network's picture at a scale of 2 is an estimate; at 4 it looks sharper, but detail that the "
             "input did not hold is invented: do not measure in it.\n\n"
