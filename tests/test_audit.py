@@ -28,10 +28,10 @@ def images(count, rows=96, **more):
     return [texture(1, rows, rows, seed=i, **more) for i in range(count)]
 
 
-@pytest.mark.parametrize("split", ["scene", "block"])
-def test_an_honest_set_passes(make_raster, tmp_path, split):
+@pytest.mark.parametrize("way", [{"split": "scene"}, {"split": "block", "block": 96}], ids=["scene", "block"])
+def test_an_honest_set_passes(make_raster, tmp_path, way):
     scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(4, 192))]
-    dataset.build(scenes, tmp_path / "out", size=32, split=split, block=96, validation=0.2, test=0.1)
+    dataset.build(scenes, tmp_path / "out", size=32, validation=0.2, test=0.1, **way)
     found = audit(tmp_path / "out")
     assert found.passed
     assert found.told["passed"]
