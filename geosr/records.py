@@ -210,9 +210,9 @@ def shards(folder: Path) -> list[Path]:
     return found
 
 
-def read(folder: Path) -> Examples:
+def read(folder: str | os.PathLike[str]) -> Examples:
     """The samples in a folder's shards, in order."""
-    return Examples(shards(folder))
+    return Examples(shards(Path(folder)))
 
 
 def split(folder: Path, name: str) -> Examples:
