@@ -58,6 +58,8 @@ class Options:
     """How to take a band called alpha: as transparency, which is a mask here, or as a `band` like others."""
     degradation: Degradation = Degradation()
     """How scenes are shrunk."""
+    range: tuple[float, float] | None = None
+    """Values that become 0 and 1 for the network, of every band; seen from each scene by default."""
     protocol: str = "scene"
     """`scene`: all bands, the shrunk scene rounded to its type; `paper`: 8-bit Y alone, shrunk without rounding."""
     border: int | None = None
@@ -84,7 +86,7 @@ class Scene:
     truth: Source
     low: Degraded
     values: Range
-    """That networks see as 0 to 1, and its width the peak of PSNR."""
+    """That networks see as 0 to 1."""
     grid: Grid
     """Of the shrunk scene."""
     border: int
@@ -93,7 +95,8 @@ class Scene:
 
     @property
     def peak(self) -> NDArray[np.float64]:
-        return np.subtract(self.values.high, self.values.low, dtype=np.float64)
+        """Of PSNR, for each band."""
+        return np.subtract(self.low.values.high, self.low.values.low, dtype=np.float64)
 
     @property
     def cell(self) -> int:
@@ -141,8 +144,9 @@ def evaluate(
     """Shrinks each scene, enlarges it by the model and by interpolation, and compares with what it was.
 
     The shrunk scene and the results are rounded to the scene's type, as files would hold them; the network sees the
-    range of the scene. Rows and columns beyond a multiple of the scale are left out. Pixels without data do not
-    count. A table is written to `csv_file`, plots of each scene to `plots_folder`; they appear when they are whole.
+    range of the scene, if no other is given, which is the peak of PSNR in any case. Rows and columns beyond a multiple
+    of the scale are left out. Pixels without data do not count. A table is written to `csv_file`, plots of each scene
+    to `plots_folder`; they appear when they are whole.
 
     Raises:
         RasterError: a scene cannot be read, is too small, or has no valid pixel.
@@ -250,10 +254,11 @@ def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene
     upscalers.check_bands(upscaler, 1 if paper else whole.count, model=model, path=path)
     if not pixels.thumbnail(THUMBNAIL)[1].any():
         raise RasterError(f"{path!r} has no valid pixel to compare; leave it out")
-    values = fixed(0, 255, 1) if paper else raster.scene_range(pixels)
+    own = fixed(0, 255, 1) if paper else raster.scene_range(pixels)
+    values = fixed(*options.range, len(own.low)) if options.range else own
     pixels.close()
     truth = Cropped(Luma(pixels) if paper else pixels, width, height)
-    low = Degraded(truth, k, "float64" if paper else whole.dtype, values, options.degradation)
+    low = Degraded(truth, k, "float64" if paper else whole.dtype, own, options.degradation)
     # Windows of a spectrum, and cells of a map, lie in one tile each.
     step = metrics.SPECTRUM // int(np.gcd(metrics.SPECTRUM, k))
     size = max(options.side // k // step, 1) * step

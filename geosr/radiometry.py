@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from geosr.errors import OptionError
 from geosr.grid import Block
 
-PERCENTILES = (0.5, 99.5)
+PERCENTILES = (0.1, 99.9)
 """Of a sampled band; robust against a few glints, clouds and dead pixels."""
 
 

@@ -111,17 +111,19 @@ def test_scores_of_a_network_do_not_depend_on_the_tiles(make_raster, random_idn)
     assert tiled["random_x2_1.keras"] == pytest.approx(whole["random_x2_1.keras"], rel=1e-4, nan_ok=True)
 
 
-def test_the_network_makes_what_superresolve_makes_of_the_shrunk_scene(make_raster, random_idn, tmp_path):
+@pytest.mark.parametrize("given", [None, (0, 9000)])
+def test_the_network_makes_what_superresolve_makes_of_the_shrunk_scene(make_raster, random_idn, tmp_path, given):
     array = texture(1, 120, 160, dtype="uint16", low=300, high=2500)
     source = make_raster(array, "truth.tif")
     values = scene_range(RasterSource(source))
     low = make_raster(to_dtype(shrink(array, 2), "uint16"), "low.tif")
-    asked = Asked(model=str(random_idn()), range=(values.low[0], values.high[0]))
+    asked = Asked(model=str(random_idn()), range=given or (values.low[0], values.high[0]))
     super_resolve(low, tmp_path / "made.tif", asked)
     with rasterio.open(tmp_path / "made.tif") as made:
         found = made.read()
-    [result] = evaluate(str(random_idn()), [source]).scenes
+    [result] = evaluate(str(random_idn()), [source], Options(range=given)).scenes
     got = result.methods["random_x2_1.keras"]
+    # Its peak is that of the scene in any case, so that ranges can be compared.
     assert got.psnr == pytest.approx(metrics.psnr(found, array, peak=values.high[0] - values.low[0])[0], abs=1e-3)
     assert got.consistency == pytest.approx(
         metrics.consistency(found, to_dtype(shrink(array, 2), "uint16"))[0], rel=1e-3

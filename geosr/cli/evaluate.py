@@ -31,6 +31,7 @@ COLUMNS = {
 @options.computing
 @options.bands
 @options.alpha
+@options.values
 @degradation.options
 @click.option(
     "--protocol",
@@ -60,6 +61,7 @@ COLUMNS = {
 def evaluate(
     model: str,
     scenes: tuple[str, ...],
+    values: tuple[float, float] | None,
     ext: str,
     csv_file: Path | None,
     plots_folder: Path | None,
@@ -97,7 +99,9 @@ def evaluate(
         report = job.evaluate(
             model,
             paths,
-            job.Options(degradation=degradation.chosen(chosen), computing=options.computed(chosen), **chosen),
+            job.Options(
+                range=values, degradation=degradation.chosen(chosen), computing=options.computed(chosen), **chosen
+            ),
             csv_file=csv_file,
             plots_folder=plots_folder,
             overwrite=overwrite,

@@ -222,6 +222,9 @@ alpha: Decorator = click.option(
     show_default=True,
     help="How to take a band called alpha: as transparency, or as a band (near infrared often is called so).",
 )
+values: Decorator = click.option(
+    "--range", "values", type=Pair(), help="Values that become 0 and 1 for the network, of every band."
+)
 extension: Decorator = click.option(
     "--ext",
     default="tif",

@@ -41,9 +41,7 @@ DAMAGED = 3
     "alone (three times cheaper; for photographs). auto is each.",
 )
 @options.alpha
-@click.option(
-    "--range", "values", type=options.Pair(), help="Values that become 0 and 1 for the network, of every band."
-)
+@options.values
 @click.option(
     "--window",
     type=options.Numbers("COL,ROW,WIDTH,HEIGHT", int),

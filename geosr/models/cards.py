@@ -13,6 +13,7 @@ from typing import Any
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.parts import write_file
+from geosr.radiometry import PERCENTILES
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -34,7 +35,9 @@ class Card:
     pixel_bytes: int = 2000
     """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
-    range: str = "0..1: the dtype's range for uint8, else percentiles 0.5 and 99.5 of the scene's bands"
+    range: str = "0..1: the dtype's range for uint8, else percentiles {:g} and {:g} of the scene's bands".format(
+        *PERCENTILES
+    )
     training_data: str = ""
     licence: str = ""
     commands: list[str] = field(default_factory=list)
