@@ -12,7 +12,7 @@ from geosr import models, upscalers
 from geosr.cli.main import main
 from geosr.errors import ModelError, OptionError
 from geosr.models import cards
-from geosr.radiometry import fixed
+from geosr.radiometry import PERCENTILES, fixed
 from geosr.resample import enlarge
 
 ARCHITECTURES = [(name, scale, bands) for name in models.MODELS for scale in (2, 3, 4) for bands in (1, 3)]
@@ -354,6 +354,7 @@ def test_shipped_cards_tell_the_truth_about_their_networks():
         path = cards.shipped_path(card.name, card.scale)
         found = cards.describe(path, cards.digest_of(path))
         assert (card.scale, card.bands, card.halo, card.sha256) == (found.scale, found.bands, found.halo, found.sha256)
+        assert "percentiles {:g} and {:g}".format(*PERCENTILES) in card.range == found.range
         assert card.purpose
         assert card.training_data
         assert card.licence

@@ -13,7 +13,6 @@ from typing import Any
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.parts import write_file
-from geosr.radiometry import PERCENTILES
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -35,9 +34,7 @@ class Card:
     pixel_bytes: int = 2000
     """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
-    range: str = "0..1: the dtype's range for uint8, else percentiles {:g} and {:g} of the scene's bands".format(
-        *PERCENTILES
-    )
+    range: str = "0..1: the dtype's range for uint8, else percentiles 0.1 and 99.9 of the scene's bands"
     training_data: str = ""
     licence: str = ""
     commands: list[str] = field(default_factory=list)
