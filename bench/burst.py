@@ -29,8 +29,8 @@ import cv2
 import numpy as np
 import rasterio
 
+from geosr.burst.homography import apply, corners, enlarging, shifting
 from geosr.grid import Window
-from geosr.warp import apply, corners, enlarging, shifting
 
 HERE = Path(__file__).parent
 FINE = 4

@@ -13,9 +13,9 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from geosr import upscalers
-from geosr.evaluate import Options, evaluate
 from geosr.models import cards
+from geosr.quality.evaluate import Options, evaluate
+from geosr.superresolve import upscalers
 
 PLACES = {
     "NAIP Santa Monica": "naip_ca/*.tif",

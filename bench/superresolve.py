@@ -37,11 +37,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from geosr import budget, pools
-from geosr.plan import Options, Plan, plan
-from geosr.profile import Profile
-from geosr.superresolve import write
-from geosr.upscalers import load
+from geosr import pools
+from geosr.rasters.profile import Profile
+from geosr.superresolve import budget
+from geosr.superresolve.job import write
+from geosr.superresolve.plan import Options, Plan, plan
+from geosr.superresolve.upscalers import load
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 
 import geosr
-from geosr.resample import enlarge, shrink
+from geosr.rasters.resample import enlarge, shrink
 
 ROOT = Path(__file__).parents[1]
 ROWS, COLS = slice(60, 324), slice(100, 364)

@@ -15,11 +15,11 @@ __version__ = "0.1.0"
 __all__ = ["Computing", "GeosrError", "Options", "load", "super_resolve"]
 
 _HOMES = {
-    "Computing": "geosr.upscalers",
+    "Computing": "geosr.superresolve.upscalers",
     "GeosrError": "geosr.errors",
-    "Options": "geosr.plan",
-    "load": "geosr.arrays",
-    "super_resolve": "geosr.superresolve",
+    "Options": "geosr.superresolve.plan",
+    "load": "geosr.superresolve.arrays",
+    "super_resolve": "geosr.superresolve.job",
 }
 
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 from geosr import __version__
 from geosr.engine import Pool
 from geosr.errors import ClusterError, GeosrError, WorkersDied
-from geosr.raster import RasterSource, absolute
+from geosr.rasters.source import RasterSource, absolute
 
 R = TypeVar("R")
 

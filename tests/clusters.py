@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import soon
+from tests.conftest import soon
 
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ settings.load_profile("geosr")
 
 DATA = Path(__file__).parents[1] / "data"
 # They run in QGIS's Python.
-collect_ignore = ["in_qgis.py", "in_qgis_window.py"]
+collect_ignore = ["qgis/in_qgis.py", "qgis/in_qgis_window.py"]
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from geosr.hugin import INSTALL, TOOLS
-from geosr.warp import apply
+from geosr.burst.homography import apply
+from geosr.burst.hugin import INSTALL, TOOLS
 
 SIZE = 420, 320
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import texture
-from test_dataset import at
 
-from geosr import records
 from geosr.cli.main import main
-from geosr.degrade import SENSORS
+from geosr.dataset import records
+from geosr.rasters.degradation import SENSORS
+from tests.conftest import texture
+from tests.dataset.test_job import at
 
 PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
-from conftest import DATA, texture
-from photographs import frames, moves, save_burst
 
 from geosr.cli.main import COMMANDS, main
+from tests.conftest import DATA, texture
+from tests.photographs import frames, moves, save_burst
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

@@ -15,8 +15,6 @@ from functools import partial
 import pytest
 import rasterio
 from click.testing import CliRunner
-from clusters import PAGE, Cluster, command, ended, free_port, wait_until
-from conftest import one_line_error, soon, texture
 from rasterio.io import MemoryFile
 
 from geosr import pools
@@ -24,9 +22,11 @@ from geosr.cli.main import main
 from geosr.errors import ClusterError, ModelError, RasterError
 from geosr.grid import Grid
 from geosr.parts import leftovers
-from geosr.plan import Options, plan
-from geosr.superresolve import super_resolve, upscaled_parts
-from geosr.upscalers import load
+from geosr.superresolve.job import super_resolve, upscaled_parts
+from geosr.superresolve.plan import Options, plan
+from geosr.superresolve.upscalers import load
+from tests.clusters import PAGE, Cluster, command, ended, free_port, wait_until
+from tests.conftest import one_line_error, soon, texture
 
 pytest.importorskip("distributed", reason="pip install 'geosr[dask]'")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import DATA, texture
-from photographs import frames, moves, save_burst
 
 from geosr.cli.main import main
 from geosr.models import cards
+from tests.conftest import DATA, texture
+from tests.photographs import frames, moves, save_burst
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -109,8 +109,8 @@ def burst(
         paths.append(str(folder))
     if not paths or output is None:
         raise click.UsageError("name the photos and then the folder of the results, or that with --output")
-    from geosr import burst as job
     from geosr import pools
+    from geosr.burst import job
     from geosr.parts import leftovers
 
     asked = job.Options(depth=int(depth) if depth else None, memory=memory or job.MEMORY, **chosen)

@@ -48,9 +48,9 @@ def compare(
       geosr compare scene.tif scene_x2.tif -o report.html
     """
     options.set_verbosity(verbose, quiet)
-    from geosr import page
-    from geosr.compare import compare as compared
     from geosr.parts import check_output, write_file
+    from geosr.quality import page
+    from geosr.quality.compare import compare as compared
 
     picture = output.with_suffix(".png")
     for path in (output, picture) if png else (output,):

@@ -13,7 +13,7 @@ from geosr.cli import degradation, events, options
 from geosr.cli.ending import missing
 
 if TYPE_CHECKING:
-    from geosr.layout import Summary
+    from geosr.dataset.storage import Summary
 
 
 class Sets(click.Group):
@@ -137,7 +137,7 @@ def build(
       geosr dataset scenes/*.tif out/ --scale 2 --size 96
     """
     options.set_verbosity(verbose, quiet)
-    from geosr import dataset as job
+    from geosr.dataset import job
     from geosr.parts import leftovers
 
     paths = options.rasters(scenes, ext)
@@ -176,13 +176,13 @@ def info(out: Path, as_json: bool) -> None:
     Example:
       geosr dataset info out/
     """
-    from geosr import layout
+    from geosr.dataset import storage
 
-    found = layout.summary(out)
+    found = storage.summary(out)
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
-    for line in layout.lines(found):
+    for line in storage.lines(found):
         click.echo(line)
 
 
@@ -200,7 +200,7 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     Example:
       geosr dataset audit out/
     """
-    from geosr import audit as job
+    from geosr.dataset import audit as job
 
     with options.progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
         found = job.audit(out, show)
@@ -231,7 +231,7 @@ def preview(out: Path, sheet: Path, tiles: int, overwrite: bool) -> None:
     Example:
       geosr dataset preview out/ sheet.png
     """
-    from geosr import preview as job
+    from geosr.dataset import preview as job
 
     job.preview(out, sheet, tiles=tiles, overwrite=overwrite)
     click.echo(sheet)
@@ -271,8 +271,8 @@ def convert(
     Example:
       geosr dataset convert old/x2/ out/ --size 96
     """
-    from geosr import originals as job
     from geosr import pools
+    from geosr.dataset import convert as job
 
     with (
         options.ending(),

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from geosr.degrade import Degradation
+    from geosr.rasters.degradation import Degradation
 
 STEPS = ("bicubic", "mtf", "noise", "quantise")
 SENSORS = (
@@ -33,7 +33,7 @@ class Chain(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.degrade import Degradation
+        from geosr.rasters.degradation import Degradation
 
         steps = tuple(step.strip() for step in value.split("+"))
         try:
@@ -51,8 +51,8 @@ class Transfer(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.degrade import SENSORS as KNOWN
-        from geosr.degrade import Degradation
+        from geosr.rasters.degradation import SENSORS as KNOWN
+        from geosr.rasters.degradation import Degradation
 
         if value in KNOWN:
             return KNOWN[value]
@@ -77,7 +77,7 @@ class Deviations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.degrade import Degradation
+        from geosr.rasters.degradation import Degradation
 
         try:
             shot, read = (float(part) for part in value.split(","))
@@ -100,7 +100,7 @@ def chosen(values: dict[str, Any]) -> Degradation:
     Raises:
         click.UsageError: a setting was given of a step that is not taken.
     """
-    from geosr.degrade import Degradation
+    from geosr.rasters.degradation import Degradation
 
     ctx = click.get_current_context()
     for name, step in (("mtf", "mtf"), ("noise", "noise"), ("bits", "quantise")):

@@ -87,8 +87,8 @@ def evaluate(
       geosr evaluate idn scene.tif
     """
     options.set_verbosity(verbose, quiet)
-    from geosr import evaluate as job
     from geosr import pools
+    from geosr.quality import evaluate as job
 
     paths = options.rasters(scenes, ext)
     with (

@@ -11,7 +11,7 @@ import click
 from geosr.cli import options
 
 if TYPE_CHECKING:
-    from geosr.info import Band, Info
+    from geosr.quality.info import Band, Info
 
 
 @click.command()
@@ -35,8 +35,8 @@ def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **chos
       geosr info scene.tif
     """
     options.set_verbosity(verbose, quiet)
-    from geosr.info import info as looked_at
-    from geosr.plan import Options
+    from geosr.quality.info import info as looked_at
+    from geosr.superresolve.plan import Options
 
     told = looked_at(raster, Options(**chosen), workers=jobs)
     if as_json:
@@ -46,7 +46,7 @@ def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **chos
 
 
 def _lines(told: Info) -> list[str]:
-    from geosr.budget import readable
+    from geosr.superresolve.budget import readable
 
     out, count = told.output, len(told.bands)
     minutes, seconds = divmod(round(out.seconds), 60)

@@ -170,7 +170,7 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
     Example:
       geosr models quantize idn idn_int8_x2.xml scenes/
     """
-    from geosr import quantize as job
+    from geosr.models import quantize as job
 
     made = job.quantize(model, output, options.rasters(scenes, ext), **chosen)
     if as_json:

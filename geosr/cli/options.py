@@ -115,7 +115,7 @@ creation: Decorator = click.option(
     help="GDAL creation option, as COMPRESS=ZSTD.",
 )
 DTYPES = click.Choice(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"])
-"""Those of geosr.profile, which is not loaded for help."""
+"""Those of geosr.rasters.profile, which is not loaded for help."""
 model: Decorator = click.option(
     "-m",
     "--model",
@@ -162,7 +162,7 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def computed(chosen: dict[str, Any]) -> Any:
     """Takes the options of `computing` out of those that were chosen."""
-    from geosr.upscalers import Computing
+    from geosr.superresolve.upscalers import Computing
 
     return Computing(**{name: chosen.pop(name) for name in ("backend", "precision", "halo", "blend", "trust")})
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from geosr import installation
 from geosr.cli import options
+from geosr.qgis import installation
 
 
 def _somewhere(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,8 +66,8 @@ def superresolve(
     verbosity = ctx.obj["verbosity"]
     options.set_verbosity(max(verbosity, 0), max(-verbosity, 0))
     from geosr import pools
-    from geosr.plan import Options, plan
-    from geosr.superresolve import check, write
+    from geosr.superresolve.job import check, write
+    from geosr.superresolve.plan import Options, plan
 
     if output is None and len(files) == 1:
         raise click.UsageError(f"OUTPUT is missing: name it after {files[0]!r}, or with --output", ctx)

@@ -99,7 +99,7 @@ def superresolve(source: str, output: Path, **chosen: Any) -> None:
     """
     options.set_verbosity(chosen.pop("verbose"), chosen["quiet"])
     if chosen["dask"] == "local" and not chosen["memory"]:
-        from geosr.budget import shared_memory
+        from geosr.superresolve.budget import shared_memory
 
         chosen["memory"] = shared_memory(chosen["jobs"])
     with options.ending() as end:
@@ -176,10 +176,11 @@ def _on_workers(
     **chosen: Any,
 ) -> Iterator[_Made]:
     """The rasters, each as a whole by a worker of a Dask cluster, which writes the output itself."""
-    from geosr import engine, pools, upscalers
+    from geosr import engine, pools
     from geosr.errors import WorkersDied
     from geosr.models import cards
-    from geosr.raster import absolute
+    from geosr.rasters.source import absolute
+    from geosr.superresolve import upscalers
 
     if end.cancellable:
         raise click.UsageError("--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making")
@@ -206,7 +207,7 @@ def _on_workers(
 
 def _is_raster(path: str) -> bool:
     """Whether it can be opened here, so that it must be elsewhere; what cannot fails by itself."""
-    from geosr.raster import RasterSource
+    from geosr.rasters.source import RasterSource
 
     try:
         RasterSource(path, alpha="band").close()
@@ -295,10 +296,10 @@ def _one(
     **chosen: Any,
 ) -> _Made | None:
     """Super-resolves one raster; None if it was to be told only what that would need."""
-    from geosr import stac as items
     from geosr.parts import leftovers
-    from geosr.plan import Options, plan
-    from geosr.superresolve import check, is_done, write
+    from geosr.superresolve import stac as items
+    from geosr.superresolve.job import check, is_done, write
+    from geosr.superresolve.plan import Options, plan
 
     asked = Options(range=values, computing=options.computed(chosen), **chosen)
     job = plan(source, asked, output) if skip_done and output.exists() and not overwrite else None
@@ -337,8 +338,8 @@ def _one(
 
 
 def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bool, as_json: bool) -> None:
-    from geosr.budget import readable
-    from geosr.estimate import estimate
+    from geosr.superresolve.budget import readable
+    from geosr.superresolve.estimate import estimate
 
     told = estimate(job, output, workers=jobs, resume=resume)
     minutes, seconds = divmod(round(told.seconds), 60)
@@ -356,6 +357,6 @@ def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bo
 
 
 def _name(path: Path, driver: str | None) -> str:
-    from geosr.writer import name_in
+    from geosr.rasters.writer import name_in
 
     return name_in(driver or "GTiff", path.name)

@@ -140,7 +140,7 @@ def train(
       geosr train out/ runs/ --scale 2 --model span --epochs 50
     """
     options.set_verbosity(verbose, quiet)
-    from geosr import train as job
+    from geosr.training import job
 
     if file:
         ctx = click.get_current_context()
@@ -165,7 +165,7 @@ def train(
 
 def _checked(ctx: click.Context, path: Path, read: dict[str, Any]) -> dict[str, Any]:
     """The options of a file, converted and refused as those of the command line are."""
-    from geosr.train import Options
+    from geosr.training.job import Options
 
     parameters, defaults = {parameter.name: parameter for parameter in ctx.command.params}, asdict(Options())
     found = {}

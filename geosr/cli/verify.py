@@ -44,7 +44,7 @@ def verify(
       geosr verify scene.tif scene_x2.tif
     """
     options.set_verbosity(verbose, quiet)
-    from geosr.verify import verify as look_at
+    from geosr.quality.verify import verify as look_at
 
     report = look_at(source, output, model=model, windows=windows, seed=seed, trust=trust)
     if as_json:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-from geosr import backend
 from geosr.errors import ModelError
+from geosr.models import libraries
 from geosr.parts import cannot_write
 
 MODELS: dict[str, str] = {
@@ -29,7 +29,7 @@ DEFAULT = "span"
 
 def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") -> Any:
     """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), with random weights."""
-    keras = backend.keras()
+    keras = libraries.keras()
     module, _, function = MODELS[name].partition(":")
     builder: Callable[[int, int], Any] = getattr(import_module(module), function)
     before = keras.config.dtype_policy()
@@ -42,7 +42,7 @@ def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") 
 
 def folded(model: Any) -> Any:
     """The network for inference: in float32, each reparameterised convolution folded into a plain one."""
-    keras = backend.keras()
+    keras = libraries.keras()
     rep = import_module("geosr.models.layers").RepConv2D
 
     def plain(layer: Any) -> Any:
@@ -130,7 +130,7 @@ def load(path: Path, *, compiled: bool = False, trust: bool = False) -> Any:
     Raises:
         ModelError: the file is missing, is no .keras file, or needs code that is not here.
     """
-    keras = backend.keras()
+    keras = libraries.keras()
     for module in ("layers", "losses", "optimizers", "schedules"):  # which registers what may be in the file
         import_module(f"geosr.models.{module}")
     if not path.is_file():
@@ -168,7 +168,7 @@ def receptive_radius(model: Any) -> int:
     Raises:
         ModelError: a layer's reach is unknown or unbounded, so that no halo makes tiles exact.
     """
-    layers = backend.keras().layers
+    layers = libraries.keras().layers
     radii: dict[int, int] = {id(tensor): 0 for tensor in model.inputs}
     for operation in model.operations:
         if isinstance(operation, layers.InputLayer):
@@ -186,7 +186,7 @@ def pixel_bytes(model: Any) -> int:
     Twice what the widest layer takes and gives, in float32: 1,920 bytes for IDN, of which 1,500 to 1,750 were measured
     with TensorFlow on a CPU.
     """
-    keras = backend.keras()
+    keras = libraries.keras()
     side = 32
     operations = [one for one in model.operations if not isinstance(one, keras.layers.InputLayer)]
     made = [one.output if isinstance(one.output, (list, tuple)) else [one.output] for one in operations]
@@ -205,7 +205,7 @@ def pixel_bytes(model: Any) -> int:
 
 def _reach(operation: Any) -> int:
     """Input pixels on each side that one pixel of a layer's output depends on."""
-    layers = backend.keras().layers
+    layers = libraries.keras().layers
     pixelwise = (layers.Activation, layers.Add, layers.Concatenate, layers.LeakyReLU, layers.Multiply, layers.Rescaling)
     if hasattr(operation, "reach"):
         return int(operation.reach)

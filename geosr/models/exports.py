@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from geosr import backend, models
+from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.grid import Block
-from geosr.models import runtimes
+from geosr.models import libraries, runtimes
 from geosr.models.runtimes import Runtime
 
 TOLERANCE = 1e-4
@@ -113,18 +113,18 @@ def _put(made: Path, output: Path) -> None:
 
 
 def _saved_model(model: Any, path: Path) -> None:
-    with backend.silent_stderr():
+    with libraries.silent_stderr():
         model.export(os.fspath(path), verbose=False)
 
 
 def _litert(model: Any, path: Path) -> None:
-    with backend.silent_stderr():
+    with libraries.silent_stderr():
         model.export(os.fspath(path), format="litert", verbose=False)
 
 
 def _read_litert(path: Path) -> Runtime:
-    tensorflow = backend.tensorflow()
-    with backend.silent_stderr():
+    tensorflow = libraries.tensorflow()
+    with libraries.silent_stderr():
         network = tensorflow.lite.Interpreter(os.fspath(path))
     (taken,), (given,) = network.get_input_details(), network.get_output_details()
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from geosr.resample import REACH, enlarging_taps
+from geosr.rasters.resample import REACH, enlarging_taps
 
 
 def depth_to_space(x: Any, scale: int, bands: int) -> Any:
@@ -24,7 +24,7 @@ def depth_to_space(x: Any, scale: int, bands: int) -> Any:
 
 @keras.saving.register_keras_serializable("geosr")
 class Bicubic(keras.layers.Layer):
-    """The bicubic enlargement of geosr.resample, always in float32, which a network adds its residual to."""
+    """The bicubic enlargement of geosr.rasters.resample, always in float32, which a network adds its residual to."""
 
     def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"}, trainable=False)

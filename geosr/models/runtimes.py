@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from geosr import backend, machine, models
+from geosr import machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
+from geosr.models import libraries
 
 BACKENDS = ("auto", "tensorflow", "openvino", "onnx")
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
@@ -102,8 +103,8 @@ def choose(path: Path, wanted: str = "auto") -> str:
 def gpu_memory(name: str) -> int:
     """Bytes of the GPU that a backend computes on; 0: it computes on the processor. Without a GPU it is not loaded."""
     memory = machine.gpu_memory()
-    if memory and name == "tensorflow" and backend.keras().backend.backend() == name:
-        return memory if backend.tensorflow().config.list_physical_devices("GPU") else 0
+    if memory and name == "tensorflow" and libraries.keras().backend.backend() == name:
+        return memory if libraries.tensorflow().config.list_physical_devices("GPU") else 0
     if memory and name == "onnx" and _is_there(name):
         return memory if "CUDAExecutionProvider" in import_module(_MODULES[name]).get_available_providers() else 0
     return 0
@@ -174,7 +175,7 @@ def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
 
 def channels_first(model: Any) -> Any:
     """A Keras network that takes and gives (n, bands, rows, cols), as ONNX networks do."""
-    keras = backend.keras()
+    keras = libraries.keras()
     taken = keras.Input((model.input_shape[-1], None, None), name="lr")
     made = model(keras.layers.Permute((2, 3, 1), name="channels_last")(taken))
     return keras.Model(taken, keras.layers.Permute((3, 1, 2), name="channels_first")(made), name=model.name)
@@ -186,19 +187,19 @@ def as_onnx(model: Any, path: Path) -> None:
     Raises:
         ModelError: what is needed for it is not installed, or the network has an operation that ONNX lacks.
     """
-    keras = backend.keras()
+    keras = libraries.keras()
     if keras.backend.backend() == "tensorflow" and not _is_there("tf2onnx"):
         raise ModelError("'tf2onnx' is not installed: pip install 'geosr[onnx]'")
     first = channels_first(model)
     spec = keras.InputSpec(shape=(None, *first.input_shape[1:]), dtype="float32", name="lr")
-    with backend.silent_stderr():
+    with libraries.silent_stderr():
         first.export(os.fspath(path), format="onnx", verbose=False, input_signature=[spec])
 
 
 def from_keras(openvino: Any, model: Any) -> Any:
     """A Keras network as OpenVINO's, that takes and gives (n, bands, rows, cols)."""
     first = channels_first(model)
-    with backend.silent_stderr():
+    with libraries.silent_stderr():
         return openvino.convert_model(first)
 
 
@@ -209,8 +210,8 @@ def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
     if precision != "float32":
         model = models.in_precision(model, f"mixed_{precision}")
     predict = model.predict_on_batch
-    if backend.keras().backend.backend() == "tensorflow":
-        tensorflow = backend.tensorflow()
+    if libraries.keras().backend.backend() == "tensorflow":
+        tensorflow = libraries.tensorflow()
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
         # Traced once, for blocks of any shape: else those of the first would be rounded in another way.
         given = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
@@ -229,7 +230,7 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
         raise ModelError(
             f"{os.fspath(path)!r} is a SavedModel, which can execute anything; if you trust who made it, say --trust"
         )
-    tensorflow = backend.tensorflow()
+    tensorflow = libraries.tensorflow()
     try:
         loaded = tensorflow.saved_model.load(os.fspath(path))
         ((name, taken),) = loaded.signatures["serving_default"].structured_input_signature[1].items()

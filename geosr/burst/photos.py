@@ -1,0 +1,316 @@
+"""The photographs of a burst: found, checked against each other, and made ready to be read upright, by windows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+
+from geosr.burst import exif
+from geosr.burst.exif import Metadata
+from geosr.errors import BurstError, RasterError
+from geosr.grid import Block, Window
+from geosr.rasters import writer
+from geosr.rasters.profile import Profile
+from geosr.rasters.radiometry import to_dtype
+from geosr.rasters.resample import enlarge
+from geosr.rasters.source import RasterSource
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+DTYPES = ("uint8", "uint16", "int16", "float32")
+PROXY_PIXELS = 1_000_000
+"""Most pixels of the reduced image that frames are compared in."""
+LEAST_SIDE = 640
+"""Rows or columns of the image that Hugin gets."""
+STRIP = 64
+"""Rows that are read at once when a frame is gone through from end to end."""
+# What an image of each EXIF orientation must undergo to be upright: rows and columns swapped, then either reversed.
+_TURNS = {
+    1: (0, 0, 0),
+    2: (0, 0, 1),
+    3: (0, 1, 1),
+    4: (0, 1, 0),
+    5: (1, 0, 0),
+    6: (1, 0, 1),
+    7: (1, 1, 1),
+    8: (1, 1, 0),
+}
+ROLLS = {1: 0, 3: 180, 6: 90, 8: 270}
+"""Degrees by which photos that are not mirrored are turned to be upright."""
+_UNPACKED = {"TILED": "YES", "BLOCKXSIZE": "256", "BLOCKYSIZE": "256", "BIGTIFF": "IF_SAFER", "INTERLEAVE": "PIXEL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file of the burst, before its pixels are touched."""
+
+    path: str
+    profile: Profile
+    """Upright."""
+    metadata: Metadata
+    packed: bool
+    """It can only be read from beginning to end, or lies on its side, and is unpacked before windows are read."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A photo made ready."""
+
+    photo: Photo
+    source: RasterSource
+    """Upright, quick to read by windows."""
+    proxy: Path
+    """Two bands of float32: gray, and the share of pixels that are valid and not clipped."""
+    plain: Path
+    """The proxy for Hugin: gray in 8 bits, small ones enlarged."""
+    brightness: float
+    sharpness: float
+    """Variance of the Laplacian of the gray image at half size, over the variance of that image."""
+
+
+def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
+    """The photos of files and folders, in the order they were taken in, or of their names if they do not say.
+
+    Raises:
+        BurstError: there are fewer than two, one does not exist, or they are not of one size and kind.
+        RasterError: one cannot be read.
+    """
+    if missing := [os.fspath(given) for given in inputs if not Path(given).exists()]:
+        raise BurstError(f"there is no file or folder {missing[0]!r}; name the photos, or the folder that they are in")
+    paths = [path for given in inputs for path in _files(Path(given))]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise BurstError("a photo is given twice; name each once")
+    if len(paths) < 2:
+        where = ", ".join(repr(os.fspath(given)) for given in inputs)
+        found = "one photo" if paths else "no photos (" + " ".join(ENDINGS) + ")"
+        raise BurstError(f"a burst needs two photos or more, {where} has {found}")
+    photos = sorted((_photo(path) for path in paths), key=lambda photo: _natural(photo.name))
+    if all(photo.metadata.taken for photo in photos):
+        photos.sort(key=lambda photo: photo.metadata.taken)
+    _check_alike(photos)
+    return photos
+
+
+def stored_size(photo: Photo) -> tuple[int, int]:
+    """Width and height of the file's image as it lies."""
+    size = photo.profile.width, photo.profile.height
+    return size[::-1] if _TURNS[photo.metadata.orientation][0] else size
+
+
+def stored_points(points: Block, photo: Photo) -> Block:
+    """Points (n, 2) of the upright photo, columns and rows, as places of the image as it lies."""
+    swapped, upside, mirrored = _TURNS[photo.metadata.orientation]
+    cols, rows = points.T
+    cols = photo.profile.width - 1 - cols if mirrored else cols
+    rows = photo.profile.height - 1 - rows if upside else rows
+    return np.column_stack([rows, cols] if swapped else [cols, rows])
+
+
+def factor(profile: Profile) -> int:
+    """How many times smaller the proxy is."""
+    return max(1, int(np.ceil(np.sqrt(profile.width * profile.height / PROXY_PIXELS))))
+
+
+def unpacked_bytes(photo: Photo) -> int:
+    """Disk that `prepare` needs: the pixels if they must be unpacked, and the proxy."""
+    pixels = photo.profile.width * photo.profile.height
+    values = photo.profile.count * np.dtype(photo.profile.dtype).itemsize
+    return pixels * values * photo.packed + 8 * pixels // factor(photo.profile) ** 2
+
+
+def decoder_bytes(photo: Photo) -> int:
+    """Memory that decoding takes: a progressive JPEG is held whole, two bytes a value."""
+    size = photo.profile.width * photo.profile.height * photo.profile.count
+    return 2 * size if photo.metadata.progressive else 0
+
+
+def prepare(photo: Photo, folder: Path) -> Frame:
+    """The photo unpacked into `folder` where that is needed, with its proxy there, in one pass over its pixels."""
+    folder.mkdir(exist_ok=True)
+    source, pixels = RasterSource(photo.path), folder / "pixels.tif"
+    shrinker = _Shrinker(photo.profile)
+    try:
+        if photo.packed:
+            bare = replace(photo.profile, tags={}, band_tags=())
+            writer.store(pixels, bare, _upright(source, photo, shrinker), _UNPACKED)
+            ready = RasterSource(pixels, alpha="mask" if photo.profile.alpha is not None else "band")
+        else:
+            for _ in _upright(source, photo, shrinker):
+                pass
+            ready = source
+    finally:
+        source.close()
+    proxy = folder / "proxy.tif"
+    save_plain(proxy, np.stack([shrinker.gray, shrinker.usable]))
+    plain = folder / "plain.tif"
+    save_plain(plain, _plain(shrinker.gray, shrinker.usable > 0, plain_factor(photo.profile)))
+    return Frame(photo, ready, proxy, plain, float(shrinker.gray.mean()), shrinker.sharpness)
+
+
+def plain_factor(profile: Profile) -> int:
+    """How many times larger than the proxy the image for Hugin is: it finds little in very small ones."""
+    return max(1, LEAST_SIDE * factor(profile) // max(profile.width, profile.height))
+
+
+def save_plain(path: Path, block: Block) -> None:
+    """A TIFF of plain strips without metadata, which every program reads."""
+    count, height, width = block.shape
+    profile = Profile(width, height, count, str(block.dtype))
+    writer.store(path, profile, [(profile.window, block)], {"COMPRESS": "NONE"})
+
+
+def load_proxy(path: Path) -> tuple[Block, Block]:
+    """The gray image (rows, cols) and where it can be trusted."""
+    source = RasterSource(path)
+    try:
+        gray, usable = source.read(source.profile.window)
+    finally:
+        source.close()
+    return gray, usable > 0.999
+
+
+def limits(dtype: str) -> tuple[float, float]:
+    """Values at and beyond which a pixel is clipped."""
+    if np.dtype(dtype).kind == "f":
+        return -np.inf, np.inf
+    info = np.iinfo(dtype)
+    edge = (info.max - info.min) / 255
+    return (info.min + 0.5 * edge if info.min == 0 else info.min), info.max - 0.5 * edge
+
+
+class _Shrinker:
+    """Takes an upright frame strip by strip, in order, and makes its proxy and its sharpness."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.k = factor(profile)
+        shape = profile.height // self.k, profile.width // self.k
+        self.gray, self.usable = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.low, self.high = limits(profile.dtype)
+        self._sums = np.zeros(5)
+
+    def add(self, window: Window, gray: Block, usable: Block) -> None:
+        """A strip of whole rows, or of whole columns; its offset is a multiple of the factor."""
+        place = Window(
+            window.col_off // self.k, window.row_off // self.k, gray.shape[1] // self.k, gray.shape[0] // self.k
+        )
+        rows, cols = place.slices(within=Window(0, 0, self.gray.shape[1], self.gray.shape[0]))
+        self.gray[rows, cols], self.usable[rows, cols] = _binned(gray, self.k), _binned(usable, self.k)
+        half = _binned(gray, 2 if min(gray.shape) > 5 else 1)
+        if min(half.shape) > 2:
+            edges = half[:-2, 1:-1] + half[2:, 1:-1] + half[1:-1, :-2] + half[1:-1, 2:] - 4 * half[1:-1, 1:-1]
+            self._sums += (
+                edges.size,
+                edges.sum(),
+                (edges**2).sum(),
+                half.mean() * edges.size,
+                (half**2).mean() * edges.size,
+            )
+
+    @property
+    def sharpness(self) -> float:
+        count, edges, edges2, gray, gray2 = self._sums
+        contrast = gray2 / count - (gray / count) ** 2
+        return float((edges2 / count - (edges / count) ** 2) / contrast) if contrast > 0 else 0.0
+
+
+def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterator[tuple[Window, Block]]:
+    """The frame's blocks in upright windows, from strips of the file as it is."""
+    stored, (swapped, upside, mirrored) = source.profile, _TURNS[photo.metadata.orientation]
+    step = max(STRIP // shrinker.k, 1) * shrinker.k
+    upright = photo.profile
+    # Files are read forwards; what becomes the upright image's far end comes first and is what is left over.
+    backwards = bool(mirrored if swapped else upside)
+    row = 0
+    while row < stored.height:
+        length = min(step, stored.height - row)
+        if backwards and not row:
+            length = stored.height % step or length
+        start = stored.height - row - length if backwards else row
+        strip = Window(0, row, stored.width, length)
+        row += length
+        block = source.read(strip)
+        valid = np.all(source.valid(strip, block)[source.profile.colours], axis=0)
+        block, valid = _turned(block, photo.metadata.orientation), _turned(valid[None], photo.metadata.orientation)[0]
+        window = Window(start, 0, length, upright.height) if swapped else Window(0, start, upright.width, length)
+        colours = block[source.profile.colours]
+        usable = valid & (colours > shrinker.low).all(axis=0) & (colours < shrinker.high).all(axis=0)
+        shrinker.add(window, colours.mean(axis=0, dtype=np.float32), usable.astype(np.float32))
+        yield window, block
+
+
+def _turned(block: Block, orientation: int) -> Block:
+    """The block (bands, rows, cols) upright."""
+    swapped, upside, mirrored = _TURNS[orientation]
+    turned = block.swapaxes(1, 2) if swapped else block
+    return np.ascontiguousarray(turned[:, :: -1 if upside else 1, :: -1 if mirrored else 1])
+
+
+def _binned(block: Block, k: int) -> Block:
+    """Means of k x k pixels; rows and columns beyond the last whole k are left out."""
+    high, wide = (side // k for side in block.shape)
+    binned: Block = block[: high * k, : wide * k].reshape(high, k, wide, k).mean(axis=(1, 3), dtype=np.float32)
+    return binned
+
+
+def _plain(gray: Block, usable: Block, k: int) -> Block:
+    """The proxy (1, rows, cols) in 8 bits, from nearly the darkest to nearly the brightest usable value."""
+    low, high = np.percentile(gray[usable] if usable.any() else gray, (0.1, 99.9))
+    stretched = 255 * (enlarge(gray, k) - low) / max(float(high - low), 1e-9)
+    return to_dtype(stretched, "uint8")[None]
+
+
+def _files(given: Path) -> list[Path]:
+    if not given.is_dir():
+        return [given]
+    return [p for p in given.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file()]
+
+
+def _photo(path: Path) -> Photo:
+    source = RasterSource(path)
+    profile, plain = source.profile, source.windowed
+    source.close()
+    metadata = exif.read(path)
+    if profile.dtype not in DTYPES:
+        raise RasterError(f"{os.fspath(path)!r} holds {profile.dtype}; a burst takes {', '.join(DTYPES)}")
+    upright = profile
+    if metadata.orientation != 1:
+        if profile.crs is not None:
+            raise RasterError(
+                f"{os.fspath(path)!r} has a CRS and lies on its side; turn it first: gdal_translate IN OUT"
+            )
+        if _TURNS[metadata.orientation][0]:
+            upright = replace(profile, width=profile.height, height=profile.width)
+        upright = replace(upright, transform=Affine.identity(), gcps=(), rpcs=None)
+    return Photo(os.fspath(path), upright, metadata, packed=not plain or metadata.orientation != 1)
+
+
+def _check_alike(photos: Sequence[Photo]) -> None:
+    first = photos[0]
+
+    def kind(photo: Photo) -> tuple[str, str]:
+        profile = photo.profile
+        return f"{profile.width} x {profile.height}", f"{profile.count} bands of {profile.dtype}"
+
+    for photo in photos[1:]:
+        for there, here in zip(kind(first), kind(photo), strict=True):
+            if there != here:
+                raise BurstError(
+                    f"{photo.name!r} is {here} but {first.name!r} is {there}; a burst is of one kind: leave one out"
+                )
+        if photo.profile.crs != first.profile.crs:
+            raise BurstError(f"{photo.name!r} and {first.name!r} have different CRSs; leave one out")
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that puts 10 after 9."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -1,0 +1,167 @@
+"""What a burst came to, for people: a page, a picture, and the figures in both. Knows arrays and words, no files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from geosr.burst.homography import Matrix, apply, corners
+from geosr.grid import Block, Window
+
+BINS = 20
+"""Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
+NEAR_NYQUIST = (0.5, 1.0)
+"""Of the photos' Nyquist frequency: where a stack shows what one frame does not."""
+LABEL = 28
+"""Rows of a panel that are darkened for its title."""
+SHOWN = 480
+"""Columns of a panel of the picture."""
+COLUMNS = (
+    ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"), ("shift", "moved, px"),
+    ("rotation", "turned, degrees"), ("zoomed", "enlarged"), ("inliers", "control points that agree"),
+    ("points", "of"), ("rms", "their RMS, px"), ("motion", "left over, px"), ("still", "share that fits"),
+    ("gain", "gain"), ("offset", "offset"),
+)  # fmt: skip
+STYLE = (
+    "body{font:15px/1.4 sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse}"
+    "td,th{border:1px solid #bbb;padding:.2em .6em;text-align:left}img{max-width:100%}.out{color:#a00}"
+)
+
+
+def movement(matrix: Matrix, size: tuple[int, int]) -> dict[str, Any]:
+    """How a frame moved: pixels at its middle, degrees clockwise, and times that it is enlarged."""
+    edge = corners(Window(0, 0, *size))
+    centre = edge.mean(axis=0, keepdims=True)
+    shift = (apply(matrix, centre) - centre)[0]
+    top = np.diff(apply(matrix, edge[:2]), axis=0)[0]
+    return {
+        "shift": [round(float(x), 3) for x in shift],
+        "rotation": round(float(np.degrees(np.arctan2(top[1], top[0]))), 4),
+        "zoomed": round(float(np.hypot(*top)) / size[0], 5),
+    }
+
+
+def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
+    """Power by spatial frequency of the aligned frames (frames, rows, cols) and of what was made of them.
+
+    What frames have in common is detail, the rest noise: noise has power near the Nyquist frequency too, so that
+    power alone is no sharpness. The result's detail is what it shares with the frames, its own share of their noise
+    taken off. Frequencies are shares of the Nyquist frequency of the photos.
+    """
+    spectra = [_transform(frame) for frame in frames]
+    made, count = _transform(result), len(frames)
+    radius = _radius(result.shape, scale)
+    each = np.mean([abs(one) ** 2 for one in spectra], axis=0)
+    joint = (abs(np.sum(spectra, axis=0)) ** 2 - count * each) / (count * (count - 1))
+    across = np.mean([(made * one.conj()).real for one in spectra], axis=0)
+    power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(made) ** 2))
+    common = np.maximum(common, 1e-6 * power)
+    gain = shared / (common + (power - common) / count)
+    detail = gain**2 * common
+    near = slice(int(NEAR_NYQUIST[0] * BINS), int(NEAR_NYQUIST[1] * BINS))
+    before = common[near].sum() / max((power - common)[near].sum(), 1e-9)
+    after = detail[near].sum() / max((whole - detail)[near].sum(), 1e-9)
+    return {
+        "frequency": [round((i + 0.5) / BINS, 3) for i in range(BINS)],
+        "reference": [float(f"{p:.4g}") for p in power],
+        "result": [float(f"{p:.4g}") for p in whole],
+        "detail near Nyquist, dB": round(10 * float(np.log10(detail[near].sum() / common[near].sum())), 2),
+        "detail to noise near Nyquist, dB": round(10 * float(np.log10(after / before)), 2),
+    }
+
+
+def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
+    """A PNG: the reference beside the result (bands, rows, cols), and the maps of coverage and deviation below."""
+    import cv2
+
+    low, high = np.percentile(single, 0.5), np.percentile(single, 99.5)
+    panels = [_panel(_colours((block - low) / max(high - low, 1e-9)), cv2.INTER_NEAREST) for block in (single, result)]
+    for plane in maps:
+        top = max(float(np.percentile(plane, 99.5)), 1e-9)
+        shown = (255 * np.clip(plane / top, 0, 1)).astype(np.uint8)
+        panels.append(_panel(cv2.applyColorMap(shown, cv2.COLORMAP_VIRIDIS), cv2.INTER_AREA))
+    titles = (
+        *title.split(" | "),
+        f"frames that count, {maps[0].max():g} at most",
+        f"deviation, {maps[1].mean():.3g} on average",
+    )
+    for panel, text in zip(panels, titles, strict=True):
+        panel[:LABEL] //= 3
+        cv2.putText(panel, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
+    whole = np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
+    return bytes(cv2.imencode(".png", whole)[1])
+
+
+def page(said: Mapping[str, Any], picture: bytes) -> str:
+    """A page of HTML that needs no other file."""
+    head = "".join(f"<th>{escape(title)}</th>" for _, title in COLUMNS)
+    rows = "".join(
+        f"<tr{'' if frame['kept'] else ' class=out'}>" + "".join(_cell(frame, key) for key, _ in COLUMNS) + "</tr>"
+        for frame in said["frames"]
+    )
+    facts = {
+        "photos kept": f"{said['kept']} of {len(said['frames'])}",
+        "size": " x ".join(map(str, said["size"])) + f", {said['dtype']}",
+        "images": ", ".join(said["outputs"]),
+        "frames that count at a pixel, on average": f"{said['coverage']:.2f}",
+        "standard deviation of the frames, on average": f"{said['deviation']:.4g}",
+        **{
+            f"{name}, over one photo": f"{value:+.1f}"
+            for name, value in said["spectrum"].items()
+            if name.endswith("dB")
+        },
+    }
+    listed = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    image = base64.b64encode(picture).decode()
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>geosr burst</title><style>{STYLE}</style>'
+        f"<h1>geosr burst</h1><table>{listed}</table><h2>Photos</h2><table><tr>{head}</tr>{rows}</table>"
+        f'<h2>Reference, result, maps</h2><img alt="crops and maps" src="data:image/png;base64,{image}"></html>\n'
+    )
+
+
+def _cell(frame: Mapping[str, Any], key: str) -> str:
+    value = frame[key]
+    if key == "kept":
+        value = "reference" if frame["reference"] else "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(f"{x:.2f}" for x in value)
+    if isinstance(value, float):
+        value = f"{value:.4g}"
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _transform(image: Block) -> Block:
+    rows, cols = image.shape
+    transform: Block = np.fft.rfft2((image - image.mean()) * np.hanning(rows)[:, None] * np.hanning(cols))
+    return transform
+
+
+def _radius(shape: tuple[int, ...], scale: int) -> Block:
+    """Each frequency's share of the photos' Nyquist frequency."""
+    down, right = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
+    return np.asarray(np.hypot(down, right) * 2 * scale)
+
+
+def _rings(plane: Block, radius: Block) -> Block:
+    """The mean (bins,) of the plane between one radius and the next."""
+    ring = np.minimum((radius * BINS).astype(int), BINS).ravel()
+    sums, counts = np.bincount(ring, plane.ravel(), BINS + 1)[:BINS], np.bincount(ring, minlength=BINS + 1)[:BINS]
+    return np.asarray(sums / np.maximum(counts, 1))
+
+
+def _colours(block: Block) -> Block:
+    """The block (bands, rows, cols) of 0 to 1 as blue, green and red (rows, cols, 3)."""
+    shown = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
+    return np.ascontiguousarray(np.moveaxis((255 * np.clip(shown, 0, 1)).astype(np.uint8), 0, -1))
+
+
+def _panel(image: Block, how: int) -> Block:
+    import cv2
+
+    rows = max(1, round(image.shape[0] * SHOWN / image.shape[1]))
+    return np.asarray(cv2.resize(image, (SHOWN, rows), interpolation=how))

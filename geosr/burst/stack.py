@@ -1,0 +1,155 @@
+"""Frames on a canvas, reduced window by window: each reads only the pixels of the frames that it needs, resamples them
+once, and comes out as finished parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geosr.burst import reducers
+from geosr.burst.exif import Metadata
+from geosr.burst.homography import Matrix, known, needed, shifting, warped
+from geosr.burst.reducers import REDUCERS
+from geosr.errors import OptionError
+from geosr.grid import Block, Grid, Tile, Window
+from geosr.rasters import writer
+from geosr.rasters.nodata import off_nodata
+from geosr.rasters.profile import Profile
+from geosr.rasters.radiometry import to_dtype
+from geosr.rasters.source import RasterSource
+
+EXTRAS = {"coverage": "uint16", "deviation": "float32"}
+"""Images beside those of the methods, and what they hold."""
+SHARPEN_SIGMA = 0.5
+"""Of the unsharp mask, in pixels of the photos."""
+SHARPEN_REACH = 4.0
+"""Deviations at which its Gaussian ends."""
+TILES = (1024, 512, 256, 128, 64, 32)
+BASE_MEMORY = 320 * 2**20
+"""Of the interpreter with its libraries and GDAL's cache, before a tile is stacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A frame in the stack."""
+
+    source: RasterSource
+    matrix: Matrix
+    """From the output's pixels to the source's."""
+    gain: float
+    offset: float
+    low: float
+    high: float
+    """Values at and beyond which a pixel has no weight while another frame has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything that decides the output's pixels."""
+
+    layers: tuple[Layer, ...]
+    metadata: Metadata
+    """The reference's."""
+    grid: Grid
+    profile: Profile
+    """The output's."""
+    methods: tuple[str, ...]
+    extras: tuple[str, ...]
+    sharpen: float
+    sigma: float
+    factor: float
+    """From the photos' values to the output's."""
+    step: int
+    """Every so many pixels one goes to the report's maps."""
+
+
+def tile_size(frames: int, bands: int, memory: int, *, halo: int, jobs: int) -> int:
+    """Rows and columns of the largest tiles of which `jobs` at once fit in the memory.
+
+    Raises:
+        OptionError: not even the smallest do.
+    """
+    values = (3 * bands + 5) * frames + 12 * bands
+    for size in TILES:
+        if BASE_MEMORY + jobs * 4 * values * (size + 2 * halo) ** 2 <= memory:
+            return size
+    least = BASE_MEMORY + jobs * 4 * values * (TILES[-1] + 2 * halo) ** 2
+    raise OptionError(
+        f"{frames} frames need {-(-least // 2**20)} MiB or more; give more with --memory, or fewer --jobs"
+    )
+
+
+def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
+    """The tile's finished parts, one for each image and one for the report's maps: pure work that can run anywhere."""
+    values, covered, used = stacked(tile, job)
+    shown = tile.trim(np.any(covered, axis=0))
+    planes = [REDUCERS[method](values, used) for method in job.methods]
+    parts = []
+    for plane in planes:
+        made = tile.trim(sharpened(plane, np.any(covered, axis=0), job)) * job.factor
+        block = off_nodata(made, to_dtype(made, job.profile.dtype), job.profile.nodata)
+        if job.profile.nodata is not None:
+            block = np.where(shown, block, np.asarray(job.profile.nodata, block.dtype))
+        parts.append(writer.encode(block, shown if job.profile.masked else None))
+    count = tile.trim(used.sum(axis=0)).astype(np.float32)
+    for extra in job.extras:
+        plane = count if extra == "coverage" else job.factor * tile.trim(reducers.deviation(values, used))
+        parts.append(writer.encode(plane[None].astype(EXTRAS[extra])))
+    spread = job.factor * reducers.deviation(
+        *(tile.trim(block)[..., :: job.step, :: job.step] for block in (values, used))
+    )
+    maps = np.stack([count[:: job.step, :: job.step], spread]).astype(np.float32)
+    parts.append(writer.encode(maps))
+    return parts
+
+
+def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
+    """The frames (frames, bands, rows, cols) on the tile's outer window, where each covers it, and where it counts."""
+    size = tile.outer.width, tile.outer.height
+    colours = job.layers[0].source.profile.colours
+    shape = len(job.layers), size[1], size[0]
+    values = np.zeros((len(job.layers), len(colours), *shape[1:]), np.float32)
+    covered, used = np.zeros(shape, bool), np.zeros(shape, bool)
+    place = shifting(tile.outer.col_off, tile.outer.row_off)
+    for i, layer in enumerate(job.layers):
+        matrix = layer.matrix @ place
+        window = needed(matrix, Window(0, 0, *size)).intersection(layer.source.profile.window)
+        if not (window.width and window.height):
+            continue
+        block = layer.source.read(window)
+        valid = np.all(layer.source.valid(window, block)[colours], axis=0)
+        block = block[colours].astype(np.float32)
+        matrix = shifting(-window.col_off, -window.row_off) @ matrix
+        moved, covered[i] = warped(np.where(valid, block, 0) if not valid.all() else block, valid, matrix, size)
+        values[i] = layer.gain * moved + layer.offset
+        clear = np.all((block > layer.low) & (block < layer.high), axis=0)
+        used[i] = covered[i] & known(clear | ~valid, matrix, size)
+    used |= covered & ~used.any(axis=0)
+    return values, covered, used
+
+
+def sharpened(plane: Block, shown: Block, job: Stack) -> Block:
+    """The image (bands, rows, cols) with an unsharp mask, blind to what is not `shown`."""
+    if not job.sigma:
+        return plane
+    if shown.all():
+        return plane + job.sharpen * (plane - blurred(plane, job.sigma))
+    share = blurred(shown[None].astype(plane.dtype), job.sigma)
+    return plane + job.sharpen * np.where(shown, plane - blurred(plane * shown, job.sigma) / np.maximum(share, 1e-6), 0)
+
+
+def blurred(block: Block, sigma: float) -> Block:
+    """The block (bands, rows, cols) under a Gaussian."""
+    import cv2
+
+    side = 2 * int(np.ceil(SHARPEN_REACH * sigma)) + 1
+    how = cv2.BORDER_REFLECT
+    return np.stack([cv2.GaussianBlur(band, (side, side), sigma, borderType=how) for band in block])
+
+
+def halo_of(scale: int, sharpen: float) -> int:
+    """Pixels of the output that a pixel of it depends on, on either side."""
+    sigma = SHARPEN_SIGMA * scale if sharpen else 0.0
+    return reducers.REACH + int(np.ceil(SHARPEN_REACH * sigma))

@@ -1,0 +1,519 @@
+"""Training sets from scenes: tiles at full resolution, degraded by the scale, and enlarged again, as TFRecords."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import random
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr import __version__, engine, pools
+from geosr.dataset import polygons as areas
+from geosr.dataset import records, storage
+from geosr.dataset.records import Sample
+from geosr.dataset.splits import GUARD, SPLITS, Shares, assign
+from geosr.dataset.storage import LEFT_OUT, Place, Summary
+from geosr.engine import Pool, Progress
+from geosr.errors import DatasetError, OptionError, OutputError, WorkersDied
+from geosr.grid import Block, Grid, Tile, Window, batches
+from geosr.parts import Parts, existing
+from geosr.rasters.degradation import Degradation
+from geosr.rasters.nodata import filled_block
+from geosr.rasters.placement import place_of
+from geosr.rasters.profile import DTYPES
+from geosr.rasters.radiometry import Range, to_dtype
+from geosr.rasters.resample import REACH, enlarge
+from geosr.rasters.source import RasterSource, scene_range
+from geosr.superresolve.budget import readable
+
+log = logging.getLogger(__name__)
+
+BATCH = 32
+"""Tiles in a task, whose samples are a part."""
+PLACES = 64
+"""Parts, at the least, that are chosen by chance to make the tiles that --max-tiles wants."""
+OVERHEAD = 2000
+"""Bytes of a sample beside its pixels, at most: above all the CRS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be chosen about a training set.
+
+    Raises:
+        OptionError: a value is out of bounds, or two contradict each other.
+    """
+
+    scale: int = 2
+    size: int = 96
+    """Rows and columns of a tile."""
+    bands: tuple[int, ...] | None = None
+    """Numbers, from 1."""
+    each_band: bool = False
+    """Every band is a sample of its own."""
+    dtype: str | None = None
+    """One that holds the values of all scenes; the scenes' own by default."""
+    degradation: Degradation = Degradation()
+    split: str = "scene"
+    validation: float = 0.1
+    test: float = 0.0
+    block: int | None = None
+    """Rows and columns of a block in pixels, when the split is by blocks."""
+    aoi: str | None = None
+    """A vector file; tiles lie wholly in its polygons."""
+    exclude: str | None = None
+    """A vector file; no tile touches its polygons."""
+    min_valid: float = 0.95
+    """Share of a tile's pixels that are valid at the least; the others get the value of the nearest that is."""
+    min_variance: float = 0.0
+    """Of a tile's values as parts of its scene's range, at the least, mean over the bands."""
+    max_tiles: int | None = None
+    """Samples at the most, by chance."""
+    seed: int = 0
+    bic_up: bool = True
+    gzip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scale < 1 or self.size < self.scale or self.size % self.scale:
+            raise OptionError(
+                f"the tile size must be a multiple of the scale {self.scale}, got {self.size}; change --size"
+            )
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise OptionError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if not 0 <= self.min_valid <= 1:
+            raise OptionError(f"min_valid must be a share from 0 to 1, got {self.min_valid:g}")
+        if not self.min_variance >= 0:
+            raise OptionError(f"min_variance must be 0 or more, got {self.min_variance:g}")
+        if self.max_tiles is not None and self.max_tiles < 1:
+            raise OptionError(f"max_tiles must be 1 or more, got {self.max_tiles}")
+        _ = self.shares
+
+    @property
+    def shares(self) -> Shares:
+        return Shares(self.split, self.validation, self.test, self.block, self.seed)
+
+    @property
+    def halo(self) -> int:
+        """Pixels beside a tile that its samples depend on: the enlargement's, each made of what shrinking looks at."""
+        return self.degradation.reach(self.scale) + REACH * self.scale
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The options in words and numbers."""
+        return asdict(self) | {"degradation": self.degradation.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A source, its name in the set, its radiometry, and the dtype that its samples have."""
+
+    source: RasterSource
+    name: str
+    range: Range
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A few tiles of a scene, and the split of each."""
+
+    number: int
+    scene: Scene
+    tiles: tuple[Tile, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A set that can be made: everything that can be known before pixels are read."""
+
+    options: Options
+    scenes: tuple[Scene, ...]
+    tasks: tuple[Task, ...]
+    left_out: Mapping[str, int]
+    areas: str
+    """A digest of the areas that tiles were chosen by."""
+
+    @property
+    def tiles(self) -> Counter[str]:
+        """The tiles to look at, by split."""
+        return Counter(split for task in self.tasks for split in task.splits)
+
+    @property
+    def quotas(self) -> dict[str, float]:
+        """Samples of each split at the most: shared out as the tiles are, one at least for each, training first."""
+        found, most = self.tiles, self.options.max_tiles
+        if most is None:
+            return dict.fromkeys(SPLITS, float("inf"))
+        there = [split for split in SPLITS if found[split]][:most]
+        quotas: dict[str, float] = {split: 1 + (most - len(there)) * found[split] // found.total() for split in there}
+        largest = max(there, key=found.__getitem__)
+        quotas[largest] += most - sum(quotas.values())
+        return dict.fromkeys(SPLITS, 0) | quotas
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is known of the samples made so far."""
+
+    places: dict[str, list[Place]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    means: list[list[float]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    scenes: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def build(
+    scenes: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Writes the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
+
+    `options` are the fields of Options. The degraded image and the enlarged one are made from the tile and
+    its surroundings and have the dtype of the tile. The folder has its name only when it is whole; a build that was
+    interrupted leaves its parts beside it, and the same call takes it up again.
+
+    Raises:
+        OptionError: the options contradict each other or the scenes.
+        OutputError: there is a training set already and not `overwrite`, or it cannot be written.
+        DatasetError: no tile is left.
+        RasterError: a scene cannot be read.
+    """
+    chosen = Options(**options)
+    folder = Path(out) / f"x{chosen.scale}"
+    storage.check_folder(folder, overwrite=overwrite)
+    job = plan(scenes, chosen)
+    pools.check_reach(pool, [scene.source.path for scene in job.scenes])
+    with existing(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
+        _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
+        kept = _made(job, parts, pool, progress)
+        if not kept.places[SPLITS[0]]:
+            parts.discard()
+            raise DatasetError(_nothing(job, kept.left_out))
+        summary = Summary(
+            {split: len(places) for split, places in kept.places.items() if places or split in records.SPLITS},
+            {why: count for why in LEFT_OUT if (count := kept.left_out[why])},
+            folder,
+        )
+        storage.assemble(
+            parts,
+            {split: kept.places[split] for split in summary.tiles},
+            _card(job, summary, kept),
+            storage.mean_values(kept.means),
+            seed=chosen.seed,
+            zipped=chosen.gzip,
+        )
+    return summary
+
+
+def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
+    """The tiles of the scenes and their splits.
+
+    Raises:
+        OptionError: the scenes differ in bands or dtype, or the options do not fit them.
+        DatasetError: no tile is left.
+    """
+    sources = [RasterSource(path, options.bands).colours() for path in scenes]
+    dtype = _one_kind(sources, options)
+    chosen = {what: areas.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
+    profiles = [source.profile for source in sources]
+    tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
+    _check_sizes(sources, tiles, options)
+    left_out: Counter[str] = Counter()
+    for i, profile in enumerate(profiles):
+        for what, found in chosen.items():
+            windows = [tile.core for tile in tiles[i]]
+            try:
+                good = found.covering(profile, windows) if what == "aoi" else ~found.touching(profile, windows)
+            except OptionError as error:
+                raise OptionError(f"{sources[i].path!r}: {error}") from error
+            left_out[what] += int((~good).sum())
+            tiles[i] = [tile for tile, kept in zip(tiles[i], good, strict=True) if kept]
+    fates = assign(profiles, tiles, options.shares, halo=options.halo)
+    left_out[GUARD] += sum(some.count(GUARD) for some in fates)
+    made = []
+    for source, name in zip(sources, storage.scene_names([source.path for source in sources]), strict=True):
+        made.append(Scene(source, name, scene_range(source), dtype))
+        source.close()
+    job = Plan(options, tuple(made), _tasks(made, tiles, fates, options), left_out, _digest(chosen))
+    if not job.tiles[SPLITS[0]]:
+        raise DatasetError(_nothing(job, left_out))
+    return job
+
+
+def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) -> list[Sample | str]:
+    """The tile's samples: one, or one for each band; in place of a sample, why it is left out.
+
+    `source` is the scene's, open in this thread.
+    """
+    outer = source.read(tile.outer)
+    valid = source.valid(tile.outer, outer)
+    count = len(outer)
+    groups = [[i] for i in range(count)] if options.each_band else [list(range(count))]
+    fates = [_fate(tile.trim(outer)[some], tile.trim(valid)[some], scene.range.bands(some), options) for some in groups]
+    if all(fates):
+        return list(fates)
+    outer = filled_block(source, tile, outer, valid, halo=options.halo)
+    down, up = _degraded(tile, outer, scene, options)
+    crs, transform = place_of(source.profile, tile.core)
+    return [
+        fate
+        or Sample(
+            gt=tile.trim(outer)[some].astype(scene.dtype),
+            down=down[some],
+            bic_up=up[some] if options.bic_up else None,
+            range=scene.range.bands(some),
+            scene=scene.name,
+            window=tile.core,
+            crs=crs.to_wkt() if crs else "",
+            transform=tuple(transform)[:6],
+            bands=tuple(source.indexes[i] for i in some),
+        )
+        for some, fate in zip(groups, fates, strict=True)
+    ]
+
+
+def made_part(task: Task, *, options: Options) -> bytes:
+    """The task's finished part: pure work that can run anywhere."""
+    examples, told = [], []
+    left_out: Counter[str] = Counter()
+    # A file of its own, so that no more are open than tasks run.
+    source = task.scene.source.copy()
+    try:
+        for tile, split in zip(task.tiles, task.splits, strict=True):
+            for one in samples(tile, task.scene, source, options):
+                if isinstance(one, str):
+                    left_out[one] += 1
+                else:
+                    examples.append(records.encode(one))
+                    told.append([split, *storage.means_of(one)])
+    finally:
+        source.close()
+    return storage.pack({"made": told, "left out": left_out}, examples)
+
+
+def manifest(job: Plan) -> dict[str, Any]:
+    """What the parts of a job depend on."""
+    return {
+        "scenes": [[one.name, list(one.source.indexes), one.source.alpha] for one in job.scenes],
+        "sizes and times of the scenes": [one.source.fingerprint for one in job.scenes],
+        "ranges": [str(one.range) for one in job.scenes],
+        "areas": job.areas,
+        **{name: value for name, value in job.options.told.items() if name not in ("aoi", "exclude", "gzip")},
+        "version": __version__,
+    }
+
+
+def _degraded(tile: Tile, outer: Block, scene: Scene, options: Options) -> tuple[Block, Block]:
+    """The tile's core degraded, and that enlarged again, in the scene's dtype, held in that of the set."""
+    k = options.scale
+    seed = (options.seed, zlib.crc32(scene.name.encode()), tile.core.col_off, tile.core.row_off)
+    with np.errstate(over="ignore", invalid="ignore"):
+        down = to_dtype(options.degradation(outer, k, values=scene.range, seed=seed), outer.dtype)
+        up = to_dtype(tile.trim(enlarge(down, k)), outer.dtype)
+    low = Tile(tile.index, _divided(tile.core, k), _divided(tile.outer, k))
+    return low.trim(down).astype(scene.dtype), up.astype(scene.dtype)
+
+
+def _fate(core: Block, valid: NDArray[np.bool_], values: Range, options: Options) -> str:
+    """Why these bands of a tile are left out; empty if they are not."""
+    whole = valid.all(axis=0)
+    if whole.mean() < options.min_valid or not whole.any():
+        return "nodata"
+    if options.min_variance:
+        x = values.normalise(core)[:, whole].astype(np.float64)
+        if x.var(axis=1).mean() < options.min_variance:
+            return "flat"
+    return ""
+
+
+def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None) -> _Kept:
+    """The samples in the parts; those that are missing are made on the way, until there are enough."""
+    kept, quotas = _Kept(left_out=Counter(job.left_out)), job.quotas
+    total, done = sum(len(task.tiles) for task in job.tasks), 0
+    if progress:
+        progress(0, total)
+
+    def wanted(task: Task) -> bool:
+        return any(len(kept.places[split]) < quotas[split] for split in task.splits)
+
+    # Looked at when its turn comes: what is still wanted when it is kept was so when it was begun.
+    missing = (task for task in job.tasks if not parts.has(task.number) and wanted(task))
+    work = partial(made_part, options=job.options)
+    with closing(engine.tried(work, missing, pool, errors=WorkersDied)) as results:
+        for task in filter(wanted, job.tasks):
+            if not parts.has(task.number):
+                part = next(part for begun, part in results if begun is task)
+                if isinstance(part, WorkersDied):
+                    where = task.tiles[0].core
+                    raise WorkersDied(
+                        f"tiles of {task.scene.source.path!r} from column {where.col_off}, row {where.row_off} on "
+                        f"could not be made: {part}"
+                    )
+                parts.save(task.number, part)
+            _keep(kept, task, parts.path(task.number), quotas)
+            done += len(task.tiles)
+            if progress:
+                progress(done, total)
+    if progress and done < total:
+        progress(total, total)
+    return kept
+
+
+def _keep(kept: _Kept, task: Task, part: Path, quotas: Mapping[str, float]) -> None:
+    header, places = storage.unpack(part)
+    kept.left_out.update(header["left out"])
+    for (split, *means), place in zip(header["made"], places, strict=True):
+        if len(kept.places[split]) < quotas[split]:
+            kept.places[split].append(place)
+            kept.means.append(means)
+            kept.scenes.setdefault(task.scene.name, Counter())[split] += 1
+
+
+def _tasks(
+    scenes: Sequence[Scene], tiles: Sequence[Sequence[Tile]], fates: Sequence[Sequence[str]], options: Options
+) -> tuple[Task, ...]:
+    """The tiles that have a split, a few at a time, in an order by chance: the first parts show all of the scenes.
+
+    Where not all are wanted, those that go together are chosen by chance too, and few enough to be of many places.
+    """
+    chance, most = random.Random(options.seed), options.max_tiles
+    size = BATCH if most is None else min(BATCH, max(1, most // PLACES))
+    found: list[tuple[Scene, list[tuple[Tile, str]]]] = []
+    for scene, some, told in zip(scenes, tiles, fates, strict=True):
+        kept = [(tile, fate) for tile, fate in zip(some, told, strict=True) if fate != GUARD]
+        if most is not None:
+            chance.shuffle(kept)
+        found += [(scene, batch) for batch in batches(kept, size)]
+    chance.shuffle(found)
+    return tuple(
+        Task(number, scene, tuple(tile for tile, _ in batch), tuple(split for _, split in batch))
+        for number, (scene, batch) in enumerate(found)
+    )
+
+
+def _whole_tiles(width: int, height: int, options: Options) -> list[Tile]:
+    grid = Grid(width, height, options.size, halo=options.halo)
+    return [tile for tile in grid if tile.core.width == tile.core.height == options.size]
+
+
+def _one_kind(sources: Sequence[RasterSource], options: Options) -> str:
+    """The dtype of the set; refuses scenes that do not go together."""
+    counts = _first_of_each([source.profile.count for source in sources], sources)
+    if len(counts) > 1 and not options.each_band:
+        raise OptionError(
+            f"the scenes have different numbers of bands: {_listed(counts, 'has')}; choose some that all have with "
+            "--bands 1,2,3, or take every band by itself with --each-band"
+        )
+    for count in counts:
+        options.degradation.check(count, options.scale)
+    dtypes = _first_of_each([source.profile.dtype for source in sources], sources)
+    common = str(np.result_type(*dtypes))
+    dtype = options.dtype or next(iter(dtypes))
+    if options.dtype is None and len(dtypes) > 1:
+        raise OptionError(
+            f"the scenes have different data types: {_listed(dtypes, 'is')}; give one that holds all: --dtype {common}"
+        )
+    if narrow := [one for one in dtypes if not np.can_cast(one, dtype, "safe")]:
+        raise OptionError(
+            f"{dtypes[narrow[0]]!r} is {narrow[0]}, whose values {dtype} does not hold; take --dtype {common}"
+        )
+    return dtype
+
+
+def _first_of_each(values: Sequence[Any], sources: Sequence[RasterSource]) -> dict[Any, str]:
+    found: dict[Any, str] = {}
+    for value, source in zip(values, sources, strict=True):
+        found.setdefault(value, source.path)
+    return found
+
+
+def _listed(found: Mapping[Any, str], verb: str) -> str:
+    return ", ".join(f"{path!r} {verb} {value}" for value, path in found.items())
+
+
+def _check_sizes(sources: Sequence[RasterSource], tiles: Sequence[Sequence[Tile]], options: Options) -> None:
+    small = [source for source, some in zip(sources, tiles, strict=True) if not some]
+    if not small:
+        return
+    first = f"{small[0].path!r} has {small[0].profile.width} x {small[0].profile.height} pixels"
+    if len(small) == len(sources):
+        raise DatasetError(
+            f"no training tile of {options.size} x {options.size} pixels in {len(sources)} scenes: {first}; use a "
+            "smaller --size"
+        )
+    log.warning("%d scenes are smaller than a tile and are passed over: %s", len(small), first)
+
+
+def _nothing(job: Plan, left_out: Mapping[str, int]) -> str:
+    size = job.options.size
+    why = Summary({}, left_out, Path()).told
+    return (
+        f"no training tile of {size} x {size} pixels is left of {len(job.scenes)} scenes; left out: {why}; change "
+        "these options, use a smaller --size, or other scenes"
+    )
+
+
+def _check_space(job: Plan, folder: Path, *, done: int) -> None:
+    """Refuses a job that the disk may have no room for: parts and set are on it at the end."""
+    options, count = job.options, job.tiles.total()
+    bands = sum(len(task.tiles) * task.scene.source.profile.count for task in job.tasks)
+    pixels = options.size**2 * (1 + options.bic_up) + (options.size // options.scale) ** 2
+    size = pixels * bands * np.dtype(job.scenes[0].dtype).itemsize + OVERHEAD * (bands if options.each_band else count)
+    size = int(size * min(1.0, (options.max_tiles or np.inf) / (bands if options.each_band else count)))
+    needed = int(size * (2 - done / len(job.tasks)))
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise OutputError(
+            f"{os.fspath(folder)!r} may need {readable(needed)}, where {readable(free)} are free; free some, write "
+            "elsewhere, or take less: --max-tiles, --no-bic-up"
+        )
+
+
+def _divided(window: Window, k: int) -> Window:
+    return Window(window.col_off // k, window.row_off // k, window.width // k, window.height // k)
+
+
+def _digest(chosen: Mapping[str, areas.Areas]) -> str:
+    told = [f"{what} {found.crs.to_wkt()} {found.geometry.wkb_hex}" for what, found in chosen.items()]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else ""
+
+
+def _card(job: Plan, summary: Summary, kept: _Kept) -> dict[str, Any]:
+    options = job.options
+    return {
+        "scale": options.scale,
+        "size": options.size,
+        "degradation": str(options.degradation),
+        "tiles": dict(summary.tiles),
+        "left_out": dict(summary.left_out),
+        "options": options.told,
+        "version": __version__,
+        "scenes": [
+            {
+                "file": scene.name,
+                "tiles": {split: kept.scenes.get(scene.name, Counter())[split] for split in summary.tiles},
+                "bands": 1 if options.each_band else scene.source.profile.count,
+                "dtype": scene.source.profile.dtype,
+                "range": str(scene.range),
+            }
+            for scene in job.scenes
+        ],
+    }

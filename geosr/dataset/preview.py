@@ -1,0 +1,110 @@
+"""A contact sheet of a training set: rows of tiles beside their degraded and re-enlarged images, with captions."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from geosr.dataset import records
+from geosr.dataset.records import Sample
+from geosr.dataset.storage import TFDS_SPLITS
+from geosr.engine import Progress
+from geosr.errors import DatasetError, OutputError
+from geosr.grid import Block
+from geosr.parts import check_output, write_file
+from geosr.rasters.nodata import enlarge_nearest
+from geosr.rasters.profile import RGB
+
+TILES = 12
+"""Of each split, unless told."""
+COLUMNS = 3
+"""Triples beside each other."""
+GAP = 8
+LEAST = 96
+"""Rows and columns that a tile is shown with at the least."""
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+STRETCH = (1.0, 99.0)
+"""Percentiles of a tile that become black and white, the same for its three images."""
+
+
+def preview(
+    out: str | os.PathLike[str],
+    sheet: str | os.PathLike[str],
+    *,
+    tiles: int = TILES,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Draws `tiles` samples of each split, spread over it, and returns how many there are.
+
+    Raises:
+        DatasetError: there is no set, or it is damaged.
+        OutputError: the sheet exists and not `overwrite`, is of no known format, or cannot be written.
+    """
+    sheet = Path(sheet)
+    if sheet.suffix.lower() not in FORMATS:
+        raise OutputError(f"{os.fspath(sheet)!r} must end in one of {', '.join(FORMATS)}")
+    check_output(sheet, (), overwrite=overwrite)
+    folder = records.sets_in(Path(out))
+    triples = []
+    for split in TFDS_SPLITS:
+        found = records.split(folder, split)
+        picked = np.unique(np.linspace(0, len(found) - 1, min(tiles, len(found))).round().astype(int))
+        triples += [_triple(split, found.sample(int(i))) for i in picked]
+    if not triples:
+        raise DatasetError(f"{os.fspath(folder)!r} has no tiles; make the set again with geosr dataset")
+    if progress:
+        progress(len(triples), len(triples))
+    _save(_sheet(triples), sheet)
+    return len(triples)
+
+
+def _triple(split: str, sample: Sample) -> Image.Image:
+    """A tile's three images side by side, at one size, under a caption."""
+    bands = [0, 1, 2] if len(sample.gt) >= len(RGB) else [0]
+    images = [sample.gt[bands], enlarge_nearest(sample.down[bands], sample.scale), sample.enlarged()[bands]]
+    low, high = np.percentile(images[0].astype(np.float64), STRETCH, axis=(1, 2))
+    factor = max(1, -(-LEAST // images[0].shape[-1]))
+    pictures = [_picture(enlarge_nearest(image, factor), low, high) for image in images]
+    width, height = pictures[0].size
+    font = ImageFont.load_default()
+    made = Image.new("RGB", (3 * width + 2 * GAP, height + 34), "white")
+    draw = ImageDraw.Draw(made)
+    window = sample.window
+    numbers = f" band {sample.bands[0]}" if len(sample.bands) == 1 else ""
+    caption = f"{split}: {sample.scene} {window.col_off},{window.row_off}{numbers}"
+    while draw.textlength(caption, font=font) > made.width:
+        caption = caption[:-4] + "..."
+    draw.text((0, 2), caption, "black", font=font)
+    for i, (name, picture) in enumerate(zip(records.IMAGES, pictures, strict=True)):
+        draw.text((i * (width + GAP), 18), name, "black", font=font)
+        made.paste(picture, (i * (width + GAP), 34))
+    return made
+
+
+def _picture(image: Block, low: Block, high: Block) -> Image.Image:
+    span = np.maximum(high - low, 1e-12)[:, None, None]
+    x = np.clip((image.astype(np.float64) - low[:, None, None]) / span, 0, 1)
+    pixels = np.rint(255 * x).astype(np.uint8).transpose(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+
+
+def _sheet(triples: list[Image.Image]) -> Image.Image:
+    columns = min(COLUMNS, len(triples))
+    width, height = (max(sizes) for sizes in zip(*(one.size for one in triples), strict=True))
+    rows = -(-len(triples) // columns)
+    sheet = Image.new("RGB", (columns * (width + 3 * GAP) + GAP, rows * (height + 2 * GAP) + GAP), "white")
+    for i, triple in enumerate(triples):
+        row, col = divmod(i, columns)
+        sheet.paste(triple, (2 * GAP + col * (width + 3 * GAP), GAP + row * (height + 2 * GAP)))
+    return sheet
+
+
+def _save(sheet: Image.Image, path: Path) -> None:
+    drawn = io.BytesIO()
+    sheet.save(drawn, Image.registered_extensions()[path.suffix.lower()])
+    write_file(path, drawn.getvalue())

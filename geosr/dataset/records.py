@@ -1,0 +1,370 @@
+"""Training samples as bytes: one `tf.train.Example` a tile, in shards of TFRecords. TensorFlow is never loaded.
+
+An example describes itself: `gt`, `down` and (unless it was left out) `bic_up` are raw pixels (rows, cols, bands) in
+`dtype`; `shape` holds rows, cols and bands of `gt`, `scale` the factor, `range` the values of each band that become 0
+and then those that become 1; `scene`, `bands` (numbers, from 1), `window` (col_off, row_off, width, height in the
+scene), `crs` (WKT) and `transform` (a to f, of the tile) say where it lies. Numbers are little-endian; `range` and
+`transform` are float64.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from geosr.errors import DatasetError
+from geosr.grid import Block, Window
+from geosr.rasters.radiometry import Range
+from geosr.rasters.resample import enlarge
+
+SPLITS = ("Training", "Validation")
+"""That every set has; a Test beside them if it was asked for."""
+IMAGES = ("gt", "down", "bic_up")
+CARD = "dataset.json"
+
+_CARD = {"size": int, "scale": int, "tiles": dict, "scenes": list}
+"""What every card has."""
+_SCENE = ("file", "bands", "dtype", "range")
+"""What it has of every scene."""
+_FRAME = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A tile at full resolution, degraded, and enlarged again: blocks (bands, rows, cols) of one dtype."""
+
+    gt: Block
+    down: Block
+    bic_up: Block | None
+    """None: it is made from `down` where it is wanted."""
+    range: Range
+    scene: str
+    window: Window
+    crs: str = ""
+    """WKT; empty where the scene has none."""
+    transform: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    """Of the tile, a to f, as rasterio orders them."""
+    bands: tuple[int, ...] = ()
+    """Their numbers in the scene, from 1; none where they are not known."""
+
+    @property
+    def scale(self) -> int:
+        return int(self.gt.shape[-1] // self.down.shape[-1])
+
+    def enlarged(self) -> Block:
+        """`bic_up`, or else the bicubic enlargement of `down` alone, whose edges are mirrored ones."""
+        return self.bic_up if self.bic_up is not None else enlarge(self.down, self.scale)
+
+
+def encode(sample: Sample) -> bytes:
+    """The sample as a serialised `tf.train.Example`; equal samples give equal bytes."""
+    bands, rows, cols = sample.gt.shape
+    window = sample.window
+    features: dict[str, Any] = {
+        name: _little(image.transpose(1, 2, 0)) for name in IMAGES if (image := getattr(sample, name)) is not None
+    }
+    features |= {
+        "dtype": str(sample.gt.dtype).encode(),
+        "shape": [rows, cols, bands],
+        "scale": [sample.scale],
+        "range": _little(np.array([*sample.range.low, *sample.range.high], np.float64)),
+        "scene": sample.scene.encode(),
+        "window": [window.col_off, window.row_off, window.width, window.height],
+        "crs": sample.crs.encode(),
+        "transform": _little(np.array(sample.transform, np.float64)),
+        "bands": list(sample.bands),
+    }
+    return serialise(features)
+
+
+def decode(example: bytes) -> Sample:
+    """The sample of a serialised example.
+
+    Raises:
+        DatasetError: the bytes are no example of this program.
+    """
+    try:
+        found = features(example)
+        dtype = np.dtype(found["dtype"][0].decode()).newbyteorder("<")
+        (rows, cols, bands), [scale] = found["shape"], found["scale"]
+        shapes = {"gt": (rows, cols), "down": (rows // scale, cols // scale), "bic_up": (rows, cols)}
+        images = {
+            name: np.frombuffer(found[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
+            for name, shape in shapes.items()
+            if name in found or name != "bic_up"
+        }
+        ends = tuple(np.frombuffer(found["range"][0], "<f8").tolist())
+        return Sample(
+            gt=images["gt"],
+            down=images["down"],
+            bic_up=images.get("bic_up"),
+            range=Range(ends[:bands], ends[bands:]),
+            scene=found["scene"][0].decode(),
+            window=Window(*found["window"]),
+            crs=found["crs"][0].decode(),
+            transform=tuple(np.frombuffer(found["transform"][0], "<f8").tolist()),
+            bands=tuple(found.get("bands", ())),
+        )
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f"a record is not a sample of geosr: {error or type(error).__name__}") from error
+
+
+def serialise(features: Mapping[str, bytes | list[int] | list[float]]) -> bytes:
+    """A `tf.train.Example`: bytes as a bytes_list of one, integers as an int64_list, other numbers as a float_list."""
+    example = _example()()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        elif all(isinstance(one, int) for one in value):
+            feature.int64_list.value.extend(value)
+        else:
+            feature.float_list.value.extend(value)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def features(example: bytes) -> dict[str, list[Any]]:
+    """The values of each feature of a serialised `tf.train.Example`.
+
+    Raises:
+        ValueError: the bytes are none.
+    """
+    try:
+        parsed = _example().FromString(example).features.feature
+    except DecodeError as error:
+        raise ValueError("it is no tf.train.Example") from error
+    return {name: list(getattr(one, one.WhichOneof("kind") or "bytes_list").value) for name, one in parsed.items()}
+
+
+def framed(example: bytes) -> bytes:
+    """An example as it stands in a TFRecord file: length, data, and the masked CRC-32C of each."""
+    length = struct.pack("<Q", len(example))
+    return length + _CRC.pack(_masked(length)) + example + _CRC.pack(_masked(example))
+
+
+class Examples:
+    """The examples of TFRecord files by number, over all files in order; a file is mapped, and indexed on first use.
+
+    Raises:
+        DatasetError: a file is truncated or no TFRecord file; it names file and record.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self._maps = [_content(path) for path in paths]
+        found = [_offsets(path, content) for path, content in zip(paths, self._maps, strict=True)]
+        self._where = [(file, number, at) for file, some in enumerate(found) for number, at in enumerate(some)]
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, index: int) -> bytes:
+        file, number, at = self._where[index]
+        content = self._maps[file]
+        size, _ = _FRAME.unpack_from(content, at)
+        data = bytes(content[at + _FRAME.size : at + _FRAME.size + size])
+        [check] = _CRC.unpack_from(content, at + _FRAME.size + size)
+        if check != _masked(data):
+            raise DatasetError(f"{os.fspath(self.paths[file])!r}, record {number}: it is damaged (its checksum is off)")
+        return data
+
+    def sample(self, index: int) -> Sample:
+        """The sample with a number; an error names the file and the record."""
+        example = self[index]
+        try:
+            return decode(example)
+        except DatasetError as error:
+            file, number, _ = self._where[index]
+            raise DatasetError(f"{os.fspath(self.paths[file])!r}, record {number}: {error}") from error
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(index) for index in range(len(self)))
+
+
+def shards(folder: Path) -> list[Path]:
+    """The shards in a folder, in order.
+
+    Raises:
+        DatasetError: there are none, or some of a set are missing.
+    """
+    found = sorted(path for path in folder.glob("*.tfrecord-*-of-*") if path.name.rpartition("-")[2].isdecimal())
+    if not found:
+        raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
+    if {len(found)} != {int(path.name.rpartition("-")[2]) for path in found}:
+        raise DatasetError(f"shards are missing in {os.fspath(folder)!r}; make the set again with geosr dataset")
+    return found
+
+
+def read(folder: str | os.PathLike[str]) -> Examples:
+    """The samples in a folder's shards, in order."""
+    return Examples(shards(Path(folder)))
+
+
+def split(folder: Path, name: str) -> Examples:
+    """The samples of a split of the set in a folder; none if it has no shards, and its card says so.
+
+    Raises:
+        DatasetError: there is no set, or its shards hold fewer samples than its card says.
+    """
+    count = read_card(folder)["tiles"].get(name, 0)
+    found = read(folder / name) if count or any((folder / name).glob("*.tfrecord-*")) else Examples([])
+    if len(found) < count:
+        raise DatasetError(
+            f"{os.fspath(folder / name)!r} holds {len(found)} samples, and the set's card says {count}; make the set "
+            "again with geosr dataset"
+        )
+    return found
+
+
+def sets_in(folder: Path) -> Path:
+    """The folder of the one set that is in a folder, or is it.
+
+    Raises:
+        DatasetError: there is none, or sets of several scales, or its card is damaged.
+    """
+    if (folder / CARD).exists():
+        read_card(folder)
+        return folder
+    found = sorted(path.parent for path in folder.glob(f"x*/{CARD}"))
+    if not found:
+        raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
+    if len(found) > 1:
+        names = ", ".join(os.fspath(path) for path in found)
+        raise DatasetError(f"{os.fspath(folder)!r} holds several training sets; name one of {names}")
+    read_card(found[0])
+    return found[0]
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the card of a training set says.
+
+    Raises:
+        DatasetError: there is none, or it lacks what all cards have.
+    """
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset") from error
+    except OSError as error:
+        raise DatasetError(f"the card {os.fspath(path)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        damage: str | None = "it is no JSON"
+    else:
+        damage = _damage(card)
+    if damage:
+        raise DatasetError(f"the card {os.fspath(path)!r} is damaged: {damage}; make the set again with geosr dataset")
+    found: dict[str, Any] = card
+    return found
+
+
+def _damage(card: Any) -> str | None:
+    """What is wrong with a card, if anything."""
+    if not isinstance(card, dict):
+        return "it is no JSON object"
+    for name, kind in _CARD.items():
+        if name not in card:
+            return f"it has no {name!r}"
+        # A truth is a whole number to Python.
+        if not isinstance(card[name], kind) or isinstance(card[name], bool):
+            return f"its {name!r} is {card[name]!r}"
+    if missing := [split for split in SPLITS if split not in card["tiles"]]:
+        return f"its 'tiles' have no {missing[0]!r}"
+    if wrong := [split for split, count in card["tiles"].items() if type(count) is not int]:
+        return f"its 'tiles' for {wrong[0]!r} are {card['tiles'][wrong[0]]!r}"
+    for i, scene in enumerate(card["scenes"], 1):
+        if not isinstance(scene, dict):
+            return f"scene {i} is {scene!r}"
+        if lacking := [name for name in _SCENE if name not in scene]:
+            return f"scene {i} has no {lacking[0]!r}"
+    return None
+
+
+def _content(path: Path) -> Any:
+    """The bytes of a file without reading them yet; of a GZIP file, decompressed."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                file.seek(0)
+                return np.frombuffer(gzip.GzipFile(fileobj=io.BytesIO(file.read())).read(), np.uint8)
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{os.fspath(path)!r} cannot be read: {why}") from error
+
+
+def _offsets(path: Path, content: Any) -> list[int]:
+    """Where each record begins."""
+    found: list[int] = []
+    at, end = 0, len(content)
+    while at < end:
+        whole = at + _FRAME.size <= end
+        size, check = _FRAME.unpack_from(content, at) if whole else (0, 0)
+        if whole and check != _masked(bytes(content[at : at + 8])):
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is damaged, or no TFRecord file")
+        if not whole or at + _FRAME.size + size + _CRC.size > end:
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is truncated")
+        found.append(at)
+        at += _FRAME.size + size + _CRC.size
+    return found
+
+
+def _masked(data: bytes) -> int:
+    """The checksum that TFRecord files hold: CRC-32C, turned by 15 bits, and a constant added."""
+    crc = int(google_crc32c.value(data))
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _little(values: Block) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+@cache
+def _example() -> Any:
+    """The message class `tf.train.Example`, in a pool of its own so that TensorFlow's may be loaded beside it.
+
+    Source: tensorflow/core/example/feature.proto.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def message(name: str, parent: Any = None) -> Any:
+        return (parent.nested_type if parent else file.message_type).add(name=name)
+
+    def field(owner: Any, name: str, number: int, kind: int, type_name: str | None = None, **more: Any) -> None:
+        label = kinds.LABEL_REPEATED if more.pop("repeated", False) else kinds.LABEL_OPTIONAL
+        owner.field.add(name=name, number=number, type=kind, label=label, type_name=type_name, **more)
+
+    feature = message("Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, kind) in enumerate(
+        [("BytesList", kinds.TYPE_BYTES), ("FloatList", kinds.TYPE_FLOAT), ("Int64List", kinds.TYPE_INT64)], 1
+    ):
+        field(message(name), "value", 1, kind, repeated=True)
+        key = name.replace("List", "_list").lower()
+        field(feature, key, number, kinds.TYPE_MESSAGE, f".tensorflow.{name}", oneof_index=0)
+    several = message("Features")
+    entry = message("FeatureEntry", several)
+    entry.options.map_entry = True
+    field(entry, "key", 1, kinds.TYPE_STRING)
+    field(entry, "value", 2, kinds.TYPE_MESSAGE, ".tensorflow.Feature")
+    field(several, "feature", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features.FeatureEntry", repeated=True)
+    field(message("Example"), "features", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))

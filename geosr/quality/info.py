@@ -1,0 +1,182 @@
+"""What the program would do with a raster, and why: its bands, values, holes and sharpness, and what it would need."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from geosr.grid import Block, Tile
+from geosr.quality import detail, metrics
+from geosr.rasters import profile as profiles
+from geosr.rasters.nodata import filled_block
+from geosr.rasters.profile import Bounds
+from geosr.rasters.radiometry import PERCENTILES
+from geosr.rasters.source import THUMBNAIL, RasterSource
+from geosr.superresolve.estimate import Estimate, estimate
+from geosr.superresolve.plan import Options, Plan, plan
+from geosr.superresolve.upscalers import Network
+
+SIDE = 128
+"""Rows and columns of a window whose spectrum is taken."""
+WINDOWS = 8
+VALID = 0.9
+"""Share of a window that must be valid to tell anything."""
+FINE, COARSE = (0.7, 1.0), (0.25, 0.5)
+"""Shares of the Nyquist frequency: what a picture that was enlarged by 1.5 or more cannot hold, and what it can."""
+OVERSAMPLED = 0.025
+"""Power of the fine over that of the coarse, below which pixels were enlarged.
+
+Of 211 bands of 55 real scenes the least had 0.034, half 0.12 or more; enlarged by 2, bicubic, the most had 0.019.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One band, as the program takes it."""
+
+    number: int
+    name: str | None
+    kind: str
+    """`image`, or `transparency`."""
+    low: float | None
+    high: float | None
+    """The values that become 0 and 1; None for transparency."""
+    sharpness: float | None
+    """Power of fine detail over that of coarse; None where nothing could be measured."""
+    oversampled: bool | None
+    """Whether its pixels were enlarged before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a raster is, and what would be done with it."""
+
+    path: str
+    driver: str
+    width: int
+    height: int
+    dtype: str
+    crs: str | None
+    pixel: tuple[float, float]
+    """Width and height, in units of the CRS."""
+    bounds: Bounds | None
+    degrees: Bounds | None
+    """West, south, east and north."""
+    bands: list[Band]
+    range: str
+    """Why these values become 0 and 1."""
+    nodata: float | None
+    mask: bool
+    invalid: float
+    """Share of the values that are not valid, in a sample."""
+    lost: list[str]
+    """What an output cannot carry."""
+    model: str
+    scale: int
+    taken: str
+    """How the model takes the bands."""
+    output: Estimate
+
+    @property
+    def oversampled(self) -> list[int]:
+        """Numbers of the bands whose pixels were enlarged before."""
+        return [band.number for band in self.bands if band.oversampled]
+
+
+def info(raster: str | os.PathLike[str], options: Options = Options(), *, workers: int = 1) -> Info:
+    """What `super_resolve` would do with a raster. Nothing is written.
+
+    Raises:
+        RasterError: the raster cannot be read, or is of a kind that must not be super-resolved: why, and what to do.
+    """
+    job = plan(raster, options)
+    source, profile = job.source, job.source.profile
+    block, good = source.thumbnail(THUMBNAIL)
+    told = estimate(job, "output.tif", workers=workers)
+    located = profile.located
+    transform = profile.transform
+    pixel = float(np.hypot(transform.a, transform.d)), float(np.hypot(transform.b, transform.e))
+    return Info(
+        path=source.path,
+        driver=source.driver,
+        width=profile.width,
+        height=profile.height,
+        dtype=profile.dtype,
+        crs=profiles.crs_name(profile),
+        pixel=pixel,
+        bounds=profiles.bounds(profile, profile.window) if located else None,
+        degrees=profiles.footprint(profile),
+        bands=[_band(job, i, sharpness(source, i, (block, good))) for i in range(profile.count)],
+        range=_why(job, options),
+        nodata=profile.nodata,
+        mask=profile.masked,
+        invalid=1 - float(good[profile.colours].mean()),
+        lost=list(profile.lost),
+        model=job.upscaler.identity.partition(" ")[0],
+        scale=job.upscaler.scale,
+        taken=_taken(job),
+        output=told,
+    )
+
+
+def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | None = None) -> float | None:
+    """Power of the finest detail of a band, at this position, over that of coarser detail; None without either.
+
+    A sensor blurs, but leaves some; interpolation leaves next to none. Measured where there is most detail.
+    """
+    profile = source.profile
+    if min(profile.width, profile.height) < detail.LEAST:
+        return None
+    block, good = (plane[[band]] for plane in thumbnail or source.thumbnail(THUMBNAIL))
+    windows = detail.detailed(source, profile.window, side=SIDE, count=WINDOWS, bands=[band], thumbnail=(block, good))
+    fine = coarse = 0.0
+    for window in windows:
+        pixels = source.read(window)
+        valid = source.valid(window, pixels)
+        if valid[band].mean() >= VALID:
+            filled = filled_block(source, Tile(0, window, window), pixels, valid, halo=0)
+            one = filled[[band]].astype(np.float64)
+            spectra = metrics.spectra(one, one, scale=1)
+            frequencies, power = spectra.radial(spectra.truth)
+            fine += _power(2 * frequencies, power[0], FINE)
+            coarse += _power(2 * frequencies, power[0], COARSE)
+    return fine / coarse if coarse else None
+
+
+def _power(radius: Block, mean: Block, between: tuple[float, float]) -> float:
+    """Of all frequencies of the plane in the rings between these radii, each of which holds as many as it is long."""
+    chosen = (radius >= between[0]) & (radius < between[1])
+    return float((mean * radius)[chosen].sum())
+
+
+def _band(job: Plan, position: int, sharp: float | None) -> Band:
+    profile = job.source.profile
+    image = position != profile.alpha
+    return Band(
+        number=job.source.indexes[position],
+        name=profiles.band_name(profile, position),
+        kind="image" if image else "transparency",
+        low=job.values.low[position] if image else None,
+        high=job.values.high[position] if image else None,
+        sharpness=sharp if image else None,
+        oversampled=None if sharp is None or not image else sharp < OVERSAMPLED,
+    )
+
+
+def _why(job: Plan, options: Options) -> str:
+    if options.range:
+        return "as given with --range"
+    if job.source.profile.dtype == "uint8":
+        return "all values of 8 bits"
+    return f"percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} of a sample of the scene"
+
+
+def _taken(job: Plan) -> str:
+    upscaler = job.upscaler
+    if not isinstance(upscaler, Network):
+        return "each band by itself, without a network"
+    if upscaler.mode == "luma":
+        return "the luma of red, green and blue; colours by bicubic interpolation"
+    return "all bands together" if upscaler.bands else "each band by itself"

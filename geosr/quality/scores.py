@@ -1,0 +1,209 @@
+"""The scores of a result: from sums that add up over tiles, of each method and scene. Knows no files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geosr.grid import Block, Tile, Window
+from geosr.quality import metrics
+from geosr.quality.metrics import Mask, Mean, Spectra
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How near a result is to the truth; None where there is no telling."""
+
+    psnr: float | None
+    """dB, mean over the bands that have an error; infinite if none has."""
+    ssim: float | None
+    """Mean over bands."""
+    psnr_y: float | None
+    """Of 8-bit Y with the border shaved, for scenes of three bands of 8 bits."""
+    ssim_y: float | None
+    sam: float | None
+    """Degrees; for scenes of two bands and more."""
+    ergas: float | None
+    rmse: float | None
+    """In the scene's unit, over all bands."""
+    consistency: float | None
+    """RMSE of the result, shrunk, against the shrunk scene, in the scene's unit."""
+    recovered: float | None
+    """Share of the truth's energy beyond the input's Nyquist that is in the result, in phase; mean over bands."""
+    energy: float | None
+    """All the energy that the result has there, as the same share; what exceeds `recovered` is invented."""
+
+    @classmethod
+    def mean(cls, several: Sequence[Scores], *, one_unit: bool = True) -> Scores:
+        """Of each score; None where one has none, and for errors in a unit where there are several units."""
+
+        def mean(name: str) -> float | None:
+            told = [getattr(one, name) for one in several]
+            if None in told or not (one_unit or name not in IN_A_UNIT):
+                return None
+            return float(np.mean(told))
+
+        return cls(**{field.name: mean(field.name) for field in fields(cls)})
+
+
+IN_A_UNIT = ("rmse", "consistency")
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What scores are made of, and adds up over tiles."""
+
+    errors: Mean
+    level: Mean
+    ssim: Mean
+    angles: Mean
+    inconsistency: Mean
+    spectra: Spectra
+    luma: tuple[Mean, Mean] | None
+    """Squared errors and SSIM of Y."""
+
+    def __add__(self, other: Sums) -> Sums:
+        luma = None
+        if self.luma and other.luma:
+            luma = (self.luma[0] + other.luma[0], self.luma[1] + other.luma[1])
+        return Sums(
+            self.errors + other.errors,
+            self.level + other.level,
+            self.ssim + other.ssim,
+            self.angles + other.angles,
+            self.inconsistency + other.inconsistency,
+            self.spectra + other.spectra,
+            luma,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a result is compared with: the truth around a tile's core, and what counts of it."""
+
+    truth: Block
+    low: Block
+    """What the result was made of."""
+    valid: Mask
+    """Of the truth."""
+    good: Mask
+    """Of what the result was made of."""
+    core: Tile
+    """In pixels of what the result was made of."""
+    whole: Window
+    """All of the truth."""
+    scale: int
+    peak: ArrayLike
+    border: int
+    colours: bool
+    """Whether the truth is 8-bit red, green and blue."""
+
+    def sums(self, made: Block) -> Sums:
+        """Over the core of a result, which has the truth's pixels."""
+        there, truth = self.core.scale(self.scale), self.truth
+        kept = self.valid & metrics.inner(there.outer, self.whole, self.border)
+        counted = there.trim(kept)
+        off, seen = metrics.inconsistencies(made, self.low, valid=self.good)
+        return Sums(
+            errors=Mean.of(there.trim(metrics.squared_errors(made, truth)), counted),
+            level=Mean.of(there.trim(truth), counted),
+            ssim=Mean.of(*map(there.trim, metrics.similarities(made, truth, peak=self.peak, valid=kept))),
+            angles=Mean.of(*map(there.trim, metrics.angles(made, truth, valid=kept))),
+            inconsistency=Mean.of(self.core.trim(off) ** 2, self.core.trim(seen)),
+            spectra=metrics.spectra(*map(there.trim, (made, truth)), scale=self.scale, valid=there.trim(self.valid)),
+            luma=self._luma_sums(made) if self.colours else None,
+        )
+
+    def _luma_sums(self, made: Block) -> tuple[Mean, Mean]:
+        """Of 8-bit Y, with `scale` pixels shaved."""
+        there = self.core.scale(self.scale)
+        one, other = (metrics.luma(block) for block in (made, self.truth))
+        kept = (self.valid.all(axis=0) & metrics.inner(there.outer, self.whole, self.scale))[None]
+        similar = metrics.similarities(one, other, peak=255, valid=kept)
+        errors = metrics.squared_errors(one, other)
+        return Mean.of(there.trim(errors), there.trim(kept)), Mean.of(*map(there.trim, similar))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A scene's scores, by method."""
+
+    scene: str
+    bands: int
+    dtype: str
+    width: int
+    height: int
+    methods: dict[str, Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured."""
+
+    model: str
+    scale: int
+    protocol: str
+    border: int
+    scenes: list[Result]
+    total: dict[str, Scores]
+    """Means over the scenes."""
+
+
+def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:
+    """What the sums come to; the peak of PSNR is that of all bands, or of each."""
+    error = sums.errors.value
+    decibels = metrics.decibels(error, peak)
+    luma, luma_ssim = sums.luma or (None, None)
+    return Scores(
+        psnr=mean(np.where(error > 0, decibels, np.nan)) if np.any(error > 0) else mean(decibels),
+        ssim=mean(sums.ssim.value),
+        psnr_y=mean(metrics.decibels(luma.value, 255)) if luma else None,
+        ssim_y=mean(luma_ssim.value) if luma_ssim else None,
+        sam=mean(sums.angles.value) if len(error) > 1 else None,
+        ergas=mean(np.array(metrics.relative_error(error, sums.level.value, scale=scale))),
+        rmse=mean(error, root=True),
+        consistency=mean(sums.inconsistency.value, root=True),
+        recovered=mean(sums.spectra.recovered),
+        energy=mean(sums.spectra.energy),
+    )
+
+
+def mean(values: NDArray[np.float64], *, root: bool = False) -> float | None:
+    """Over the bands that have a value; its root, where they are squares; None without any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        told = float(np.nanmean(values))
+    if np.isnan(told):
+        return None
+    return float(np.sqrt(told)) if root else told
+
+
+def total(results: Sequence[Result]) -> dict[str, Scores]:
+    """The means over scenes, by method."""
+    one_unit = len({result.dtype for result in results}) == 1
+    return {
+        name: Scores.mean([result.methods[name] for result in results], one_unit=one_unit)
+        for name in results[0].methods
+    }
+
+
+def table(report: Report) -> str:
+    """The scores as CSV, a line for each scene and method; the means come last, as the scene `total`."""
+    names = [field.name for field in fields(Scores)]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["scene", "method", "scale", "bands", "dtype", *names])
+    rows: list[tuple[Any, ...]] = [(one.scene, one.bands, one.dtype, one.methods) for one in report.scenes]
+    for scene, bands, dtype, methods in [*rows, ("total", "", "", report.total)]:
+        for method, scored in methods.items():
+            values = [getattr(scored, name) for name in names]
+            told = ["" if value is None else f"{value:.6g}" for value in values]
+            lines.writerow([scene, method, report.scale, bands, dtype, *told])
+    return text.getvalue()

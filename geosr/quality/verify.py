@@ -1,0 +1,354 @@
+"""Whether a super-resolved raster is what it claims: where it is, what is computed again, what it says of its input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import filters
+from skimage.registration import phase_cross_correlation
+
+from geosr.errors import RasterError
+from geosr.grid import Block, Tile, Window
+from geosr.models import cards
+from geosr.quality.metrics import inconsistencies
+from geosr.rasters import profile as profiles
+from geosr.rasters.nodata import enlarge_nearest
+from geosr.rasters.profile import Profile
+from geosr.rasters.radiometry import Range
+from geosr.rasters.source import THUMBNAIL, RasterSource
+from geosr.superresolve.job import stamped
+from geosr.superresolve.plan import Options, Plan, plan
+from geosr.superresolve.tiles import upscaled
+from geosr.superresolve.upscalers import Computing, computing_of
+
+SIDE = 256
+"""Rows and columns of a window, in pixels of the input."""
+AGAIN = 64
+"""Rows and columns of the part of a window that is computed again."""
+RING = 8
+"""Pixels around a window that its shrunk output needs."""
+BOUNDS = 1e-6
+"""Most that a corner may be off, in pixels of the input; what is more than rounding of coordinates."""
+SHIFT = 0.05
+"""Most that the picture may have moved, in pixels of the input."""
+STEPS = 1.0
+"""Most that a pixel computed again may differ, in steps of an integer; of floats in thousandths of the range."""
+FLOAT32 = 1e-5
+"""The same in shares of the range, for integers of which a network in float32 cannot tell two steps apart."""
+LOSS = 0.25
+"""The same after a compression with loss."""
+BIAS, RMSE = 0.02, 0.1
+"""Most that the output, shrunk back, may differ from the input, in shares of the range."""
+ENOUGH = 256
+"""Pixels that are too few to judge that by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found; numbers are None where there was nothing to measure."""
+
+    input: str
+    output: str
+    scale: int
+    model: str | None
+    windows: int
+    bounds_error: float
+    """Pixels of the input."""
+    missing: list[str]
+    """What of the input's metadata is not in the output."""
+    recomputed: float | None
+    """Largest difference, in steps of an integer or thousandths of the range."""
+    shift: tuple[float, ...] | None
+    """Rows and columns, in pixels of the input."""
+    rmse: float | None
+    bias: float | None
+    """Of the shrunk output against the input, in the input's unit."""
+    worst_rmse: float | None
+    worst_window: tuple[int, int, int, int] | None
+    """Column, row, width and height in the input."""
+    invalid_before: float
+    invalid_after: float
+    checks: list[Check]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the tags of an output say of how it was made; None what they do not say."""
+
+    model: str | None
+    range: Range | None
+    bands: tuple[int, ...] | None
+    window: tuple[int, ...] | None
+    alpha: str
+    dtype: str | None
+    nodata: float | None
+    skipped: bool
+    """Blocks that could not be read were made nodata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one window shows."""
+
+    window: Window
+    same_holes: bool
+    errors: NDArray[np.float64]
+    """Shrunk output less input, of the valid pixels."""
+    shift: tuple[float, float] | None
+    recomputed: float | None
+
+
+def verify(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    windows: int = 16,
+    seed: int = 0,
+    trust: bool = False,
+) -> Report:
+    """Compares `output` with the raster `source` that it was made of, in random windows.
+
+    The tags say how it was made; `model` is needed for a network that is not shipped, `trust` for one whose file may
+    hold code. An output of another program
+    is compared, but not computed again.
+
+    Raises:
+        RasterError: one of the two cannot be read, or they cannot belong together.
+        ModelError: the model that is given cannot be loaded.
+    """
+    made = RasterSource(output, alpha="band")
+    claim = _claim(made)
+    made = RasterSource(output, alpha=claim.alpha)
+    job = _job(source, made, claim, model, trust=trust)
+    again = claim.model == job.upscaler.identity
+    return _report(job, made, [_measured(job, made, spot, again=again) for spot in _spots(job.window, windows, seed)])
+
+
+def _claim(made: RasterSource) -> Claim:
+    tags = made.profile.tags.get("", {})
+
+    try:
+        ends = [pair.split(",") for pair in tags.get("GEOSR_RANGE", "").split()]
+        lows, highs = (tuple(float(pair[i]) for pair in ends) for i in (0, 1))
+        bands, window = (
+            tuple(int(value) for value in tags[name].split(",")) if name in tags else None
+            for name in ("GEOSR_BANDS", "GEOSR_WINDOW")
+        )
+        nodata = float(tags["GEOSR_NODATA"]) if "GEOSR_NODATA" in tags else None
+    except (ValueError, IndexError) as error:
+        raise RasterError(f"the GEOSR_ tags of {made.path!r} are not those that geosr writes: {error}") from error
+    return Claim(
+        model=tags.get("GEOSR_MODEL"),
+        range=Range(lows, highs) if ends else None,
+        bands=bands,
+        window=window,
+        alpha=tags.get("GEOSR_ALPHA", "auto"),
+        dtype=tags.get("GEOSR_DTYPE"),
+        nodata=nodata,
+        skipped="GEOSR_ERRORS" in tags,
+    )
+
+
+def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model: str | None, *, trust: bool) -> Plan:
+    """What makes such an output, with other tiles; bicubic where its model is not at hand."""
+    whole = RasterSource(source, alpha="band").profile
+    width, height = claim.window[2:] if claim.window else (whole.width, whole.height)
+    scale = max(made.profile.width // width, 1)
+    if (made.profile.width, made.profile.height) != (width * scale, height * scale):
+        raise RasterError(
+            f"{made.path!r} has {made.profile.width} x {made.profile.height} pixels, which is no multiple of the "
+            f"{width} x {height} of {os.fspath(source)!r}"
+        )
+    name, _, rest = (claim.model or "bicubic").partition(" ")
+    shipped = {f"{card.name}_x{card.scale}": card.name for card in cards.shipped()}
+    options = Options(
+        scale=scale,
+        model=model or shipped.get(name, "bicubic"),
+        bands=claim.bands,
+        computing=replace(computing_of(rest), trust=trust) if model or name in shipped else Computing(),
+        bands_mode="luma" if "luma" in rest.split() and (model or name in shipped) else "auto",
+        alpha=claim.alpha,
+        window=claim.window,  # type: ignore[arg-type]
+        # Of another program's output, what it chose is not known.
+        dtype=claim.dtype if claim.model else made.profile.dtype,
+        nodata=claim.nodata if claim.model else made.profile.nodata,
+        skip_errors=claim.skipped,
+        tile=AGAIN,
+    )
+    job = plan(source, options)
+    if job.profile.count != made.profile.count:
+        raise RasterError(
+            f"{made.path!r} has {made.profile.count} bands and {os.fspath(source)!r} {job.profile.count}, and no tag "
+            "says which are which"
+        )
+    return replace(job, values=claim.range or job.values)
+
+
+def _spots(window: Window, count: int, seed: int) -> list[Window]:
+    """Random windows inside a window, all different."""
+    rng = np.random.default_rng(seed)
+    width, height = min(SIDE, window.width), min(SIDE, window.height)
+    cols = rng.integers(0, window.width - width + 1, count) + window.col_off
+    rows = rng.integers(0, window.height - height + 1, count) + window.row_off
+    return [Window(int(col), int(row), width, height) for row, col in sorted(set(zip(rows, cols, strict=True)))]
+
+
+def _measured(job: Plan, made: RasterSource, spot: Window, *, again: bool) -> Measured:
+    k, colours = job.upscaler.scale, job.source.profile.colours
+    ring = Tile(0, spot, spot.pad(RING))
+    there = Tile(0, spot.relative(job.window), ring.outer.relative(job.window)).scale(k)
+    low, high = job.source.read(ring.outer), made.read(there.outer)
+    good, kept = job.source.valid(ring.outer, low), made.valid(there.outer, high)
+    if job.source.own_masks:
+        # One mask for all bands takes the place of theirs.
+        good = np.broadcast_to(good[colours].any(axis=0), good.shape)
+    off, counted = inconsistencies(np.where(kept, high, 0), low, valid=good)
+    errors, usable = ring.trim(off)[colours], ring.trim(counted)[colours]
+    before = ring.trim(low)[colours].astype(np.float64)
+    after = before + errors
+    return Measured(
+        spot,
+        bool((there.trim(kept) == enlarge_nearest(ring.trim(good), k)).all()),
+        errors[usable],
+        _shift(before, after, usable),
+        _recomputed(job, made, spot) if again else None,
+    )
+
+
+def _shift(before: Block, after: Block, usable: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Rows and columns by which `after` has moved, by phase correlation; None without texture.
+
+    Source: M. Guizar-Sicairos, S. Thurman, J. Fienup, Efficient subpixel image registration algorithms, 2008.
+    """
+    here = usable.all(axis=0)
+    if min(here.shape) < 32 or here.mean() < 0.5:
+        return None
+    one, other = (np.where(here, block.mean(axis=0), block.mean(axis=0)[here].mean()) for block in (before, after))
+    scale = np.max(np.abs([one, other]))
+    if not np.isfinite(scale) or one.std() == 0 or other.std() == 0:
+        return None
+    # Without the window, the edges of the picture, which stay where they are, pull the shift towards 0.
+    fade = filters.window("hann", one.shape)
+    one, other = ((block / scale - (block / scale).mean()) * fade for block in (one, other))
+    moved, _, _ = phase_cross_correlation(one, other, upsample_factor=100, normalization=None)
+    return -float(moved[0]), -float(moved[1])
+
+
+def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
+    """The largest difference from what is computed again in the middle of the window."""
+    width, height = min(AGAIN, spot.width), min(AGAIN, spot.height)
+    core = Window(spot.col_off + (spot.width - width) // 2, spot.row_off + (spot.height - height) // 2, width, height)
+    tile = Tile(0, core, core.pad(job.upscaler.halo))
+    block = job.source.read(tile.outer)
+    valid = job.source.valid(tile.outer, block)
+    [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
+    wanted, _ = stamped(tile, result, block, valid, job=job)
+    found = made.read(core.relative(job.window).scale(job.upscaler.scale))
+    if wanted.dtype.kind != "f":
+        return float(np.abs(wanted.astype(np.float64) - found.astype(np.float64)).max())
+    steps = (np.array(job.values.high) - np.array(job.values.low))[:, None, None] / 1000
+    if (np.isfinite(wanted) != np.isfinite(found)).any():
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.where(np.isfinite(wanted), np.abs(wanted - found), 0) / steps))
+
+
+def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Report:
+    wanted = replace(job.profile, tags=_without_provenance(job.profile))
+    missing = [what for what in sorted(set(profiles.differences(made.profile, wanted))) if what != "the transform"]
+    moved = np.array([one.shift for one in measured if one.shift is not None])
+    again = [one.recomputed for one in measured if one.recomputed is not None]
+    errors = np.concatenate([one.errors for one in measured])
+    rmses = [float(np.sqrt(np.mean(one.errors**2))) if one.errors.size else 0.0 for one in measured]
+    worst = int(np.argmax(rmses))
+    shares = [1 - float(source.thumbnail(THUMBNAIL)[1].mean()) for source in (job.source, made)]
+    report = Report(
+        input=job.source.path,
+        output=made.path,
+        scale=job.upscaler.scale,
+        model=made.profile.tags.get("", {}).get("GEOSR_MODEL"),
+        windows=len(measured),
+        bounds_error=_bounds_error(job, made.profile),
+        missing=missing,
+        recomputed=max(again) if again else None,
+        shift=tuple(np.median(moved, axis=0).tolist()) if moved.size else None,
+        rmse=float(np.sqrt(np.mean(errors**2))) if errors.size else None,
+        bias=float(errors.mean()) if errors.size else None,
+        worst_rmse=rmses[worst] if errors.size else None,
+        worst_window=astuple(measured[worst].window) if errors.size else None,
+        invalid_before=shares[0],
+        invalid_after=shares[1],
+        checks=[],
+    )
+    same_holes = all(one.same_holes for one in measured)
+    checks = _judged(report, job, same_holes=same_holes, lossy=made.lossy, pixels=errors.size)
+    return replace(report, checks=checks)
+
+
+def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels: int) -> list[Check]:
+    span = float(np.mean(np.array(job.values.high) - np.array(job.values.low)))
+    checks = [
+        Check("bounds", report.bounds_error <= BOUNDS, f"{report.bounds_error:.2g} pixels off"),
+        Check("metadata", not report.missing, f"missing: {', '.join(report.missing)}" if report.missing else "kept"),
+        Check(
+            "invalid pixels",
+            same_holes or lossy,
+            f"{report.invalid_before:.2%} before, {report.invalid_after:.2%} after, "
+            + ("the same in all windows" if same_holes else "not the same in all windows"),
+        ),
+    ]
+    same = False
+    if report.recomputed is None:
+        checks.append(Check("computed again", True, "not done: the model is not at hand"))
+    else:
+        unit = "thousandths of the range" if np.dtype(job.profile.dtype).kind == "f" else "steps"
+        told = f"differs by at most {report.recomputed:.3g} {unit}" + (", compressed with loss" if lossy else "")
+        whole = 1000 if np.dtype(job.profile.dtype).kind == "f" else span
+        same = report.recomputed <= max(STEPS, (LOSS if lossy else FLOAT32) * whole)
+        checks.append(Check("computed again", same, told))
+    if report.shift is not None:
+        row, col = report.shift
+        moved = max(abs(row), abs(col)) <= SHIFT
+        checks.append(Check("shift", moved, f"{row:+.2f} rows, {col:+.2f} columns of the input"))
+    if report.rmse is not None and report.bias is not None:
+        told = f"shrunk back: RMSE {report.rmse:.4g}, bias {report.bias:+.4g}, range {span:.4g}"
+        told += f"; worst window {','.join(map(str, report.worst_window or ()))}: RMSE {report.worst_rmse:.4g}"
+        close = abs(report.bias) <= BIAS * span and report.rmse <= RMSE * span
+        # What the model makes of this scene is what was claimed, however far from the scene it is.
+        consistent = same or pixels < ENOUGH or close
+        checks.append(Check("consistency", consistent, told))
+    return checks
+
+
+def _bounds_error(job: Plan, found: Profile) -> float:
+    """The most that a corner is off, in pixels of the input."""
+    if not job.profile.located:
+        return 0.0
+    corners = [(col * found.width, row * found.height) for col in (0, 1) for row in (0, 1)]
+    off = [np.subtract(found.transform @ corner, job.profile.transform @ corner) for corner in corners]
+    a, b, _, d, e, *_ = job.source.profile.transform
+    return float(np.max(np.hypot(*np.transpose(off))) / min(np.hypot(a, d), np.hypot(b, e)))
+
+
+def _without_provenance(profile: Profile) -> dict[str, dict[str, str]]:
+    tags = {domain: dict(names) for domain, names in profile.tags.items()}
+    tags[""] = {name: value for name, value in tags[""].items() if not name.startswith("GEOSR_")}
+    return tags

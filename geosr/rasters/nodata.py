@@ -1,0 +1,88 @@
+"""Invalid pixels: filled from valid neighbours before a network sees them, and stamped invalid after.
+
+Knows blocks and sources, no files and no networks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from geosr.grid import Block, Tile
+from geosr.rasters.profile import Profile
+from geosr.rasters.radiometry import to_dtype
+from geosr.rasters.source import Source
+
+
+def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.bool_], *, halo: int) -> Block:
+    """The tile's outer block with the value of the nearest valid pixel in each invalid one.
+
+    That pixel may lie outside the outer window: it is looked for as far as any pixel that the core depends on can
+    be from a valid one, so that the value does not depend on the tiling.
+    """
+    if valid.all():
+        return block
+    wider = tile.outer.pad(search(halo))
+    block = source.read(wider)
+    valid = source.valid(wider, block)
+    rows, cols = tile.outer.slices(within=wider)
+    return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
+
+
+def search(halo: int) -> int:
+    """Pixels around an outer window in which `filled_block` looks for valid ones."""
+    return int(np.ceil(halo * np.sqrt(2)))
+
+
+def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
+    """The enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
+
+    No valid pixel is equal to nodata. `invalid` and `valid` have the input's rows and columns.
+    """
+    k = made.shape[-1] // invalid.shape[-1]
+    rounded = to_dtype(made, profile.dtype)
+    out = off_nodata(made, rounded, profile.nodata)
+    if profile.alpha is not None:
+        out[profile.alpha] = rounded[profile.alpha]
+    if valid.all():
+        return out
+    return np.where(enlarge_nearest(valid, k), out, enlarge_nearest(invalid, k))
+
+
+def invalid_values(original: Block, was: Profile, now: Profile) -> Block:
+    """What stands in invalid pixels: what stood there, or nodata if that or the dtype is another than the input's."""
+    if now.nodata is None or (str(was.nodata), was.dtype) == (str(now.nodata), now.dtype):
+        return original.astype(now.dtype, copy=False)
+    return np.full(original.shape, now.nodata, now.dtype)
+
+
+def enlarge_nearest(block: Block, k: int) -> Block:
+    """Each pixel (..., rows, cols) repeated `k` times in both directions."""
+    return block.repeat(k, axis=-2).repeat(k, axis=-1)
+
+
+def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
+    if valid.all():
+        return band
+    if not valid.any():
+        return np.zeros_like(band)
+    rows, cols = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    nearest: Block = band[rows, cols]
+    return nearest
+
+
+def off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
+    """`rounded` with values equal to `nodata` moved to the next value, on the side where `made` is."""
+    if nodata is None or np.isnan(nodata):
+        return rounded
+    hit = rounded == rounded.dtype.type(nodata)
+    if not hit.any():
+        return rounded
+    value = rounded.dtype.type(nodata)
+    if rounded.dtype.kind == "f":
+        return np.where(hit, np.nextafter(value, rounded.dtype.type(np.inf)), rounded)
+    info = np.iinfo(rounded.dtype)
+    above = (made >= nodata) if info.min < value < info.max else np.full(made.shape, value == info.min)
+    step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)
+    return np.where(hit, rounded + step, rounded)

@@ -1,0 +1,132 @@
+"""Where the pixels of a raster lie: outlines of windows on the map, and true polygons in degrees to compare them by.
+
+A raster lies where its transform says; or else its ground control points; or else its RPCs, at the height that they are
+made for. Knows profiles and windows, no pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.transform import GCPTransformer, RPCTransformer
+from rasterio.warp import transform as warp
+from shapely.geometry.base import BaseGeometry
+
+from geosr.grid import Window
+from geosr.rasters import gdal
+from geosr.rasters.profile import Profile
+
+DEGREES = CRS.from_epsg(4326)
+STEPS = 4
+"""Points on a side of an outline: the side of a tile is not straight on another map."""
+SCENE_STEPS = 32
+"""Points on a side of the outline of a whole scene."""
+Rings = NDArray[np.float64]
+"""Outlines (n, points, 2) of x and y, not closed; not finite where there is no such place on the map."""
+
+
+def crs_of(profile: Profile) -> CRS | None:
+    """The CRS that the raster is placed in; None when it is placed nowhere on Earth's map."""
+    if profile.located or not (profile.gcps or profile.rpcs):
+        return profile.crs
+    return profile.gcps_crs if profile.gcps else DEGREES
+
+
+def outlines(profile: Profile, windows: Sequence[Window], steps: int = STEPS) -> Rings:
+    """The windows' outlines on the map of `crs_of`, from the first pixel on clockwise; of pixels where that is None."""
+    corners = np.array([_corners(window) for window in windows], np.float64).reshape(-1, 4, 2)
+    ends = np.roll(corners, -1, axis=1)
+    parts = np.arange(steps) / steps
+    points = corners[:, :, None] + (ends - corners)[:, :, None] * parts[:, None]
+    return _placed(profile, points.reshape(len(windows), 4 * steps, 2))
+
+
+def place_of(profile: Profile, window: Window) -> tuple[CRS | None, Affine]:
+    """The CRS and the transform of the window's pixels; for ground control points and RPCs, the nearest there is."""
+    if profile.located or crs_of(profile) is None:
+        return profile.crs, profile.crop(window).transform
+    (top, bottom), (left, right) = window.toranges()
+    pixels = np.array([(x, y) for y in np.linspace(top, bottom, 3) for x in np.linspace(left, right, 3)])
+    map_points = _placed(profile, pixels[None])[0]
+    design = np.column_stack([pixels - (left, top), np.ones(len(pixels))])
+    (a, d), (b, e), (c, f) = np.linalg.lstsq(design, map_points, rcond=None)[0]
+    return crs_of(profile), Affine(a, b, c, d, e, f)
+
+
+def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
+    """The outlines on another map; not finite where they have no place there."""
+    if source == target or not rings.size:
+        return rings.copy()
+    with gdal.environment(), gdal.said():
+        try:
+            xs, ys = warp(source, target, *rings.reshape(-1, 2).T.tolist())
+        except gdal.ERRORS:
+            # One point that has no place there may fail all.
+            if len(rings) == 1:
+                return np.full_like(rings, np.inf)
+            return np.concatenate([projected(ring[None], source, target) for ring in rings])
+    return np.column_stack([xs, ys]).reshape(rings.shape)
+
+
+def areas(rings: Rings, crs: CRS, onto: CRS = DEGREES) -> list[BaseGeometry]:
+    """The outlines as polygons in degrees, of -180 to 180; an empty one where there is no such place.
+
+    One across the antimeridian is in two parts, one around a pole reaches to it.
+    """
+    return [_area(ring) for ring in projected(rings, crs, onto)]
+
+
+def footprint(profile: Profile, margin: int = 0) -> BaseGeometry:
+    """The whole raster's polygon in degrees, with that many pixels around it; empty when it is not known."""
+    crs = crs_of(profile)
+    if crs is None:
+        return shapely.Polygon()
+    rings = outlines(profile, [profile.window, profile.window.pad(margin)], SCENE_STEPS)
+    core, wide = projected(rings.reshape(-1, 1, 2), crs, DEGREES).reshape(rings.shape)
+    # Where there is no such place as the margin, beyond the edge of a map of the world, say, the scene's own edge.
+    wide = np.where(np.isfinite(wide).all(axis=-1, keepdims=True), wide, core)
+    return shapely.union_all([_area(core), _area(wide)])
+
+
+def _corners(window: Window) -> list[tuple[int, int]]:
+    (top, bottom), (left, right) = window.toranges()
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def _placed(profile: Profile, points: Rings) -> Rings:
+    """Columns and rows (n, points, 2) on the map."""
+    cols, rows = points[..., 0].ravel(), points[..., 1].ravel()
+    if profile.located or crs_of(profile) is None:
+        a, b, c, d, e, f = tuple(profile.transform)[:6]
+        return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f]).reshape(points.shape)
+    with ExitStack() as stack, gdal.environment():
+        made = GCPTransformer(list(profile.gcps)) if profile.gcps else RPCTransformer(profile.rpcs)
+        xs, ys = stack.enter_context(made).xy(rows.tolist(), cols.tolist(), offset="ul")
+    return np.column_stack([xs, ys]).reshape(points.shape)
+
+
+def _area(ring: NDArray[np.float64]) -> BaseGeometry:
+    if not np.isfinite(ring).all():
+        return shapely.Polygon()
+    closed = np.vstack([ring, ring[:1]])
+    lon, lat = np.unwrap(closed[:, 0], period=360), closed[:, 1]
+    turned = lon[-1] - lon[0]
+    points = np.column_stack([lon, lat])
+    if abs(turned) > 180:
+        pole = 90.0 if lat.mean() > 0 else -90.0
+        points = np.vstack([points, [(lon[-1], pole), (lon[0], pole)]])
+    whole = shapely.make_valid(shapely.Polygon(points))
+    first, last = int(np.floor((lon.min() + 180) / 360)), int(np.floor((lon.max() + 180) / 360))
+    parts = [
+        shapely.transform(
+            shapely.clip_by_rect(whole, 360 * k - 180, -90, 360 * k + 180, 90), lambda p, k=k: p - (360 * k, 0)
+        )
+        for k in range(first, last + 1)
+    ]
+    return shapely.union_all(parts)

@@ -1,0 +1,204 @@
+"""A STAC item for a super-resolved raster: where it is, how it was made, and the card of the model that made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from geosr import __version__
+from geosr.errors import OptionError, OutputError
+from geosr.parts import write_file
+from geosr.rasters import gdal
+from geosr.rasters.profile import Profile, footprint
+from geosr.superresolve.plan import Plan
+from geosr.superresolve.upscalers import Blended, Network
+
+PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
+MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
+ENDING = ".stac.json"
+_DATES = (("IMAGERY", "ACQUISITIONDATETIME"), ("", "TIFFTAG_DATETIME"))
+"""Domains and names of the tags that say when a scene was taken."""
+_FORMS = ("%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
+
+
+FILES = {
+    ".keras": ("application/zip; application=keras", "keras.Model.save"),
+    ".onnx": ("application/octet-stream; application=onnx", "onnx.save_model"),
+    ".xml": ("application/xml; application=openvino", "openvino.save_model"),
+}
+"""The media type and the kind of each model file, as the extension for models has them."""
+FRAMEWORKS = {"tensorflow": "Keras", "openvino": "OpenVINO", "onnx": "ONNX"}
+"""Of each backend, as the extension for models calls them."""
+
+
+def path_of(output: str | os.PathLike[str]) -> Path:
+    """Where the item of an output is: beside it."""
+    return Path(output).with_suffix(ENDING)
+
+
+def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuses what cannot be described, before any work.
+
+    Raises:
+        OptionError: rio-stac is not installed, or the raster has no known place on Earth.
+        OutputError: there is another item of this name, and not `overwrite`.
+    """
+    try:
+        import_module("rio_stac")
+    except ModuleNotFoundError as error:
+        raise OptionError("--stac needs rio-stac; install it: pip install 'geosr[stac]'") from error
+    profile = job.source.profile
+    by_points = profile.crs is None and profile.gcps and profile.gcps_crs is not None
+    if not by_points and footprint(profile) is None:
+        raise OptionError(f"a STAC item needs a place on Earth, and {job.source.path!r} has no CRS that gives one")
+    if path_of(output).exists() and not overwrite:
+        raise OutputError(f"{os.fspath(path_of(output))!r} exists; choose another output or --overwrite")
+
+
+def forget(output: str | os.PathLike[str]) -> None:
+    """Removes the item that geosr wrote of an older output of this name; one of another program stays."""
+    path = path_of(output)
+    try:
+        written = json.loads(path.read_text())["properties"]["processing:software"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if "geosr" in written:
+        path.unlink()
+
+
+def write(job: Plan, output: str | os.PathLike[str]) -> Path:
+    """Writes the item beside the output, which is there already; the item has its name only when it is whole."""
+    path = path_of(output)
+    write_file(path, (json.dumps(item(job, output), indent=1) + "\n").encode())
+    return path
+
+
+def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
+    """The item, with the projection and processing extensions, and for a network the machine-learning model's.
+
+    Its time is that of the scene, if the input's tags tell it, else that of the processing.
+    """
+    rio_stac, pystac = import_module("rio_stac"), import_module("pystac")
+    output, now = Path(output), datetime.now(timezone.utc)
+    network = _network(job)
+    with gdal.environment(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of dates that it reads in no other form
+        made = rio_stac.create_stac_item(
+            os.fspath(output),
+            input_datetime=taken(job.source.profile) or now,
+            id=output.stem,
+            asset_name="data",
+            asset_roles=["data"],
+            asset_href=f"./{output.name}",
+            with_proj=True,
+            geom_densify_pts=21,
+            extensions=[PROCESSING, *([MLM] if network else [])],
+            properties={
+                "created": now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+                **_processing(job),
+                **(_model(job, network) if network else {}),
+            },
+        )
+    if network:
+        media, artifact = FILES.get(network.path.suffix, ("application/octet-stream", "other"))
+        asset = pystac.Asset(
+            href=network.path.absolute().as_uri(),
+            title=network.path.stem,
+            media_type=media,
+            roles=["mlm:model", "mlm:weights"],
+            extra_fields={"mlm:artifact_type": artifact},
+        )
+        made.add_asset("model", asset)
+    made.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, _href(job.source.path, output), title="the scene"))
+    described: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+    return described
+
+
+def taken(profile: Profile) -> datetime | None:
+    """When the scene was taken, in UTC, as far as its tags tell."""
+    for domain, name in _DATES:
+        said = profile.tags.get(domain, {}).get(name, "").strip().removesuffix("Z")
+        for form in _FORMS:
+            try:
+                return datetime.strptime(said, form).replace(tzinfo=timezone.utc)
+            except ValueError:
+                continue
+    return None
+
+
+def _processing(job: Plan) -> dict[str, Any]:
+    k, name = job.upscaler.scale, job.upscaler.identity.partition(" ")[0]
+    return {
+        "processing:level": "L4",
+        "processing:lineage": f"{Path(job.source.path).name} super-resolved by {k} with {name}",
+        "processing:software": {"geosr": __version__},
+    }
+
+
+def _network(job: Plan) -> Network | None:
+    upscaler = job.upscaler.network if isinstance(job.upscaler, Blended) else job.upscaler
+    return upscaler if isinstance(upscaler, Network) else None
+
+
+def _model(job: Plan, network: Network) -> Mapping[str, Any]:
+    """The model's card, in the words of the extension."""
+    card, tasks = network.card, ["super-resolution"]
+    order, sizes = ["batch", "height", "width", "channel"], [-1, -1, -1, card.bands]
+    if network.path.suffix in (".onnx", ".xml"):
+        order, sizes = ["batch", "channel", "height", "width"], [-1, card.bands, -1, -1]
+    shape = {"shape": sizes, "dim_order": order, "data_type": "float32"}
+    colours = job.values.bands(job.source.profile.colours)
+    several = "each band by itself" if network.mode == "each" else "the luma of red, green and blue"
+    return {
+        "mlm:name": _name(network.path.stem),
+        "mlm:architecture": card.name,
+        "mlm:tasks": tasks,
+        **({"mlm:total_parameters": card.parameters} if card.parameters else {}),
+        "mlm:framework": FRAMEWORKS[network.computing.backend],
+        "mlm:pretrained": True,
+        **({"mlm:pretrained_source": card.training_data} if card.training_data else {}),
+        "mlm:input": [
+            {
+                "name": "low resolution",
+                "bands": [],
+                "description": several if card.bands == 1 else "all bands together",
+                "input": shape,
+                "value_scaling": [
+                    {"type": "min-max", "minimum": low, "maximum": high}
+                    for low, high in zip(colours.low, colours.high, strict=True)
+                ],
+            }
+        ],
+        "mlm:output": [{"name": "high resolution", "tasks": tasks, "result": shape}],
+        "mlm:hyperparameters": {
+            "scale": card.scale,
+            "halo": network.halo,
+            "sha256": card.sha256,
+            **({"licence": card.licence} if card.licence else {}),
+            **({"scores": card.scores} if card.scores else {}),
+        },
+    }
+
+
+def _name(stem: str) -> str:
+    """A model's name in the letters that the extension allows.
+
+    >>> _name("2nd_net (x2)")
+    'model-2nd_net--x2'
+    """
+    allowed = re.sub(r"[^a-zA-Z0-9_.-]", "-", stem).rstrip("_.-")
+    return allowed if re.match("[a-zA-Z].", allowed) else f"model-{allowed}"
+
+
+def _href(source: str, output: Path) -> str:
+    """The input as the item refers to it: relative, if it is a file."""
+    if not Path(source).exists():
+        return source
+    return Path(os.path.relpath(source, output.absolute().parent)).as_posix()

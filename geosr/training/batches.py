@@ -1,0 +1,91 @@
+"""What a network is trained on: batches of crops drawn from a training set. Arrays alone, for any Keras backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr import engine
+from geosr.dataset.records import Examples, Sample
+from geosr.engine import Pool
+
+Images = NDArray[np.float32]
+"""(n, rows, cols, bands), 0..1."""
+
+
+class Batches:
+    """An endless iterator of batches (input, truth), each drawn, cropped, flipped and turned by seed and number alone.
+
+    Every pass over the examples has an order of its own. Iteration begins with the batch numbered `first`.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        batch: int,
+        crop: int,
+        bands: int,
+        seed: int,
+        first: int = 0,
+        pool: Pool | None = None,
+    ) -> None:
+        self.examples, self.batch, self.crop, self.bands, self.seed = examples, batch, crop, bands, seed
+        self.first, self.pool = first, pool
+        self._order = cache(self._shuffled)
+
+    def __iter__(self) -> Iterator[tuple[Images, Images]]:
+        return (pair for _, pair in engine.run(self.drawn, count(self.first), self.pool))
+
+    def drawn(self, number: int) -> tuple[Images, Images]:
+        """The batch with a number."""
+        pairs = [self._one(number * self.batch + k) for k in range(self.batch)]
+        low, high = zip(*pairs, strict=True)
+        return np.stack(low), np.stack(high)
+
+    def _one(self, number: int) -> tuple[Images, Images]:
+        turn, position = divmod(number, len(self.examples))
+        sample = self.examples.sample(int(self._order(turn)[position]))
+        return augmented(sample, self.crop, self.bands, np.random.default_rng((self.seed, number)))
+
+    def _shuffled(self, turn: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self.seed, 0, turn)).permutation(len(self.examples))
+
+
+def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> tuple[Images, Images]:
+    """A random crop of the sample, flipped and turned at random: (rows, cols, bands) of input and truth, 0..1.
+
+    A network of one band gets a band drawn at random.
+    """
+    k = sample.scale
+    row, col = (int(rng.integers(side - crop + 1)) for side in sample.down.shape[1:])
+    chosen = [int(rng.integers(sample.gt.shape[0]))] if bands == 1 else list(range(bands))
+    values = sample.range.bands(chosen)
+    low = values.normalise(sample.down[chosen, row : row + crop, col : col + crop])
+    high = values.normalise(sample.gt[chosen, row * k : (row + crop) * k, col * k : (col + crop) * k])
+    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+
+    def turned(block: Images) -> Images:
+        block = np.rot90(block, turns, (1, 2))
+        return np.ascontiguousarray((block[:, :, ::-1] if mirror else block).transpose(1, 2, 0))
+
+    return turned(low), turned(high)
+
+
+def held_out(examples: Examples, *, bands: int, most: int) -> tuple[Images, Images]:
+    """Inputs and truths of at most `most` whole tiles, spread over the examples.
+
+    Of a tile, a network of one band gets one band: the first of the first tile, the second of the next, and so on.
+    """
+    pairs = []
+    for number, index in enumerate(range(0, len(examples), -(-len(examples) // most))):
+        sample = examples.sample(index)
+        chosen = [number % sample.gt.shape[0]] if bands == 1 else list(range(bands))
+        values = sample.range.bands(chosen)
+        pairs.append([values.normalise(block[chosen]).transpose(1, 2, 0) for block in (sample.down, sample.gt)])
+    low, high = zip(*pairs, strict=True)
+    return np.stack(low), np.stack(high)

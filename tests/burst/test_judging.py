@@ -1,0 +1,63 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosr.burst import judging
+from geosr.burst.homography import apply
+from geosr.burst.judging import Verdict
+from geosr.burst.photos import Frame
+from geosr.rasters.profile import Profile
+
+
+def burst_of(*frames):
+    """Frames of these sharpnesses and brightnesses; nothing else of them is looked at."""
+    return [
+        Frame(SimpleNamespace(name=str(i)), None, Path(), Path(), bright, sharp)
+        for i, (sharp, bright) in enumerate(frames)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([(1, 100)] * 5, 2),
+        ([(1, 100)] * 6, 2),
+        ([(1, 100), (1.05, 100), (1, 100), (1.05, 100), (3, 100)], 2),
+        ([(1, 100), (1, 100), (1, 100), (1.3, 100), (3, 100)], 3),
+        ([(1, 100), (1, 100), (2, 20), (1, 100), (1, 100)], 1),
+        ([(1, 100), (1, 100)], 0),
+    ],
+)
+def test_the_reference_is_near_the_middle_unless_one_is_clearly_sharper(frames, expected):
+    assert judging.chosen(burst_of(*frames)).photo.name == str(expected)
+
+
+@given(
+    st.lists(st.tuples(st.text(), st.booleans(), st.floats(0, 9), st.lists(st.floats(-9, 9), min_size=9, max_size=9)))
+)
+def test_verdicts_come_back_as_they_were(made):
+    found = tuple(
+        Verdict(name, kept, gain=gain, matrix=tuple(matrix), control=(tuple(matrix[:4]),))
+        for name, kept, gain, matrix in made
+    )
+    assert judging.loaded(judging.dumped(found)) == found
+
+
+def test_only_frames_that_clip_earlier_lose_their_clipped_pixels():
+    ends = judging.clipped("uint8", [Verdict("a", True), Verdict("b", True, gain=2.0), Verdict("c", True, gain=1.001)])
+    assert [np.isfinite(high) for _, high in ends] == [True, False, True]
+    same = judging.clipped("uint8", [Verdict("a", True), Verdict("b", True, gain=1.01)])
+    assert not np.isfinite(same).any()
+    assert not np.isfinite(judging.clipped("float32", [Verdict("a", True), Verdict("b", True, gain=2.0)])).any()
+
+
+def test_a_georeferenced_frame_lies_where_its_transform_says():
+    one = Profile(10, 10, 1, "uint8", transform=Affine(2, 0, 100, 0, -2, 50))
+    other = Profile(10, 10, 1, "uint8", transform=Affine(2, 0, 106, 0, -2, 46))
+    np.testing.assert_allclose(apply(judging._placed(one, other), np.array([[5.0, 5.0]])), [[2.0, 3.0]])
+    assert (judging._placed(one, Profile(10, 10, 1, "uint8")) == np.eye(3)).all()

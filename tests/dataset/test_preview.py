@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from geosr.dataset import job
+from geosr.dataset.preview import preview
+from geosr.errors import OutputError
+from tests.conftest import texture
+from tests.dataset.test_job import at
+
+
+@pytest.fixture
+def made(make_raster, tmp_path):
+    scenes = [
+        make_raster(
+            texture(3, 96, 96, seed=i, dtype="uint16", high=3000), f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)
+        )
+        for i in range(3)
+    ]
+    job.build(scenes, tmp_path / "out", size=48, validation=0.3)
+    return tmp_path / "out"
+
+
+def test_a_sheet_shows_tiles_of_each_split_as_they_are(made, tmp_path):
+    assert preview(made, tmp_path / "sheet.png", tiles=3) == 6
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+        pixels = np.asarray(sheet.convert("RGB"))
+    # White paper with captions, and 6 times three pictures of 96 x 96 pixels of the whole range of colours.
+    coloured = (np.ptp(pixels.astype(int), axis=2) > 0).sum()
+    assert 0.7 * 18 * 96 * 96 < coloured <= 18 * 96 * 96
+    assert pixels.min() == 0
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_picture_is_the_tile_stretched(made, tmp_path):
+    """The first picture against the sample itself, at the place it is drawn."""
+    from geosr.dataset import records
+
+    preview(made, tmp_path / "sheet.png", tiles=1)
+    first = records.read(made / "x2" / "Training").sample(0)
+    low, high = np.percentile(first.gt.astype(float), (1, 99), axis=(1, 2))
+    wanted = np.rint(255 * np.clip((first.gt - low[:, None, None]) / (high - low)[:, None, None], 0, 1))
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).transpose(2, 0, 1)
+    block = wanted.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
+    places = np.lib.stride_tricks.sliding_window_view(pixels[0], (96, 96))
+    assert (places == block[0]).all(axis=(2, 3)).sum() == 1
+
+
+def test_what_cannot_be_written_is_said(made, tmp_path):
+    preview(made, tmp_path / "sheet.png")
+    with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
+        preview(made, tmp_path / "sheet.png")
+    preview(made, tmp_path / "sheet.png", overwrite=True)
+    with pytest.raises(OutputError, match=r"must end in one of \.png"):
+        preview(made, tmp_path / "sheet.doc")
+    with pytest.raises(OutputError, match="there is no folder"):
+        preview(made, tmp_path / "none" / "sheet.png")

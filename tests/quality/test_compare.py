@@ -1,0 +1,292 @@
+"""Comparisons: places, scores and pages, against figures computed another way."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from skimage.metrics import peak_signal_noise_ratio
+
+import geosr
+from geosr.cli.main import main
+from geosr.errors import OptionError, RasterError
+from geosr.grid import Window
+from geosr.quality import page
+from geosr.quality.compare import compare
+from geosr.rasters.resample import enlarge, shrink
+from tests.conftest import DATA, texture
+
+
+def run(*args):
+    return CliRunner().invoke(main, ["compare", *map(str, args)])
+
+
+def made(source, output, **options):
+    geosr.super_resolve(source, output, geosr.Options(**{"model": "bicubic", **options}))
+    return output
+
+
+@pytest.fixture
+def trio(make_raster, tmp_path):
+    """A truth, what is left of it at half the resolution, and that with a little added."""
+    truth = texture(3, 300, 400, seed=4, low=20, high=230)
+    low = np.rint(shrink(truth, 2)).astype("uint8")
+    noise = np.random.default_rng(0).normal(0, 6, truth.shape)
+    high = np.clip(np.rint(enlarge(low, 2) * 0.5 + truth * 0.5 + noise), 0, 255).astype("uint8")
+    where = {"transform": Affine(5, 0, 400_000, 0, -5, 5_000_000), "photometric": "RGB"}
+    before = make_raster(low, "low.tif", photometric="RGB")
+    return before, make_raster(high, "high.tif", **where), make_raster(truth, "truth.tif", **where)
+
+
+def read(path):
+    with rasterio.open(path) as data:
+        return data.read().astype(float)
+
+
+def test_scores_are_those_of_the_pixels(trio):
+    told = compare(*trio, windows=1)
+    [place] = told.places
+    low, high, truth = map(read, trio)
+    (top, bottom), (left, right) = place.window.toranges()
+    small, large = np.s_[:, top:bottom, left:right], np.s_[:, 2 * top : 2 * bottom, 2 * left : 2 * right]
+    off = (shrink(high, 2) - low)[small]
+    assert place.scores["consistency"][1] == pytest.approx(np.sqrt(np.mean(off**2)), rel=1e-6)
+    np.testing.assert_allclose(place.error, np.sqrt(np.mean(off**2, axis=0)), rtol=1e-5)
+    spans = [end[1] - end[0] for end in told.ends]
+    for k, picture in enumerate((enlarge(low, 2)[large], high[large])):
+        bands = zip(truth[large], picture, spans, strict=True)
+        wanted = np.mean([peak_signal_noise_ratio(real, one, data_range=span) for real, one, span in bands])
+        assert place.scores["PSNR"][k] == pytest.approx(wanted, rel=1e-5)
+        np.testing.assert_allclose(place.pictures[k], picture, rtol=1e-6)
+    assert place.scores["SSIM"][1] > place.scores["SSIM"][0]
+    assert place.scores["recovered"][1] > place.scores["recovered"][0]
+    bicubic, result, real = place.scores["beyond the input"]
+    assert bicubic < result
+    assert bicubic < real
+    assert told.colours == (0, 1, 2)
+    assert told.crs == "EPSG:32633"
+
+
+def test_what_bicubic_made_is_bicubic(make_raster, tmp_path):
+    source = make_raster(texture(2, 90, 90, dtype="uint16", high=9000))
+    told = compare(source, made(source, tmp_path / "o.tif"))
+    for place in told.places:
+        assert np.abs(place.pictures[0] - place.pictures[1]).max() <= 0.501
+        assert place.scores["consistency"][0] == pytest.approx(place.scores["consistency"][1], rel=0.02)
+        assert "PSNR" not in place.scores
+
+
+def test_the_most_detailed_places_come_first_and_none_lies_over_another(make_raster, tmp_path):
+    array = np.full((1, 640, 640), 1000, "uint16")
+    for row, col, amount in ((0, 0, 300), (256, 384, 900), (512, 128, 600)):
+        array[:, row : row + 128, col : col + 128] += texture(1, 128, 128, dtype="uint16", high=amount)
+    source = make_raster(array)
+    told = compare(source, made(source, tmp_path / "o.tif", scale=4))
+    spots = [(place.window.row_off, place.window.col_off) for place in told.places]
+    assert spots[:3] == [(256, 384), (512, 128), (0, 0)]
+    assert len(set(spots)) == len(spots) == 8
+
+
+def test_a_large_scene_is_shown_by_its_places(make_raster, tmp_path):
+    """The scene has 144 million pixels; nearly all of its blocks are not there."""
+    for name, k in (("low.tif", 1), ("high.tif", 2)):
+        options = {"tiled": True, "compress": "deflate", "sparse_ok": True, "dtype": "uint8", "count": 1}
+        transform = Affine(10 / k, 0, 0, 0, -10 / k, 0)
+        with rasterio.open(tmp_path / name, "w", driver="GTiff", width=6000 * k, height=6000 * k, crs="EPSG:32633",
+                           transform=transform, **options) as out:  # fmt: skip
+            for row, col in ((512, 4096), (5120, 1024)):
+                block = texture(1, 256, 256, seed=row).repeat(k, 1).repeat(k, 2)
+                out.write(block, window=((row * k, (row + 256) * k), (col * k, (col + 256) * k)))
+    told = compare(tmp_path / "low.tif", tmp_path / "high.tif", windows=2)
+    spots = sorted((place.window.row_off, place.window.col_off) for place in told.places)
+    np.testing.assert_allclose(spots, [(512, 4096), (5120, 1024)], atol=128)
+    assert len(page.page(told)) < 3_000_000
+
+
+def test_a_part_and_chosen_bands_are_compared_with_their_own(make_raster, tmp_path):
+    source = make_raster(texture(4, 200, 220))
+    output = made(source, tmp_path / "o.tif", bands=(3, 1), window=(40, 60, 100, 90), alpha="band")
+    told = compare(source, output, bands=(2,))
+    with rasterio.open(source) as data:
+        whole = data.read(1).astype(float)
+    for place in told.places:
+        (top, bottom), (left, right) = place.window.toranges()
+        assert 40 <= left < right <= 140
+        assert 60 <= top < bottom <= 150
+        np.testing.assert_allclose(
+            place.pictures[0][0], enlarge(whole, 2)[2 * top : 2 * bottom, 2 * left : 2 * right], 1e-6
+        )
+        assert tuple(place.transform @ (0, 0)) == (400_000 + 10 * left, 5_000_000 - 10 * top)
+    assert told.bands == ("band 2, red",)
+    # What lies beyond the part is not known of the result: its last pixels cannot be judged there.
+    known = np.zeros((90, 100), bool)
+    for place in told.places:
+        rows, cols = place.window.relative(Window(40, 60, 100, 90)).slices(within=Window(0, 0, 100, 90))
+        known[rows, cols] |= np.isfinite(place.error)
+    assert not (known[:2].any() or known[-2:].any() or known[:, :2].any() or known[:, -2:].any())
+    assert known[2:60, 2:60].all()
+
+
+def test_holes_do_not_touch_the_scores_and_are_hatched(make_raster, tmp_path):
+    array = texture(1, 120, 120, dtype="int16", low=100, high=3000)
+    whole = make_raster(array.copy(), "whole.tif")
+    array[:, 30:50, 40:70] = -9999
+    holed = make_raster(array, nodata=-9999)
+    told = compare(holed, made(holed, tmp_path / "o.tif"), windows=1)
+    [place] = told.places
+    [other] = compare(whole, made(whole, tmp_path / "w.tif"), windows=1).places
+    assert not place.valid[60:100, 80:140].any()
+    assert place.valid[:50].all()
+    known = np.isfinite(place.error)
+    assert not known[28:52, 38:72].any()
+    assert known[:25].all()
+    np.testing.assert_allclose(place.error[:25], other.error[:25], atol=1)
+    assert place.scores["consistency"][1] == pytest.approx(other.scores["consistency"][1], rel=0.1)
+    assert '"mask":"data:image/webp' in page.page(told)
+    assert '"mask":null' in page.page(compare(whole, tmp_path / "w.tif", windows=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"crs": "EPSG:32634"}, "their CRSs are EPSG:32634 and EPSG:32633"),
+        ({"transform": Affine(5, 0, 400_002, 0, -5, 5_000_000)}, "in whole pixels"),
+        ({"transform": Affine(5, 0, 400_500, 0, -5, 5_000_000)}, "it takes columns 50 to 110"),
+        ({"transform": Affine(7, 0, 400_000, 0, -7, 5_000_000)}, "in whole parts of its pixels"),
+        ({"transform": Affine(5, 1, 400_000, 0, -5, 5_000_000)}, "in whole parts of its pixels"),
+        ({"transform": Affine(5, 0, 400_000, 0, 5, 5_000_000)}, "in whole parts of its pixels"),
+        ({"transform": Affine(20, 0, 400_000, 0, -20, 5_000_000)}, "in whole parts of its pixels"),
+    ],
+)
+def test_rasters_of_other_ground_are_refused(make_raster, tmp_path, change, said):
+    before = make_raster(texture(1, 50, 60), "before.tif")
+    after = make_raster(
+        texture(1, 100, 120), "after.tif", **{"transform": Affine(5, 0, 400_000, 0, -5, 5_000_000), **change}
+    )
+    with pytest.raises(RasterError) as error:
+        compare(before, after)
+    assert said in str(error.value)
+    assert "does not cover the ground of" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_rasters_without_a_place_are_compared_by_their_sizes(make_raster, tmp_path):
+    before = make_raster(texture(1, 50, 60), "a.tif", crs=None, transform=Affine.identity())
+    told = compare(before, made(before, tmp_path / "o.tif"))
+    assert not told.located
+    other = make_raster(texture(1, 99, 120), "b.tif", crs=None, transform=Affine.identity())
+    with pytest.raises(RasterError, match="in whole pixels"):
+        compare(before, other)
+
+
+def test_other_bands_and_a_coarse_truth_are_refused(trio, make_raster):
+    before, after, _ = trio
+    gray = make_raster(texture(1, 300, 400), "gray.tif", transform=Affine(5, 0, 400_000, 0, -5, 5_000_000))
+    with pytest.raises(OptionError, match="has 3 bands and"):
+        compare(before, gray)
+    with pytest.raises(OptionError, match="choose the same of both"):
+        compare(before, after, gray)
+    with pytest.raises(RasterError, match="has larger pixels"):
+        compare(before, after, before)
+    with pytest.raises(OptionError, match="has no band 7 to compare"):
+        compare(before, after, bands=(7,))
+    empty = make_raster(np.zeros((1, 50, 60), "uint8"), "empty.tif", nodata=0)
+    with pytest.raises(RasterError, match="has no valid pixel"):
+        compare(empty, make_raster(np.zeros((1, 100, 120), "uint8"), "e2.tif", nodata=0,
+                                   transform=Affine(5, 0, 400_000, 0, -5, 5_000_000)))  # fmt: skip
+
+
+# The page and the command
+
+
+class References(HTMLParser):
+    """What a page refers to, and its marks that were not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
+        if tag not in ("meta", "link", "input", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_by_itself(trio):
+    text = page.page(compare(*trio))
+    parser = References()
+    parser.feed(text)
+    assert not parser.open
+    assert all(value.startswith("data:") for value in parser.found)
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert "default-src 'none'" in text
+    data = json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', text, re.S)[1])
+    assert data["names"] == ["input (bicubic)", "result", "truth"]
+    assert len(data["places"]) == 6
+    assert [mode["name"] for mode in data["modes"]] == [
+        "red, green, blue",
+        "band 1, red",
+        "band 2, green",
+        "band 3, blue",
+    ]
+
+
+def test_names_are_words_and_never_marks(make_raster, tmp_path):
+    source = make_raster(texture(1, 40, 40), "a&b.tif")
+    with rasterio.open(source, "r+") as data:
+        data.set_band_description(1, "</script><script>alert(1)</script>")
+    output = made(source, tmp_path / "x.tif")
+    text = page.page(compare(source, output))
+    assert "<h1>a&amp;b.tif and x.tif</h1>" in text
+    assert "<script>alert" not in text
+
+
+def test_the_command_writes_a_page_and_a_picture(trio, tmp_path):
+    done = run(*trio, "-o", tmp_path / "r.html", "--png", "--windows", "2", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["places"] == 2
+    assert told["scores"]["PSNR"]["result"] > told["scores"]["PSNR"]["input (bicubic)"]
+    assert told["scores"]["PSNR"]["truth"] is None
+    assert cv2.imread(str(tmp_path / "r.png")).shape == (2 * (page.PANEL + page.LABEL), 4 * page.PANEL, 3)
+    assert not list(tmp_path.glob(".*"))
+    assert "consistency      input (bicubic)" in run(*trio, "-o", tmp_path / "s.html").stdout
+
+
+def test_outputs_are_kept_and_inputs_never_written(trio, tmp_path):
+    page = tmp_path / "r.html"
+    page.write_text("mine")
+    for args, said in (
+        ((*trio, "-o", page), "exists; choose another output or --overwrite"),
+        ((*trio, "-o", trio[1], "--overwrite"), "is an input"),
+        ((*trio, "-o", tmp_path), "is a folder"),
+        ((*trio, "-o", tmp_path / "none" / "r.html"), "there is no folder"),
+        (("none.tif", trio[1], "-o", tmp_path / "t.html"), "cannot read 'none.tif'"),
+    ):
+        done = run(*args)
+        assert done.exit_code == 1
+        assert said in done.stderr
+        assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert page.read_text() == "mine"
+    assert run(*trio, "-o", page, "--overwrite").exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_the_real_scene_is_compared(tmp_path):
+    source = DATA / "landsat8_great_salt_lake.tif"
+    told = compare(source, made(source, tmp_path / "o.tif"), windows=4)
+    assert len(told.places) == 4
+    for place in told.places:
+        corners = np.array(place.corners)
+        assert corners[0] == pytest.approx(place.transform @ (0, 0), abs=1e-9)
