@@ -20,9 +20,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """An executor and how many tasks it is given ahead of the first unfinished one."""
+    """An executor, its workers, and how many tasks it is given ahead of the first unfinished one."""
 
     executor: Executor
+    workers: int
     ahead: int
 
 

@@ -6,18 +6,18 @@ bytes, no rasters.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from geosr.errors import Cancelled, OutputError
+from geosr.files import write_error, write_file
 
 MANIFEST = "manifest.json"
 
@@ -53,7 +53,7 @@ class Parts:
                 raise OutputError(f"cannot write to {os.fspath(self.output.parent)!r}") from error
             raise OutputError(f"{os.fspath(self.output)!r} is being made by another process") from error
         except OSError as error:
-            raise cannot_write(self.output.parent, error) from error
+            raise write_error(self.output.parent, error) from error
         try:
             self._open()
         except BaseException:
@@ -102,7 +102,7 @@ class Parts:
                 path.replace(self.output.with_name(path.name))
         except OSError as error:
             self._bring_back()
-            raise cannot_write(self.output.parent, error) from error
+            raise write_error(self.output.parent, error) from error
         shutil.rmtree(self.folder)
 
     def discard(self) -> None:
@@ -139,7 +139,7 @@ class Parts:
             for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - kept)]:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         except OSError as error:
-            raise cannot_write(self.output.parent, error) from error
+            raise write_error(self.output.parent, error) from error
         write_file(manifest, json.dumps(self._manifest, indent=1).encode())
 
     def _unlock(self) -> None:
@@ -150,80 +150,6 @@ class Parts:
             with suppress(OSError):
                 Path(self._lock.lock_file).unlink()
         self._lock.release()
-
-
-@contextmanager
-def existing(folder: Path) -> Iterator[None]:
-    """The folder, made if it is not there; a folder that was made and is empty in the end is not left behind.
-
-    Raises:
-        OutputError: it cannot be made, or not be written to.
-    """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}; choose another folder") from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write to {os.fspath(folder)!r}: no permission; choose another folder")
-    try:
-        yield
-    finally:
-        for path in missing:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-
-
-def cannot_write(folder: Path, error: OSError) -> OutputError:
-    """What a failed write into a folder is told as."""
-    if error.errno == errno.ENOSPC:
-        return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
-    return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
-
-
-def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *, overwrite: bool) -> None:
-    """Refuses a file that cannot be written, must not be, or is one of the inputs, before any work.
-
-    Raises:
-        OutputError: it says which of these.
-    """
-    name, parent = os.fspath(path), path.absolute().parent
-    if path.is_dir():
-        raise OutputError(f"{name!r} is a folder; name a file in it")
-    if path.exists() and any(one and is_in(path, os.fspath(one)) for one in inputs):
-        raise OutputError(f"{name!r} is an input, or a part of one; choose another output")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{name!r} exists; choose another output or --overwrite")
-    if not parent.is_dir():
-        raise OutputError(f"there is no folder {os.fspath(parent)!r} to write to; make it first")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"cannot write to {os.fspath(parent)!r}: no permission")
-
-
-def is_in(path: Path, file: str) -> bool:
-    """Whether an input's file is this one, or is in it, as in an archive that GDAL opens."""
-    if file.startswith("/vsi"):
-        return os.fspath(path.resolve()) in file
-    return Path(file).exists() and path.samefile(file)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a file that has its name only when it is whole, and nothing if it cannot.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.tmp")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise cannot_write(path.parent, error) from error
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:

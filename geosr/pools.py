@@ -22,7 +22,7 @@ from uuid import uuid4
 from geosr import __version__
 from geosr.engine import Pool
 from geosr.errors import ClusterError, GeosrError, WorkersDied
-from geosr.rasters.source import RasterSource, absolute
+from geosr.files import absolute_path
 
 R = TypeVar("R")
 
@@ -42,7 +42,7 @@ def threads(count: int) -> Iterator[Pool]:
     """A pool of `count` threads of this process; GDAL and the networks release the interpreter while they work."""
     executor = ThreadPoolExecutor(count, thread_name_prefix="geosr")
     try:
-        yield Pool(executor, ahead=2 * count)
+        yield Pool(executor, workers=count, ahead=2 * count)
     finally:
         # After Ctrl-C, what waits in the queue is not worth waiting for.
         executor.shutdown(wait=True, cancel_futures=True)
@@ -67,22 +67,30 @@ def dask(address: str, *, workers: int = 1) -> Iterator[Pool]:
                 raise ClusterError(f"worker {worker} has {found}, not {__version__}; install the same on all")
         executor = _Cluster(client, address)
         try:
-            yield Pool(executor, ahead=2 * max(2, sum(client.nthreads().values())))
+            count = sum(client.nthreads().values())
+            yield Pool(executor, workers=count, ahead=2 * max(2, count))
         finally:
             executor.shutdown()
 
 
-def check_reach(pool: Pool | None, inputs: Iterable[str | os.PathLike[str]], folder: Path | None = None) -> None:
-    """Refuses files that workers of the pool cannot read, and a folder for outputs that is not theirs too.
+def check_reach(
+    pool: Pool | None,
+    check_input: Callable[[str], None],
+    inputs: Iterable[str | os.PathLike[str]],
+    folder: Path | None = None,
+) -> None:
+    """Refuse inputs that workers of the pool cannot read, and an output folder that they do not share.
+
+    `check_input` runs on each worker and raises a GeosrError for an input that it cannot read there.
 
     Raises:
         ClusterError: it names the worker and the file.
     """
     if pool is None or not isinstance(pool.executor, _Cluster):
         return
-    paths = [absolute(path) for path in inputs]
+    paths = [absolute_path(path) for path in inputs]
     with tempfile.NamedTemporaryFile(prefix=".", suffix=".geosr", dir=folder) as probe:
-        pool.executor.on_all(_not_reached, paths, Path(probe.name).absolute() if folder else None)
+        pool.executor.on_all(_not_reached, check_input, paths, Path(probe.name).absolute() if folder else None)
 
 
 def check_wanted(*_: object) -> None:
@@ -248,7 +256,7 @@ def _not_opened(mark: str, work: bytes) -> str:
     return ""
 
 
-def _not_reached(inputs: list[str], probe: Path | None) -> str:
+def _not_reached(check_input: Callable[[str], None], inputs: list[str], probe: Path | None) -> str:
     """Which file a worker cannot reach; empty if none."""
     if probe is not None:
         folder = os.fspath(probe.parent)
@@ -258,7 +266,7 @@ def _not_reached(inputs: list[str], probe: Path | None) -> str:
             return f"cannot write to {folder!r}: no permission"
     for path in inputs:
         try:
-            RasterSource(path, alpha="band").close()
+            check_input(path)
         except GeosrError as error:
             return str(error)
     return ""

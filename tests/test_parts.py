@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from geosr.errors import Cancelled, OutputError
-from geosr.parts import Parts, check_output, existing, leftovers
+from geosr.files import check_output, output_folder
+from geosr.parts import Parts, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
 
@@ -146,13 +147,13 @@ def test_parts_of_which_nothing_can_be_made_are_discarded(tmp_path):
 
 
 def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
-    with existing(tmp_path / "a" / "b"):
+    with output_folder(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
     assert list(tmp_path.iterdir()) == []
-    with existing(tmp_path / "a" / "b"):
+    with output_folder(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "file").write_text("")
     assert (tmp_path / "a" / "b" / "file").exists()
-    with pytest.raises(OutputError, match="cannot write to"), existing(tmp_path / "a" / "b" / "file"):
+    with pytest.raises(OutputError, match="cannot write to"), output_folder(tmp_path / "a" / "b" / "file"):
         pass
 
 

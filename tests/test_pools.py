@@ -22,6 +22,7 @@ from geosr.cli.main import main
 from geosr.errors import ClusterError, ModelError, RasterError
 from geosr.grid import Grid
 from geosr.parts import leftovers
+from geosr.rasters.source import check_readable
 from geosr.superresolve.job import super_resolve, upscaled_parts
 from geosr.superresolve.plan import Options, plan
 from geosr.superresolve.upscalers import load
@@ -395,9 +396,9 @@ def test_rasters_that_no_one_waits_for_stop_and_a_killed_worker_s_are_made_by_an
 @pytest.mark.slow
 def test_an_output_folder_that_workers_do_not_share_is_said(cluster, tmp_path):
     with pools.dask(cluster.address) as pool:
-        pools.check_reach(pool, [], tmp_path)
+        pools.check_reach(pool, check_readable, [], tmp_path)
         with pytest.raises(ClusterError, match="must share it"):
-            pool.executor.on_all(pools._not_reached, [], tmp_path / "not here" / "probe")
+            pool.executor.on_all(pools._not_reached, check_readable, [], tmp_path / "not here" / "probe")
 
 
 @pytest.mark.slow

@@ -39,12 +39,12 @@ from geosr.burst.stack import (
 )
 from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
+from geosr.files import output_folder, size_text
 from geosr.grid import Block, Grid, Tile, Window
-from geosr.parts import Parts, existing
+from geosr.parts import Parts
 from geosr.rasters import writer
 from geosr.rasters.profile import Profile
 from geosr.rasters.source import RasterSource
-from geosr.superresolve.budget import readable
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def write(
     """Does what is planned, as `stack` says."""
     show = progress or (lambda stage, done, total: None)
     with (
-        existing(job.folder),
+        output_folder(job.folder),
         Parts(job.folder / REPORT, manifest(job, pool), restart=restart) as parts,
         _scratch(parts) as room,
         Hugin(room / HUGIN_LOG, time_limit=job.options.time_limit) as tools,
@@ -336,7 +336,7 @@ def _check_disk(job: Plan) -> None:
     free = shutil.disk_usage(job.folder).free
     if free < job.disk:
         raise OutputError(
-            f"{os.fspath(job.folder)!r} has {readable(free)} free and up to {readable(job.disk)} are needed; "
+            f"{os.fspath(job.folder)!r} has {size_text(free)} free and up to {size_text(job.disk)} are needed; "
             "free some, or choose another folder"
         )
 
@@ -378,7 +378,7 @@ def _fits(each: int, job: Plan, pool: Pool | None) -> bool:
 
 
 def _threads(pool: Pool | None) -> int:
-    return max(1, pool.ahead // 2) if pool else 1
+    return pool.workers if pool else 1
 
 
 def _prepare(photo: Photo, *, folders: Mapping[str, Path]) -> Frame:

@@ -48,7 +48,7 @@ def compare(
       geosr compare scene.tif scene_x2.tif -o report.html
     """
     options.set_verbosity(verbose, quiet)
-    from geosr.parts import check_output, write_file
+    from geosr.files import check_output, write_file
     from geosr.quality import page
     from geosr.quality.compare import compare as compared
 

@@ -46,7 +46,7 @@ def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **chos
 
 
 def _lines(told: Info) -> list[str]:
-    from geosr.superresolve.budget import readable
+    from geosr.files import size_text
 
     out, count = told.output, len(told.bands)
     minutes, seconds = divmod(round(out.seconds), 60)
@@ -67,8 +67,8 @@ def _lines(told: Info) -> list[str]:
         ("model", f"{told.model}, x{told.scale}: {told.taken}"),
         ("output", f"{out.width} x {out.height} pixels of {out.pixel[0]:.6g} x {out.pixel[1]:.6g}, {out.dtype}"),
         ("tiles", f"{out.tiles} of {out.tile} x {out.tile} input pixels, about {out.empty:.0%} of them empty"),
-        ("memory", f"about {readable(out.memory_bytes)}"),
-        ("disk", f"about {readable(out.disk_bytes)} at the peak, {readable(out.output_bytes)} in the end"),
+        ("memory", f"about {size_text(out.memory_bytes)}"),
+        ("disk", f"about {size_text(out.disk_bytes)} at the peak, {size_text(out.output_bytes)} in the end"),
         ("time", f"about {minutes // 60}:{minutes % 60:02}:{seconds:02}"),
         ("advice", _advice(told)),
     ]

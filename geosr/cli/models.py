@@ -132,8 +132,8 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     Example:
       geosr models export span span_x2.onnx
     """
+    from geosr.files import check_output
     from geosr.models import exports
-    from geosr.parts import check_output
 
     source = cards.path_of(model, scale or 2)
     if not exports.is_saved_model(output) or not overwrite:

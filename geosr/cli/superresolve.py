@@ -130,7 +130,7 @@ def _single(source: str, output: Path, *, as_json: bool, quiet: int, **chosen: A
 
 def _all(source: str, output: Path, *, end: Ending, as_json: bool, quiet: int, **chosen: Any) -> bool:
     """Super-resolves the rasters of a folder; whether blocks of them could not be read."""
-    from geosr.parts import existing
+    from geosr.files import output_folder
 
     paths = options.rasters_in(Path(source), chosen["ext"])
     if not paths:
@@ -143,7 +143,7 @@ def _all(source: str, output: Path, *, end: Ending, as_json: bool, quiet: int, *
     folders = [] if chosen["dry_run"] else missing(output)
     damaged, failed = False, 0
     pairs = [(str(path), made) for path, made in zip(paths, outputs, strict=True)]
-    with existing(output) if folders else nullcontext():
+    with output_folder(output) if folders else nullcontext():
         end.holds((), folders)
         todo = {"as_json": as_json, "quiet": quiet, "end": end, "folders": folders, **chosen}
         many = _on_workers if chosen["dask"] and not chosen["dry_run"] else _in_turn
@@ -178,24 +178,25 @@ def _on_workers(
     """The rasters, each as a whole by a worker of a Dask cluster, which writes the output itself."""
     from geosr import engine, pools
     from geosr.errors import WorkersDied
+    from geosr.files import absolute_path
     from geosr.models import cards
-    from geosr.rasters.source import absolute
+    from geosr.rasters.source import check_readable
     from geosr.superresolve import upscalers
 
     if end.cancellable:
         raise click.UsageError("--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making")
     if cards.is_path(chosen["model"]):
-        chosen["model"] = absolute(chosen["model"])
+        chosen["model"] = absolute_path(chosen["model"])
     # It is sent along, so that workers which have not this very model are found out before they begin.
     computing = options.computed(dict(chosen))
     upscaler = upscalers.load(chosen["model"], chosen["scale"], computing=computing)
     work = partial(_scene, upscaler=upscaler, chosen=chosen)
-    scenes = [(absolute(source), made.absolute()) for source, made in pairs]
+    scenes = [(absolute_path(source), made.absolute()) for source, made in pairs]
     with (
         pools.dask(dask, workers=jobs) as pool,
         options.progress(output.name, "rasters", quiet=bool(quiet), end=end, made=folders) as show,
     ):
-        pools.check_reach(pool, [source for source, _ in scenes if _is_raster(source)], output)
+        pools.check_reach(pool, check_readable, [source for source, _ in scenes if _is_raster(source)], output)
         if show:
             show(0, len(scenes))
         with closing(engine.tried(work, scenes, pool, errors=WorkersDied)) as results:
@@ -207,10 +208,10 @@ def _on_workers(
 
 def _is_raster(path: str) -> bool:
     """Whether it can be opened here, so that it must be elsewhere; what cannot fails by itself."""
-    from geosr.rasters.source import RasterSource
+    from geosr.rasters.source import check_readable
 
     try:
-        RasterSource(path, alpha="band").close()
+        check_readable(path)
     except GeosrError:
         return False
     return True
@@ -338,7 +339,7 @@ def _one(
 
 
 def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bool, as_json: bool) -> None:
-    from geosr.superresolve.budget import readable
+    from geosr.files import size_text
     from geosr.superresolve.estimate import estimate
 
     told = estimate(job, output, workers=jobs, resume=resume)
@@ -348,9 +349,9 @@ def _show_estimate(source: str, output: Path, job: Any, jobs: int, *, resume: bo
         f"{output}: {told.width} x {told.height} pixels of {told.pixel[0]:.6g} x {told.pixel[1]:.6g}, "
         f"{told.count} bands of {told.dtype}, {job.driver}\n"
         f"  {told.tiles} tiles of {told.tile} x {told.tile} input pixels, about {told.empty:.0%} of them empty\n"
-        f"  memory about {readable(told.memory_bytes)}\n"
-        f"  disk   about {readable(told.disk_bytes)} at the peak, {readable(told.output_bytes)} in the end; "
-        f"{readable(told.free_bytes)} are free\n"
+        f"  memory about {size_text(told.memory_bytes)}\n"
+        f"  disk   about {size_text(told.disk_bytes)} at the peak, {size_text(told.output_bytes)} in the end; "
+        f"{size_text(told.free_bytes)} are free\n"
         f"  time   about {hours}:{minutes:02}:{seconds:02}"
     )
     events.told({"input": source, "output": str(output), **asdict(told)}, text, as_json=as_json)

@@ -23,8 +23,9 @@ from geosr.dataset.records import IMAGES, Examples, Sample
 from geosr.dataset.storage import Place, Summary
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, OptionError
+from geosr.files import output_folder
 from geosr.grid import Block, Window, batches
-from geosr.parts import Parts, existing
+from geosr.parts import Parts
 from geosr.rasters.radiometry import fixed
 from geosr.rasters.resample import enlarge
 
@@ -151,7 +152,7 @@ def convert(
     }
     kept: dict[str, list[Place]] = {split: [] for split in records.SPLITS}
     told: list[list[float]] = []
-    with existing(Path(out)), Parts(folder, job, restart=restart) as parts:
+    with output_folder(Path(out)), Parts(folder, job, restart=restart) as parts:
         work = partial(_made_part, opened=opened, size=size, scale=scale, means=taken, bands=bands, values=values)
         results = engine.run(work, [task for task in tasks if not parts.has(task.number)], pool)
         for done, task in enumerate(tasks, 1):

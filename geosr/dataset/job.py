@@ -27,16 +27,16 @@ from geosr.dataset.splits import GUARD, SPLITS, Shares, assign
 from geosr.dataset.storage import LEFT_OUT, Place, Summary
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, OptionError, OutputError, WorkersDied
+from geosr.files import output_folder, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
-from geosr.parts import Parts, existing
+from geosr.parts import Parts
 from geosr.rasters.degradation import Degradation
 from geosr.rasters.nodata import filled_block
 from geosr.rasters.placement import place_of
 from geosr.rasters.profile import DTYPES
 from geosr.rasters.radiometry import Range, to_dtype
 from geosr.rasters.resample import REACH, enlarge
-from geosr.rasters.source import RasterSource, scene_range
-from geosr.superresolve.budget import readable
+from geosr.rasters.source import RasterSource, check_readable, scene_range
 
 log = logging.getLogger(__name__)
 
@@ -200,8 +200,8 @@ def build(
     folder = Path(out) / f"x{chosen.scale}"
     storage.check_folder(folder, overwrite=overwrite)
     job = plan(scenes, chosen)
-    pools.check_reach(pool, [scene.source.path for scene in job.scenes])
-    with existing(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
+    pools.check_reach(pool, check_readable, [scene.source.path for scene in job.scenes])
+    with output_folder(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
         _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
         kept = _made(job, parts, pool, progress)
         if not kept.places[SPLITS[0]]:
@@ -482,7 +482,7 @@ def _check_space(job: Plan, folder: Path, *, done: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise OutputError(
-            f"{os.fspath(folder)!r} may need {readable(needed)}, where {readable(free)} are free; free some, write "
+            f"{os.fspath(folder)!r} may need {size_text(needed)}, where {size_text(free)} are free; free some, write "
             "elsewhere, or take less: --max-tiles, --no-bic-up"
         )
 

@@ -14,8 +14,8 @@ from geosr.dataset.records import Sample
 from geosr.dataset.storage import TFDS_SPLITS
 from geosr.engine import Progress
 from geosr.errors import DatasetError, OutputError
+from geosr.files import check_output, write_file
 from geosr.grid import Block
-from geosr.parts import check_output, write_file
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import RGB
 

@@ -26,8 +26,8 @@ from geosr import __version__
 from geosr.dataset import records
 from geosr.dataset.records import IMAGES, Sample
 from geosr.errors import DatasetError, OutputError
-from geosr.parts import Parts, cannot_write
-from geosr.superresolve.budget import readable
+from geosr.files import size_text, write_error
+from geosr.parts import Parts
 
 NAME = "geosr"
 MEANS = "mean_values.json"
@@ -152,7 +152,7 @@ def assemble(
         _write_json(draft / MEANS, means)
         _write_json(draft / records.CARD, {**card, "sha256": digest.hexdigest()})
     except OSError as error:
-        raise cannot_write(draft, error) from error
+        raise write_error(draft, error) from error
     parts.publish()
 
 
@@ -295,7 +295,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"images: {', '.join(name for name in IMAGES if name != 'bic_up' or told['bic_up'])}"
     for split, found in told["splits"].items():
         yield (
-            f"{split}: {found['tiles']} tiles ({found['share']:.1%}), {readable(found['bytes'])} in {found['shards']} "
+            f"{split}: {found['tiles']} tiles ({found['share']:.1%}), {size_text(found['bytes'])} in {found['shards']} "
             "shards"
         )
     yield f"left out: {Summary({}, told['left_out'], Path()).told}"

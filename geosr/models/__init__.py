@@ -13,8 +13,8 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from geosr.errors import ModelError
+from geosr.files import write_error
 from geosr.models import libraries
-from geosr.parts import cannot_write
 
 MODELS: dict[str, str] = {
     "idn": "geosr.models.idn:build",
@@ -96,7 +96,7 @@ def save(model: Any, path: Path) -> None:
         model.save(part)
         part.replace(path)
     except OSError as error:
-        raise cannot_write(path.parent, error) from error
+        raise write_error(path.parent, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from geosr import models
 from geosr.errors import ModelError, OutputError
-from geosr.parts import write_file
+from geosr.files import write_file
 
 WEIGHTS = Path(__file__).with_name("weights")
 

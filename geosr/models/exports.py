@@ -19,6 +19,7 @@ from geosr.errors import ModelError, OutputError
 from geosr.grid import Block
 from geosr.models import libraries, runtimes
 from geosr.models.runtimes import Runtime
+from geosr.quiet import silent_stderr
 
 TOLERANCE = 1e-4
 """Of values from 0 to 1, that an exported network may differ by."""
@@ -113,18 +114,18 @@ def _put(made: Path, output: Path) -> None:
 
 
 def _saved_model(model: Any, path: Path) -> None:
-    with libraries.silent_stderr():
+    with silent_stderr():
         model.export(os.fspath(path), verbose=False)
 
 
 def _litert(model: Any, path: Path) -> None:
-    with libraries.silent_stderr():
+    with silent_stderr():
         model.export(os.fspath(path), format="litert", verbose=False)
 
 
 def _read_litert(path: Path) -> Runtime:
     tensorflow = libraries.tensorflow()
-    with libraries.silent_stderr():
+    with silent_stderr():
         network = tensorflow.lite.Interpreter(os.fspath(path))
     (taken,), (given,) = network.get_input_details(), network.get_output_details()
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
 from typing import Any
 
 from geosr.errors import ModelError
+from geosr.quiet import silent_stderr
 
-_loading, _stderr = Lock(), Lock()
+_loading = Lock()
 
 
 def tensorflow() -> Any:
@@ -38,22 +37,3 @@ def _load(name: str) -> Any:
             raise ModelError(f"{name} needs {error.name!r}, which is not installed; is KERAS_BACKEND set?") from error
         except ValueError as error:
             raise ModelError(f"KERAS_BACKEND must be tensorflow, jax or torch: {error}") from error
-
-
-@contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Nothing reaches stderr, not even from libraries in C that write to the descriptor, as TensorFlow's do."""
-    with _stderr:
-        yield from _without_stderr()
-
-
-def _without_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

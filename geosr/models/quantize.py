@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from geosr.errors import OptionError, OutputError
+from geosr.files import check_output
 from geosr.grid import Block, Window
 from geosr.models import cards, exports
-from geosr.parts import check_output
 from geosr.quality.evaluate import Options, evaluate
 from geosr.rasters.source import RasterSource, scene_range
 from geosr.superresolve import upscalers

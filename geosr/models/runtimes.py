@@ -20,6 +20,7 @@ from geosr import machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
 from geosr.models import libraries
+from geosr.quiet import silent_stderr
 
 BACKENDS = ("auto", "tensorflow", "openvino", "onnx")
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
@@ -192,14 +193,14 @@ def as_onnx(model: Any, path: Path) -> None:
         raise ModelError("'tf2onnx' is not installed: pip install 'geosr[onnx]'")
     first = channels_first(model)
     spec = keras.InputSpec(shape=(None, *first.input_shape[1:]), dtype="float32", name="lr")
-    with libraries.silent_stderr():
+    with silent_stderr():
         first.export(os.fspath(path), format="onnx", verbose=False, input_signature=[spec])
 
 
 def from_keras(openvino: Any, model: Any) -> Any:
     """A Keras network as OpenVINO's, that takes and gives (n, bands, rows, cols)."""
     first = channels_first(model)
-    with libraries.silent_stderr():
+    with silent_stderr():
         return openvino.convert_model(first)
 
 

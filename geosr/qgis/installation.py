@@ -18,8 +18,8 @@ from typing import Any
 
 from geosr import __version__
 from geosr.errors import InstallationError
+from geosr.files import write_file
 from geosr.models import cards
-from geosr.parts import write_file
 
 SCRIPTS = Path(__file__).with_name("scripts")
 FILES = ("superresolve.py", "dataset.py", "burst.py", "geosr.html", "geosr.svg")

@@ -18,8 +18,8 @@ from scipy.ndimage import uniform_filter
 from geosr import engine
 from geosr.engine import Pool, Progress
 from geosr.errors import OptionError, OutputError, RasterError
+from geosr.files import check_output, write_file
 from geosr.grid import Block, Grid, Tile, Window
-from geosr.parts import check_output, write_file
 from geosr.quality import metrics, plots, scores
 from geosr.quality.derived import Cropped, Degraded, Luma
 from geosr.quality.interpolations import INTERPOLATIONS, REACH

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geosr.errors import OptionError, RasterError
+from geosr.files import absolute_path
 from geosr.grid import Block, Grid, Window
 from geosr.rasters import gdal, profile
 from geosr.rasters.profile import Profile
@@ -57,9 +58,14 @@ class Source(Protocol):
         ...
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
-    """A raster's path for processes with other folders at hand; URLs and GDAL's own names stay as they are."""
-    return os.fspath(Path(path).absolute() if Path(path).exists() else path)
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """Refuse a raster that cannot be opened.
+
+    Raises:
+        RasterError: it cannot be read.
+        UnsupportedRaster: it is of a kind that must not be super-resolved.
+    """
+    RasterSource(path, alpha="band").close()
 
 
 class ArraySource:
@@ -136,7 +142,7 @@ class RasterSource:
         self.profile = whole.bands(self.indexes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _source, (absolute(self.path), self.indexes, self.alpha, self.skip_errors, _bytes(self.path))
+        return _source, (absolute_path(self.path), self.indexes, self.alpha, self.skip_errors, _bytes(self.path))
 
     @property
     def _dataset(self) -> Any:

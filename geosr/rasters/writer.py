@@ -22,7 +22,7 @@ from rasterio.io import MemoryFile
 
 from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Window
-from geosr.models.libraries import silent_stderr
+from geosr.quiet import silent_stderr
 from geosr.rasters import gdal, profile
 from geosr.rasters.profile import RGB, Profile, moved
 

@@ -36,7 +36,6 @@ PROGRAM = 140_000_000
 """Bytes of Python with numpy, scipy and rasterio."""
 PARTS = 1.1
 """What parts take of the disk, over the output."""
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def memory(
@@ -149,13 +148,3 @@ def output_bytes(sampled: float, profile: Profile, *, overviews: bool) -> int:
 def disk_bytes(output: int, *, resume: bool, copied: bool) -> int:
     """At the peak: the parts, the file that they are joined to, and its copy in another format."""
     return int(output * ((PARTS if resume else 0) + 1 + (1 if copied else 0)) * 1.05)
-
-
-def readable(size: float) -> str:
-    """A number of bytes as people write it.
-
-    >>> readable(1_234_567)
-    '1.2 MB'
-    """
-    power = max(i for i in range(len(UNITS)) if i == 0 or size >= 1000**i)
-    return f"{size / 1000**power:.1f} {UNITS[power]}" if power else f"{size:.0f} {UNITS[0]}"

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from geosr import __version__, engine
 from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError, WorkersDied
+from geosr.files import absolute_path, check_output, contains, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
-from geosr.parts import Parts, check_output, is_in
+from geosr.parts import Parts
 from geosr.rasters import writer
 from geosr.rasters.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.rasters.profile import Profile
 from geosr.rasters.resample import enlarge
-from geosr.rasters.source import Damage, RasterSource, Source, absolute
+from geosr.rasters.source import Damage, RasterSource, Source
 from geosr.superresolve import budget
-from geosr.superresolve.budget import readable
 from geosr.superresolve.plan import Options, Plan, plan
 from geosr.superresolve.tiles import upscaled
 from geosr.superresolve.upscalers import Upscaler
@@ -134,7 +134,7 @@ def _check_beside(job: Plan, output: Path) -> None:
     """Refuses an output that comes with other files, which would take the place of the input's or of a stranger's."""
     beside = [output.with_name(name) for name in job.beside]
     for path in (*beside, *writer.stale(output)):
-        if path.exists() and any(is_in(path, file) for file in job.source.files):
+        if path.exists() and any(contains(path, file) for file in job.source.files):
             raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
     for path in beside:
         if path.exists() and not output.exists():
@@ -153,8 +153,8 @@ def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0
     if needed > free:
         less = " or take --no-resume, which needs less" if resume else ""
         raise OutputError(
-            f"{os.fspath(output)!r} will need about {readable(needed)} in {os.fspath(folder)!r}, where "
-            f"{readable(free)} are free; free some, write elsewhere{less}"
+            f"{os.fspath(output)!r} will need about {size_text(needed)} in {os.fspath(folder)!r}, where "
+            f"{size_text(free)} are free; free some, write elsewhere{less}"
         )
 
 
@@ -233,7 +233,7 @@ def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
     return {
-        "input": absolute(job.source.path),
+        "input": absolute_path(job.source.path),
         "size and time of the input's files": job.source.fingerprint,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,

@@ -14,7 +14,7 @@ from typing import Any
 
 from geosr import __version__
 from geosr.errors import OptionError, OutputError
-from geosr.parts import write_file
+from geosr.files import write_file
 from geosr.rasters import gdal
 from geosr.rasters.profile import Profile, footprint
 from geosr.superresolve.plan import Plan

@@ -27,8 +27,8 @@ from geosr.dataset import records
 from geosr.dataset.records import Examples
 from geosr.engine import Progress
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
+from geosr.files import write_error, write_file
 from geosr.models import cards, libraries
-from geosr.parts import cannot_write, write_file
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, held_out
 
@@ -309,7 +309,7 @@ class Log:
         try:
             self._writer.flush()
         except OSError as error:
-            raise cannot_write(self._folder, error) from error
+            raise write_error(self._folder, error) from error
 
     def pictures(self, model: Any, known: tuple[Images, Images], epoch: int) -> None:
         """Of the first tiles; see `picture`."""
@@ -327,7 +327,7 @@ class Log:
         try:
             self._writer.write_event(Event(wall_time=time.time(), step=epoch, **content))
         except OSError as error:
-            raise cannot_write(self._folder, error) from error
+            raise write_error(self._folder, error) from error
 
     def __enter__(self) -> Log:
         return self

@@ -1,0 +1,102 @@
+"""Files and folders: outputs refused before any work, files written whole, sizes in words. Knows no rasters."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geosr.errors import OutputError
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people write it.
+
+    >>> size_text(1_234_567)
+    '1.2 MB'
+    """
+    power = max(i for i in range(len(UNITS)) if i == 0 or size >= 1000**i)
+    return f"{size / 1000**power:.1f} {UNITS[power]}" if power else f"{size:.0f} {UNITS[0]}"
+
+
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """Return a path that is valid in any working directory; URLs and GDAL's own names stay as they are."""
+    return os.fspath(Path(path).absolute() if Path(path).exists() else path)
+
+
+def contains(path: Path, file: str) -> bool:
+    """Return True if `file` is the file at `path`, or lies inside it, as in an archive that GDAL opens."""
+    if file.startswith("/vsi"):
+        return os.fspath(path.resolve()) in file
+    return Path(file).exists() and path.samefile(file)
+
+
+def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, exists, or is one of the inputs, before any work.
+
+    Raises:
+        OutputError: it says which of these.
+    """
+    name, parent = os.fspath(path), path.absolute().parent
+    if path.is_dir():
+        raise OutputError(f"{name!r} is a folder; name a file in it")
+    if path.exists() and any(file and contains(path, os.fspath(file)) for file in inputs):
+        raise OutputError(f"{name!r} is an input, or a part of one; choose another output")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{name!r} exists; choose another output or --overwrite")
+    if not parent.is_dir():
+        raise OutputError(f"there is no folder {os.fspath(parent)!r} to write to; make it first")
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(parent)!r}: no permission")
+
+
+def write_error(folder: Path, error: OSError) -> OutputError:
+    """Return the OutputError for a failed write into a folder."""
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"no space left in {os.fspath(folder)!r}; free some and run the same command again")
+    return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that has its name only when it is whole.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise write_error(path.parent, error) from error
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Create the folder and its parents; those that were created and are empty at the end are removed again.
+
+    Raises:
+        OutputError: it cannot be created or written to.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror}; choose another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write to {os.fspath(folder)!r}: no permission; choose another folder")
+    try:
+        yield
+    finally:
+        for path in missing:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
