@@ -142,7 +142,7 @@ def against_network(bench: Bench) -> dict[str, Ratio]:
     for model in NETWORKS:
         job = loaded(bench.scene(bench.side, bench.side), model)
         around = job.source.profile.window.pad(job.upscaler.halo)
-        read = [job.source.read(tile.outer.intersection(around)) for tile in job.tiles]
+        read = [job.source.read(tile.outer.intersection(around)).block for tile in job.tiles]
         blocks = [job.values.normalise(block)[:, None] for block in read]
         took = bench.medians(whole=partial(whole, job, bench), network=partial(alone, job, blocks))
         found[f"whole command over the network alone, {model} x2"] = Ratio(

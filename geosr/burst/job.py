@@ -453,7 +453,7 @@ def _report(job: Plan, work: Stack, verdicts: Sequence[Verdict], parts: Parts) -
     crop = _telling_window(work, work.layers[first])
     seen = stacked(Tile(0, crop, crop), work)[0] * work.factor
     made = RasterSource(parts.draft.with_name(f"{best}.tif"), alpha="band")
-    result = made.read(crop).astype(np.float32)
+    result = made.read(crop).block.astype(np.float32)
     made.close()
     size = job.photos[0].profile.width, job.photos[0].profile.height
     frames = [{**asdict(found), **report.movement(found.homography, size)} for found in verdicts]
@@ -483,7 +483,7 @@ def _maps(work: Stack, parts: Parts) -> Block:
     maps = np.zeros((2, -(-work.profile.height // step), -(-work.profile.width // step)), np.float32)
     for tile, path in _parts_of(work, parts, len(work.methods) + len(work.extras)):
         source = RasterSource(path)
-        block = source.read(source.profile.window)
+        block = source.read(source.profile.window).block
         source.close()
         row, col = tile.core.row_off // step, tile.core.col_off // step
         maps[:, row : row + block.shape[1], col : col + block.shape[2]] = block

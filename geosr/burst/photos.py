@@ -172,7 +172,7 @@ def load_proxy(path: Path) -> tuple[Block, Block]:
     """The gray image (rows, cols) and where it can be trusted."""
     source = RasterSource(path)
     try:
-        gray, usable = source.read(source.profile.window)
+        gray, usable = source.read(source.profile.window).block
     finally:
         source.close()
     return gray, usable > 0.999
@@ -237,8 +237,8 @@ def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterato
         start = stored.height - row - length if backwards else row
         strip = Window(0, row, stored.width, length)
         row += length
-        block = source.read(strip)
-        valid = np.all(source.valid(strip, block)[source.profile.colours], axis=0)
+        pixels = source.read(strip)
+        block, valid = pixels.block, np.asarray(pixels.valid[source.profile.colours].all(axis=0))
         block, valid = _turned(block, photo.metadata.orientation), _turned(valid[None], photo.metadata.orientation)[0]
         window = Window(start, 0, length, upright.height) if swapped else Window(0, start, upright.width, length)
         colours = block[source.profile.colours]

@@ -118,9 +118,8 @@ def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
         window = needed(matrix, Window(0, 0, *size)).intersection(layer.source.profile.window)
         if not (window.width and window.height):
             continue
-        block = layer.source.read(window)
-        valid = np.all(layer.source.valid(window, block)[colours], axis=0)
-        block = block[colours].astype(np.float32)
+        pixels = layer.source.read(window)
+        block, valid = pixels.block[colours].astype(np.float32), np.asarray(pixels.valid[colours].all(axis=0))
         matrix = shifting(-window.col_off, -window.row_off) @ matrix
         moved, covered[i] = warped(np.where(valid, block, 0) if not valid.all() else block, valid, matrix, size)
         values[i] = layer.gain * moved + layer.offset

@@ -263,14 +263,14 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
 
     `source` is the scene's, open in this thread.
     """
-    outer = source.read(tile.outer)
-    valid = source.valid(tile.outer, outer)
+    pixels = source.read(tile.outer)
+    outer, valid = pixels.block, pixels.valid
     count = len(outer)
     groups = [[i] for i in range(count)] if options.each_band else [list(range(count))]
     fates = [_fate(tile.trim(outer)[some], tile.trim(valid)[some], scene.range.bands(some), options) for some in groups]
     if all(fates):
         return list(fates)
-    outer = filled_block(source, tile, outer, valid, halo=options.halo)
+    outer = filled_block(source, tile, pixels, halo=options.halo)
     down, up = _degraded(tile, outer, scene, options)
     crs, transform = place_of(source.profile, tile.core)
     return [

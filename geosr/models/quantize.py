@@ -100,8 +100,8 @@ def _tiles(source: RasterSource, bands: int, count: int, random: np.random.Gener
     for _ in range(count):
         row, col = (int(random.integers(max(size - SIDE, 0) + 1)) for size in (profile.height, profile.width))
         window = Window(col, row, SIDE, SIDE)
-        block = source.read(window)
-        if source.valid(window, block).all():
-            seen = values.normalise(block)[list(profile.colours)]
+        pixels = source.read(window)
+        if pixels.valid.all():
+            seen = values.normalise(pixels.block)[list(profile.colours)]
             yield seen if bands > 1 else seen[random.integers(len(seen))][None]
     source.close()

@@ -234,10 +234,8 @@ def _place(pair: Pair, window: Window, spans: Sequence[float]) -> Place:
 def _read(source: RasterSource, window: Window, ring: int = RING) -> tuple[Block, NDArray[np.bool_]]:
     """The window and its ring, in float64, invalid pixels filled, and where it was valid."""
     tile = Tile(0, window, window.pad(ring))
-    block = source.read(tile.outer)
-    good = source.valid(tile.outer, block)
-    filled = filled_block(source, tile, block, good, halo=REACH)
-    return filled.astype(np.float64), good
+    pixels = source.read(tile.outer)
+    return filled_block(source, tile, pixels, halo=REACH).astype(np.float64), pixels.valid
 
 
 def _shrunk_mask(kept: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:

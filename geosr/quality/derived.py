@@ -13,7 +13,7 @@ from geosr.rasters.degradation import Degradation
 from geosr.rasters.nodata import filled_block, off_nodata
 from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import Range, to_dtype
-from geosr.rasters.source import Source, mirrored
+from geosr.rasters.source import Pixels, Source
 
 CELL = 256
 """Rows and columns of the cells that a shrunk source is made in."""
@@ -31,22 +31,9 @@ class Cropped:
     def profile(self) -> Profile:
         return self.source.profile.crop(Window(0, 0, self.width, self.height))
 
-    def read(self, window: Window) -> Block:
-        inside = self._inside(window)
-        return mirrored(self.source.read(inside), inside, window)
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        inside = self._inside(window)
-        rows, cols = inside.slices(within=window)
-        return mirrored(self.source.valid(inside, block[:, rows, cols]), inside, window)
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        inside = self._inside(window)
-        shown: NDArray[np.bool_] = mirrored(self.source.mask(inside)[None], inside, window)[0]
-        return shown
-
-    def _inside(self, window: Window) -> Window:
-        return window.intersection(Window(0, 0, self.width, self.height))
+    def read(self, window: Window) -> Pixels:
+        inside = window.intersection(Window(0, 0, self.width, self.height))
+        return self.source.read(inside).mirrored(inside, window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +47,9 @@ class Luma:
         was = self.source.profile
         return Profile(was.width, was.height, 1, "uint8")
 
-    def read(self, window: Window) -> Block:
-        return luma(self.source.read(window))
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        return np.asarray(self.source.valid(window, self.source.read(window)).all(axis=0, keepdims=True))
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        return self.source.mask(window)
+    def read(self, window: Window) -> Pixels:
+        pixels = self.source.read(window)
+        return Pixels(luma(pixels.block), np.asarray(pixels.valid.all(axis=0, keepdims=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +73,21 @@ class Degraded:
         was = self.source.profile
         return Profile(was.width // self.scale, was.height // self.scale, was.count, self.dtype, nodata=was.nodata)
 
-    def read(self, window: Window) -> Block:
+    def read(self, window: Window) -> Pixels:
         profile, inside = self.profile, window.intersection(self.profile.window)
-        made = np.empty((profile.count, inside.height, inside.width), profile.dtype)
+        shape = profile.count, inside.height, inside.width
+        block, valid = np.empty(shape, profile.dtype), np.empty(shape, bool)
         halo = self.how.reach(self.scale) // self.scale
         for cell in Grid(profile.width, profile.height, CELL, halo).cut(inside):
             rows, cols = cell.core.slices(within=inside)
-            made[:, rows, cols] = self._cell(cell, halo)
-        return mirrored(made, inside, window)
+            block[:, rows, cols], valid[:, rows, cols] = self._cell(cell, halo)
+        return Pixels(block, valid).mirrored(inside, window)
 
-    def _cell(self, cell: Tile, halo: int) -> Block:
-        there = cell.scale(self.scale)
-        block = self.source.read(there.outer)
-        valid = self.source.valid(there.outer, block)
-        filled = filled_block(self.source, there, block, valid, halo=halo * self.scale)
-        made = cell.trim(self.how(filled, self.scale, values=self.values, seed=(0, cell.index)))
-        return off_nodata(made, to_dtype(made, self.dtype), self.profile.nodata)
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        inside, k = window.intersection(self.profile.window), self.scale
-        there = inside.scale(k)
-        good = self.source.valid(there, self.source.read(there))
-        covered = np.asarray(good.reshape(len(good), inside.height, k, inside.width, k).all(axis=(2, 4)))
-        return mirrored(covered, inside, window)
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        return np.ones((window.height, window.width), bool)
+    def _cell(self, cell: Tile, halo: int) -> tuple[Block, NDArray[np.bool_]]:
+        there, k = cell.scale(self.scale), self.scale
+        pixels = self.source.read(there.outer)
+        filled = filled_block(self.source, there, pixels, halo=halo * k)
+        low = cell.trim(self.how(filled, k, values=self.values, seed=(0, cell.index)))
+        covered = there.trim(pixels.valid).reshape(len(low), cell.core.height, k, cell.core.width, k)
+        valid = np.asarray(covered.all(axis=(2, 4)))
+        return off_nodata(low, to_dtype(low, self.dtype), self.profile.nodata), valid

@@ -46,9 +46,9 @@ def detailed(
     looked = []
     for window in guessed[: count * LOOKED_AT]:
         pixels = source.read(window)
-        valid = source.valid(window, pixels)[list(bands)]
+        valid = pixels.valid[list(bands)]
         if valid.any():
-            looked.append((float(_detail(pixels[list(bands)], valid, spreads).mean()), window))
+            looked.append((float(_detail(pixels.block[list(bands)], valid, spreads).mean()), window))
     looked.sort(key=lambda one: -one[0])
     return [window for _, window in looked[:count]]
 

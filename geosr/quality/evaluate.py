@@ -193,20 +193,18 @@ def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped
     """What a tile's core shows of each method: pure work that can run anywhere."""
     k, ring = upscaler.scale, _ring(upscaler.scale)
     area = Tile(tile.index, tile.core.pad(ring).intersection(scene.low.profile.window), tile.outer)
-    there = area.core.scale(k)
-    truth = scene.truth.read(there)
+    high = scene.truth.read(area.core.scale(k))
     made = dict(methods(area, scene=scene, upscaler=upscaler, label=label))
     if not made:
         return Seen({}, {})
     low = scene.low.read(area.core)
-    good = scene.low.valid(area.core, low)
-    valid = scene.truth.valid(there, truth) & enlarge_nearest(good, k)
+    valid = high.valid & enlarge_nearest(low.valid, k)
     core = Tile(tile.index, tile.core, area.core)
     judged = Judged(
-        truth=truth,
-        low=low,
+        truth=high.block,
+        low=low.block,
         valid=valid,
-        good=good,
+        good=low.valid,
         core=core,
         whole=scene.truth.profile.window,
         scale=k,
@@ -216,23 +214,22 @@ def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped
     )
     sums = {name: judged.sums(block) for name, block in made.items()}
     drawn = ("bicubic", label) if mapped else ()
-    maps = {name: _cells(made[name], truth, valid, core=core.scale(k), scene=scene) for name in drawn}
+    maps = {name: _cells(made[name], high.block, valid, core=core.scale(k), scene=scene) for name in drawn}
     return Seen(sums, maps)
 
 
 def methods(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> Iterator[tuple[str, Block]]:
     """The shrunk scene's tile enlarged by each method and rounded; nothing if no pixel of the core is valid."""
     low = scene.low.read(tile.outer)
-    good = scene.low.valid(tile.outer, low)
-    if not tile.trim(good).any():
+    if not tile.trim(low.valid).any():
         return
     profile, k = scene.truth.profile, upscaler.scale
-    filled = filled_block(scene.low, tile, low, good, halo=REACH)
+    filled = filled_block(scene.low, tile, low, halo=REACH)
     for name, interpolated in INTERPOLATIONS.items():
         made = tile.scale(k).trim(interpolated(filled, k))
         yield name, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
     if label not in INTERPOLATIONS:
-        [made] = upscaled([tile], [low], [good], source=scene.low, upscaler=upscaler, values=scene.values)
+        [made] = upscaled([tile], [low], source=scene.low, upscaler=upscaler, values=scene.values)
         yield label, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
 
 
@@ -398,8 +395,8 @@ def _detailed(errors: Mean, scene: Scene) -> list[Tile]:
 def _crops(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> tuple[str, dict[str, Block], dict[str, str]]:
     """A row of the sheet: where it is, the truth and each method there, and their PSNR."""
     there = tile.core.scale(upscaler.scale)
-    truth = scene.truth.read(there)
-    valid = scene.truth.valid(there, truth)
+    high = scene.truth.read(there)
+    truth, valid = high.block, high.valid
     made = dict(methods(tile, scene=scene, upscaler=upscaler, label=label))
     pictures = {"truth": plots.picture(truth, valid, truth)}
     pictures |= {name: plots.picture(block, valid, truth) for name, block in made.items()}

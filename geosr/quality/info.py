@@ -134,9 +134,8 @@ def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | 
     fine = coarse = 0.0
     for window in windows:
         pixels = source.read(window)
-        valid = source.valid(window, pixels)
-        if valid[band].mean() >= VALID:
-            filled = filled_block(source, Tile(0, window, window), pixels, valid, halo=0)
+        if pixels.valid[band].mean() >= VALID:
+            filled = filled_block(source, Tile(0, window, window), pixels, halo=0)
             one = filled[[band]].astype(np.float64)
             spectra = metrics.spectra(one, one, scale=1)
             frequencies, power = spectra.radial(spectra.truth)

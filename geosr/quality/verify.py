@@ -215,8 +215,8 @@ def _measured(job: Plan, made: RasterSource, spot: Window, *, again: bool) -> Me
     k, colours = job.upscaler.scale, job.source.profile.colours
     ring = Tile(0, spot, spot.pad(RING))
     there = Tile(0, spot.relative(job.window), ring.outer.relative(job.window)).scale(k)
-    low, high = job.source.read(ring.outer), made.read(there.outer)
-    good, kept = job.source.valid(ring.outer, low), made.valid(there.outer, high)
+    before_pixels, after_pixels = job.source.read(ring.outer), made.read(there.outer)
+    low, high, good, kept = before_pixels.block, after_pixels.block, before_pixels.valid, after_pixels.valid
     if job.source.own_masks:
         # One mask for all bands takes the place of theirs.
         good = np.broadcast_to(good[colours].any(axis=0), good.shape)
@@ -257,11 +257,10 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
     width, height = min(AGAIN, spot.width), min(AGAIN, spot.height)
     core = Window(spot.col_off + (spot.width - width) // 2, spot.row_off + (spot.height - height) // 2, width, height)
     tile = Tile(0, core, core.pad(job.upscaler.halo))
-    block = job.source.read(tile.outer)
-    valid = job.source.valid(tile.outer, block)
-    [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
-    wanted, _ = stamped(tile, result, block, valid, job=job)
-    found = made.read(core.relative(job.window).scale(job.upscaler.scale))
+    pixels = job.source.read(tile.outer)
+    [result] = upscaled([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
+    wanted, _ = stamped(tile, result, pixels, job=job)
+    found = made.read(core.relative(job.window).scale(job.upscaler.scale)).block
     if wanted.dtype.kind != "f":
         return float(np.abs(wanted.astype(np.float64) - found.astype(np.float64)).max())
     steps = (np.array(job.values.high) - np.array(job.values.low))[:, None, None] / 1000

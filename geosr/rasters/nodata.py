@@ -12,22 +12,22 @@ from scipy.ndimage import distance_transform_edt
 from geosr.grid import Block, Tile
 from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import to_dtype
-from geosr.rasters.source import Source
+from geosr.rasters.source import Pixels, Source
 
 
-def filled_block(source: Source, tile: Tile, block: Block, valid: NDArray[np.bool_], *, halo: int) -> Block:
+def filled_block(source: Source, tile: Tile, pixels: Pixels, *, halo: int) -> Block:
     """The tile's outer block with the value of the nearest valid pixel in each invalid one.
 
     That pixel may lie outside the outer window: it is looked for as far as any pixel that the core depends on can
     be from a valid one, so that the value does not depend on the tiling.
     """
-    if valid.all():
-        return block
+    if pixels.valid.all():
+        return pixels.block
     wider = tile.outer.pad(search(halo))
-    block = source.read(wider)
-    valid = source.valid(wider, block)
+    pixels = source.read(wider)
     rows, cols = tile.outer.slices(within=wider)
-    return np.stack([_filled_band(band, good) for band, good in zip(block, valid, strict=True)])[:, rows, cols]
+    bands = [_filled_band(band, valid) for band, valid in zip(pixels.block, pixels.valid, strict=True)]
+    return np.stack(bands)[:, rows, cols]
 
 
 def search(halo: int) -> int:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,22 +39,31 @@ Damage = tuple[int, Window]
 """A block of the file that cannot be read: the band's number, from 1, or 0 for the mask, and its pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The pixels of a window and their validity."""
+
+    block: Block
+    """(bands, rows, cols), in the raster's dtype."""
+    valid: NDArray[np.bool_]
+    """True (bands, rows, cols) where the block holds measured values."""
+    mask: NDArray[np.bool_] | None = None
+    """True (rows, cols) where the raster's mask, or transparency that was left out, hides nothing; None without one."""
+
+    def mirrored(self, inside: Window, window: Window) -> Pixels:
+        """Return the pixels of `window`, from those of the part of it that is inside the raster."""
+        mask = None if self.mask is None else mirrored(self.mask[None], inside, window)[0]
+        return Pixels(mirrored(self.block, inside, window), mirrored(self.valid, inside, window), mask)
+
+
 class Source(Protocol):
     """Where blocks of pixels come from."""
 
     @property
     def profile(self) -> Profile: ...
 
-    def read(self, window: Window) -> Block:
-        """The window's pixels (bands, rows, cols), mirrored past the raster's edges."""
-        ...
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        """True (bands, rows, cols) where the block that `read` gave for the window holds measured values."""
-        ...
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        """True (rows, cols) where the source's mask does not hide the window's pixels."""
+    def read(self, window: Window) -> Pixels:
+        """Return the window's pixels, mirrored past the raster's edges."""
         ...
 
 
@@ -76,16 +85,11 @@ class ArraySource:
         self.array = array
         self.profile = profile or Profile(width, height, count, str(array.dtype))
 
-    def read(self, window: Window) -> Block:
+    def read(self, window: Window) -> Pixels:
         inside = window.intersection(self.profile.window)
         rows, cols = inside.slices(within=self.profile.window)
-        return mirrored(self.array[:, rows, cols], inside, window)
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        return measured(block, self.profile.nodata)
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        return np.ones((window.height, window.width), bool)
+        block = mirrored(self.array[:, rows, cols], inside, window)
+        return Pixels(block, measured(block, self.profile.nodata))
 
     def thumbnail(self, side: int) -> tuple[Block, NDArray[np.bool_]]:
         """The pixels that a decimated read of a file takes, at most `side` rows and columns, and where it is valid."""
@@ -151,8 +155,8 @@ class RasterSource:
                 self._local.dataset = rasterio.open(self.path)
         return self._local.dataset
 
-    def read(self, window: Window) -> Block:
-        inside = window.intersection(self.profile.window)
+    def read(self, window: Window) -> Pixels:
+        inside, alpha, colours = window.intersection(self.profile.window), self.profile.alpha, self.profile.colours
         with gdal.environment():
             try:
                 block = self._pixels(self.indexes, inside)
@@ -160,30 +164,14 @@ class RasterSource:
                 if not self.skip_errors:
                     raise self._error(error, inside) from error
                 block = self._what_is_readable(inside)
-        return mirrored(block, inside, window)
-
-    def valid(self, window: Window, block: Block) -> NDArray[np.bool_]:
-        good = measured(block, self.profile.nodata)
-        inside = window.intersection(self.profile.window)
-        good &= mirrored(self._masks(inside), inside, window)
-        if self.profile.alpha is not None:
-            good &= block[self.profile.alpha] > 0
-        good &= ~mirrored(self._unreadable_in(inside), inside, window)
-        if self.profile.alpha is not None:
-            good[self.profile.alpha] = True
-        return good
-
-    def mask(self, window: Window) -> NDArray[np.bool_]:
-        """True (rows, cols) where the raster's mask says valid, or transparency that was left out, for any band.
-
-        Pixels of blocks that `read` could not read are not.
-        """
-        inside = window.intersection(self.profile.window)
-        colours = self.profile.colours
-        unreadable = self._unreadable_in(inside)[colours]
-        seen = np.broadcast_to(self._masks(inside), (self.profile.count, inside.height, inside.width))[colours]
-        shown: NDArray[np.bool_] = mirrored(np.logical_or.reduce(seen & ~unreadable, axis=0)[None], inside, window)[0]
-        return shown
+        shown = self._masks(inside) & ~self._unreadable_in(inside)
+        valid = shown & measured(block, self.profile.nodata)
+        if alpha is not None:
+            valid &= block[alpha] > 0
+            valid[alpha] = True
+        # One mask for all bands: a pixel that any band shows is shown.
+        mask = np.asarray(shown[colours].any(axis=0)) if self.profile.masked else None
+        return Pixels(block, valid, mask).mirrored(inside, window)
 
     def damage(self, window: Window) -> list[Damage]:
         """The blocks in the window that `read` could not read, band by band."""

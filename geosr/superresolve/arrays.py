@@ -139,11 +139,10 @@ def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
     k, part = job.upscaler.scale, Window(left, top, right - left, bottom - top)
     out = np.empty((job.profile.count, part.height * k, part.width * k), job.profile.dtype)
     for tile in tiles:
-        block = job.source.read(tile.outer)
-        valid = job.source.valid(tile.outer, block)
-        [result] = upscaled([tile], [block], [valid], source=job.source, upscaler=job.upscaler, values=job.values)
+        pixels = job.source.read(tile.outer)
+        [result] = upscaled([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
         rows, cols = tile.core.relative(part).scale(k).slices(within=Window(0, 0, out.shape[2], out.shape[1]))
-        out[:, rows, cols], _ = stamped(tile, result, block, valid, job=job)
+        out[:, rows, cols], _ = stamped(tile, result, pixels, job=job)
     return out
 
 

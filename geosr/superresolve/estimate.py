@@ -104,7 +104,7 @@ def _pixel_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> fl
     core, halo = full[len(full) // 2].core, job.upscaler.halo
     # Both sides differ, so that TensorFlow is ready for blocks of any.
     for width, height in (WARMING, WARMING[::-1]):
-        block = job.source.read(Window(core.col_off, core.row_off, width, height))
+        block = job.source.read(Window(core.col_off, core.row_off, width, height)).block
         job.upscaler(block[None, colours], job.values.bands(colours))
     timed = core.intersection(Window(core.col_off, core.row_off, TIMED, TIMED))
     start = time.perf_counter()

@@ -25,7 +25,7 @@ from geosr.rasters import writer
 from geosr.rasters.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.rasters.profile import Profile
 from geosr.rasters.resample import enlarge
-from geosr.rasters.source import Damage, RasterSource, Source
+from geosr.rasters.source import Damage, Pixels, RasterSource, Source
 from geosr.superresolve import budget
 from geosr.superresolve.plan import Options, Plan, plan
 from geosr.superresolve.tiles import upscaled
@@ -168,11 +168,10 @@ def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
     for tile in (lattice[row * lattice.cols + col] for row in rows for col in cols):
         core = tile.core.relative(Window(-job.window.col_off, -job.window.row_off, 0, 0))
         here = Tile(tile.index, core, core)
-        block = job.source.read(core)
-        good = job.source.valid(core, block)
+        pixels_here = job.source.read(core)
         with np.errstate(over="ignore", invalid="ignore"):
-            made = enlarge(np.where(good, block, 0), k)
-        taken += len(writer.encode(*stamped(here, made, block, good, job=job), compress=compress))
+            made = enlarge(np.where(pixels_here.valid, pixels_here.block, 0), k)
+        taken += len(writer.encode(*stamped(here, made, pixels_here, job=job), compress=compress))
         pixels += made.shape[-1] * made.shape[-2]
     size = budget.output_bytes(taken / pixels, job.profile, overviews=job.overviews)
     return size, budget.disk_bytes(size, resume=resume, copied=job.copied)
@@ -208,12 +207,8 @@ def streamed(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, byte
 def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
     """The tiles' finished parts: pure work that can run anywhere."""
     read = [job.source.read(tile.outer) for tile in tiles]
-    valid = [job.source.valid(tile.outer, block) for tile, block in zip(tiles, read, strict=True)]
-    made = upscaled(tiles, read, valid, source=job.source, upscaler=job.upscaler, values=job.values)
-    return [
-        _encoded(tile, block, original, good, job=job)
-        for tile, block, original, good in zip(tiles, made, read, valid, strict=True)
-    ]
+    made = upscaled(tiles, read, source=job.source, upscaler=job.upscaler, values=job.values)
+    return [_encoded(tile, block, pixels, job=job) for tile, block, pixels in zip(tiles, made, read, strict=True)]
 
 
 def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
@@ -252,22 +247,19 @@ def manifest(job: Plan) -> dict[str, Any]:
     }
 
 
-def stamped(
-    tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Job
-) -> tuple[Block, NDArray[np.bool_] | None]:
+def stamped(tile: Tile, made: Block, pixels: Pixels, *, job: Job) -> tuple[Block, NDArray[np.bool_] | None]:
     """What the output holds in the tile's core, of what was `made` of it, and its mask (rows, cols) if it has one."""
-    good = tile.trim(valid)
-    was = job.source.profile
-    out = stamp(made, invalid_values(tile.trim(original), was, job.profile), good, job.profile)
-    if not job.profile.masked:
+    original = invalid_values(tile.trim(pixels.block), job.source.profile, job.profile)
+    out = stamp(made, original, tile.trim(pixels.valid), job.profile)
+    if pixels.mask is None:
         return out, None
-    return out, enlarge_nearest(tile.trim(job.source.mask(tile.outer)), job.upscaler.scale)
+    return out, enlarge_nearest(tile.trim(pixels.mask), job.upscaler.scale)
 
 
-def _encoded(tile: Tile, made: Block, original: Block, valid: NDArray[np.bool_], *, job: Plan) -> bytes:
+def _encoded(tile: Tile, made: Block, pixels: Pixels, *, job: Plan) -> bytes:
     damage = job.source.damage(tile.core)
     note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
-    return writer.encode(*stamped(tile, made, original, valid, job=job), note=note)
+    return writer.encode(*stamped(tile, made, pixels, job=job), note=note)
 
 
 def _keep(tiles: Sequence[Tile], made: Sequence[bytes], parts: Parts) -> None:

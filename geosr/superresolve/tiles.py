@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geosr.grid import Block, Tile, Window
 from geosr.rasters.nodata import enlarge_nearest, filled_block
 from geosr.rasters.radiometry import Range
-from geosr.rasters.source import Source
+from geosr.rasters.source import Pixels, Source
 from geosr.superresolve.upscalers import Upscaler
 
 
 def upscaled(
     tiles: Sequence[Tile],
-    blocks: Sequence[Block],
-    valid: Sequence[NDArray[np.bool_]],
+    pixels: Sequence[Pixels],
     *,
     source: Source,
     upscaler: Upscaler,
@@ -26,20 +24,19 @@ def upscaled(
 ) -> list[Block]:
     """The tiles' cores (bands, rows, cols), enlarged, before rounding; those without a valid pixel are not computed.
 
-    `blocks` and `valid` are the source's of the tiles' outer windows. Of these, the upscaler is given what is in the
-    raster and its halo, not all that tiles at the edges hang over.
+    `pixels` are the source's of the tiles' outer windows. Of these, the upscaler is given what is in the raster and
+    its halo, not all that tiles at the edges hang over.
     """
     k = upscaler.scale
     if upscaler.step > 1:
         tiles = [_begun(tile, upscaler) for tile in tiles]
-        blocks = [source.read(tile.outer) for tile in tiles]
-        valid = [source.valid(tile.outer, block) for tile, block in zip(tiles, blocks, strict=True)]
+        pixels = [source.read(tile.outer) for tile in tiles]
     around = source.profile.window.pad(upscaler.halo)
     inner = [Tile(tile.index, tile.core, tile.outer.intersection(around)) for tile in tiles]
-    some = [bool(tile.trim(good).any()) for tile, good in zip(tiles, valid, strict=True)]
+    some = [bool(tile.trim(seen.valid).any()) for tile, seen in zip(tiles, pixels, strict=True)]
     filled = [
-        Tile(tile.index, seen.outer, tile.outer).trim(filled_block(source, tile, block, good, halo=upscaler.halo))
-        for tile, seen, block, good, wanted in zip(tiles, inner, blocks, valid, some, strict=True)
+        Tile(tile.index, seen.outer, tile.outer).trim(filled_block(source, tile, read, halo=upscaler.halo))
+        for tile, seen, read, wanted in zip(tiles, inner, pixels, some, strict=True)
         if wanted
     ]
     colours = source.profile.colours
@@ -50,7 +47,8 @@ def upscaled(
             seen.scale(k).trim(next(made)) if wanted else None for seen, wanted in zip(inner, some, strict=True)
         ]
     done: list[Block] = []
-    for tile, block, result in zip(tiles, blocks, enlarged, strict=True):
+    for tile, read, result in zip(tiles, pixels, enlarged, strict=True):
+        block = read.block
         if result is not None and not np.isfinite(result).all():
             # Beyond what floating point holds; a valid pixel must not become invalid.
             result = np.where(np.isfinite(result), result, enlarge_nearest(tile.trim(block)[colours], k))

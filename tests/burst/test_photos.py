@@ -36,7 +36,7 @@ def stored(path, picture, orientation):
 
 
 def whole(frame):
-    return np.moveaxis(frame.source.read(frame.source.profile.window), 0, -1)
+    return np.moveaxis(frame.source.read(frame.source.profile.window).block, 0, -1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -143,7 +143,7 @@ def test_windows_are_read_without_the_whole(tmp_path):
     frame = photos.prepare(photos.scan([tmp_path / "in"])[0], tmp_path / "room")
     assert frame.source.path.endswith("pixels.tif")
     np.testing.assert_array_equal(
-        frame.source.read(Window(10, 20, 30, 5)), np.moveaxis(whole(frame), -1, 0)[:, 20:25, 10:40]
+        frame.source.read(Window(10, 20, 30, 5)).block, np.moveaxis(whole(frame), -1, 0)[:, 20:25, 10:40]
     )
     save_burst(tmp_path / "tif", frames([np.eye(3)] * 2, size=(80, 60)))
     direct = photos.prepare(photos.scan([tmp_path / "tif"])[0], tmp_path / "room2")

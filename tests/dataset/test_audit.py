@@ -89,7 +89,7 @@ def changed(image, how):
 def test_a_scene_under_another_name_and_radiometry_is_found(make_raster, tmp_path, monkeypatch, shared, how, located):
     leaking(monkeypatch, 1)
     source = RasterSource(shared / "train" / "naip_ca" / "chico_2018_18.tif")
-    real = source.read(source.profile.window)[:3]
+    real = source.read(source.profile.window).block[:3]
     where = [{"transform": at(4e5 + 9000 * i, 5e6)} for i in range(2)] if located else [{"crs": None}] * 2
     scenes = [make_raster(real, "one.tif", **where[0]), make_raster(changed(real, how), "other.tif", **where[1])]
     job.build(scenes, tmp_path / "out", size=96)
@@ -138,7 +138,7 @@ def test_real_scenes_are_told_apart(shared, tmp_path):
     hashes = []
     for path in sorted((shared / "train" / "naip_ca").glob("*_1*.tif")):
         source = RasterSource(path)
-        image = source.read(source.profile.window).mean(axis=0) / 255
+        image = source.read(source.profile.window).block.mean(axis=0) / 255
         for row in (0, 96):
             hashes += [(path.name, perceptual_hash(image[row : row + 96, col : col + 96])) for col in (0, 96)]
     names, signs = zip(*[(name, hash) for name, hash in hashes if hash is not None], strict=True)

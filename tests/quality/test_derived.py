@@ -52,7 +52,7 @@ def test_a_cropped_source_is_mirrored_at_its_own_edges(data):
     array = texture(2, 50, 60)
     source = Cropped(ArraySource(array), 45, 33)
     window = data.draw(windows_of(source.profile))
-    assert (source.read(window) == whole_window(array[:, :33, :45], window)).all()
+    assert (source.read(window).block == whole_window(array[:, :33, :45], window)).all()
     assert (source.profile.width, source.profile.height) == (45, 33)
 
 
@@ -62,8 +62,8 @@ def test_any_window_of_a_shrunk_source_is_that_of_the_whole(data, scale):
     source = degraded(ArraySource(array), scale, "uint16")
     window = data.draw(windows_of(source.profile))
     wanted = whole_window(to_dtype(shrink(array, scale), "uint16"), window)
-    assert (source.read(window) == wanted).all()
-    assert source.valid(window, wanted).all()
+    assert (source.read(window).block == wanted).all()
+    assert source.read(window).valid.all()
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -74,10 +74,10 @@ def test_any_window_of_a_degraded_source_is_that_of_the_whole(chain, data):
         patch.setattr(derived, "CELL", 16)  # so that windows hold parts of several
         source = degraded(ArraySource(array), 2, "uint16", chain)
         window = data.draw(windows_of(source.profile))
-        whole = source.read(source.profile.window)
-        assert (source.read(window) == whole_window(whole, window)).all()
+        whole = source.read(source.profile.window).block
+        assert (source.read(window).block == whole_window(whole, window)).all()
     if "noise" in chain:
-        plain = degraded(ArraySource(array), 2, "uint16", chain.replace("+noise", "")).read(source.profile.window)
+        plain = degraded(ArraySource(array), 2, "uint16", chain.replace("+noise", "")).read(source.profile.window).block
         assert (plain != whole).mean() > 0.5
 
 
@@ -85,7 +85,9 @@ def test_holes_do_not_bleed_when_a_source_is_shrunk():
     array = texture(1, 60, 60, dtype="int16", low=100, high=1000)
     array[:, 21:25, 30:33] = -9999
     read = [
-        degraded(ArraySource(block, Profile(60, 60, 1, "int16", nodata=nodata)), 2, "int16").read(Window(0, 0, 30, 30))
+        degraded(ArraySource(block, Profile(60, 60, 1, "int16", nodata=nodata)), 2, "int16")
+        .read(Window(0, 0, 30, 30))
+        .block
         for block, nodata in ((array, -9999), (np.where(array == -9999, 32000, array), 32000))
     ]
     assert (read[0] == read[1]).all()
@@ -97,14 +99,14 @@ def test_a_shrunk_pixel_is_valid_if_all_that_it_covers_are():
     array[0, 5, 7] = np.nan
     source = degraded(ArraySource(array), 3, "float32")
     window = Window(0, 0, 4, 4)
-    assert np.argwhere(~source.valid(window, source.read(window))).tolist() == [[0, 1, 2]]
+    assert np.argwhere(~source.read(window).valid).tolist() == [[0, 1, 2]]
 
 
 def test_no_valid_pixel_becomes_nodata_when_it_is_rounded():
     array = np.full((1, 8, 8), 1, "uint8")
     array[0, :, 4:] = 3
     source = degraded(ArraySource(array, Profile(8, 8, 1, "uint8", nodata=2)), 8, "uint8")
-    assert source.read(Window(0, 0, 1, 1)).item() in (1, 3)
+    assert source.read(Window(0, 0, 1, 1)).block.item() in (1, 3)
 
 
 def test_luma_is_that_of_the_pixels_and_valid_where_all_colours_are():
@@ -112,9 +114,10 @@ def test_luma_is_that_of_the_pixels_and_valid_where_all_colours_are():
     array[1, 4, 5] = 0
     source = Luma(ArraySource(array, Profile(20, 20, 3, "uint8", nodata=0)))
     window = Window(0, 0, 20, 20)
-    block = source.read(window)
+    pixels = source.read(window)
+    block = pixels.block
     assert (block == luma(array)).all()
-    assert np.argwhere(~source.valid(window, block)).tolist() == np.argwhere((array == 0).any(axis=0)[None]).tolist()
+    assert np.argwhere(~pixels.valid).tolist() == np.argwhere((array == 0).any(axis=0)[None]).tolist()
     assert source.profile == Profile(20, 20, 1, "uint8")
 
 

@@ -139,6 +139,6 @@ def test_masks_of_single_bands_are_told_apart_and_become_one(make_raster, tmp_pa
     source = RasterSource(vrt)
     assert source.profile.masked
     assert "masks of single bands" in source.profile.lost[0]
-    good = source.valid(source.profile.window, source.read(source.profile.window))
+    good = source.read(source.profile.window).valid
     assert (good[0] == (mask[0] > 0)).all()
     assert good[1].all()

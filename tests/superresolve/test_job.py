@@ -58,8 +58,7 @@ def assembled(array, upscaler, *, size, halo=None, nodata=None):
     out = np.zeros((len(array), array.shape[1] * k, array.shape[2] * k))
     for tile in grid:
         read = source.read(tile.outer)
-        good = source.valid(tile.outer, read)
-        [made] = upscaled([tile], [read], [good], source=source, upscaler=upscaler, values=values)
+        [made] = upscaled([tile], [read], source=source, upscaler=upscaler, values=values)
         core = tile.core.scale(k)
         out[:, core.row_off : core.row_off + core.height, core.col_off : core.col_off + core.width] = made
     return out
