@@ -8,26 +8,22 @@ Names are loaded when they are first used, so that importing geosr is quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from geosr.errors import GeosrError as GeosrError
+    from geosr.superresolve import Computing as Computing
+    from geosr.superresolve import Options as Options
+    from geosr.superresolve import load as load
+    from geosr.superresolve import super_resolve as super_resolve
 
 __version__ = "0.1.0"
-__all__ = ["Computing", "GeosrError", "Options", "load", "super_resolve"]
-
-_HOMES = {
-    "Computing": "geosr.superresolve.upscalers",
-    "GeosrError": "geosr.errors",
-    "Options": "geosr.superresolve.plan",
-    "load": "geosr.superresolve.arrays",
-    "super_resolve": "geosr.superresolve.job",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'geosr' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "errors": ["GeosrError"],
+        "superresolve": ["Computing", "Options", "load", "super_resolve"],
+    },
+)

@@ -9,8 +9,9 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,49 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not size:
             self.fail(f"must be a size, as 800MB or 1.5GiB, got {value!r}", param, ctx)
         return size
+
+
+def of(options: type, *names: str | tuple[str, ...], **settings: Mapping[str, Any]) -> Decorator:
+    """Return a decorator that adds command line options for fields of a job's options; see geosr.choices.
+
+    A name alone gives `--name-of-field`; a tuple gives the field's name and then the option's own spellings.
+    `settings` are click's arguments for the field of that name, where they are not those that the field implies.
+    """
+    declared = {one.name: one for one in fields(options)}
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            name, *spellings = (name,) if isinstance(name, str) else name
+            command = click.option(
+                *_spellings(declared[name], spellings), **{**_implied(declared[name]), **settings.get(name, {})}
+            )(command)
+        return command
+
+    return add
+
+
+def _spellings(declared: Field[Any], spellings: Sequence[str]) -> list[str]:
+    if any(one.startswith("--") for one in spellings):
+        return [declared.name, *spellings]
+    long = "--" + declared.name.replace("_", "-")
+    return [declared.name, *spellings, f"{long}/--no-{long[2:]}" if declared.default is True else long]
+
+
+def _implied(declared: Field[Any]) -> dict[str, Any]:
+    """What the declaration of a field says about its command line option, in click's arguments."""
+    limits, default, kind = declared.metadata, declared.default, str(declared.type)
+    implied: dict[str, Any] = {"help": limits["help"], "default": default}
+    if "bool" in kind:
+        return implied | ({"is_flag": True} if default is False else {})
+    if limits["choices"]:
+        names = [str(choice) for choice in limits["choices"] if choice is not None]
+        implied["type"] = click.Choice(names)
+    elif "int" in kind and "tuple" not in kind:
+        implied["type"] = click.IntRange(limits["least"], limits["most"])
+    elif "float" in kind and "tuple" not in kind:
+        low = limits["above"] if limits["above"] is not None else limits["least"]
+        implied["type"] = click.FloatRange(low, limits["most"], min_open=limits["above"] is not None)
+    return implied | {"show_default": default is not None}
 
 
 def _creation(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
