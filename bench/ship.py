@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 
 from geosr.models import cards
-from geosr.quality.evaluate import Options, evaluate
+from geosr.quality.evaluate import evaluate_model
+from geosr.quality.options import Options
 from geosr.superresolve import upscalers
 
 PLACES = {
@@ -41,10 +42,10 @@ LICENCE = (
 
 def gains(model: Path, val: Path) -> dict[str, dict[str, float]]:
     """For each place bicubic's PSNR and the network's gain over it, in dB, mean over bands and scenes."""
-    scale = upscalers.load(str(model)).scale
+    scale = upscalers.load_upscaler(str(model)).scale
     found: dict[str, dict[str, float]] = {}
     for place, pattern in PLACES.items():
-        report = evaluate(str(model), sorted(val.glob(pattern)), Options(alpha="band", border=scale))
+        report = evaluate_model(str(model), sorted(val.glob(pattern)), Options(alpha="band", border=scale))
         bicubic, network = (report.total[name].psnr or 0.0 for name in ("bicubic", report.model))
         found[place] = {"bicubic": round(bicubic, 2), "gain": round(network - bicubic, 2)}
         print(f"{place:<22} bicubic {bicubic:6.2f} dB   network {network - bicubic:+.2f} dB")

@@ -41,8 +41,9 @@ from geosr import pools
 from geosr.rasters.profile import Profile
 from geosr.superresolve import budget
 from geosr.superresolve.job import write
-from geosr.superresolve.plan import Options, Plan, plan
-from geosr.superresolve.upscalers import load
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import Plan, make_plan
+from geosr.superresolve.upscalers import load_upscaler
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -116,7 +117,7 @@ def make_scene(path: Path, width: int, height: int, bands: int = 3) -> None:
 
 def loaded(scene: Path, model: str) -> Plan:
     """The plan for a scene, and its network ready for blocks of any shape."""
-    job = plan(scene, Options(model=model, scale=2))
+    job = make_plan(scene, Options(model=model, scale=2))
     for shape in ((32, 40), (40, 32)):
         job.upscaler(np.zeros((1, 3, *shape), "uint8"), job.values)
     return job
@@ -239,7 +240,7 @@ def peak(bench: Bench) -> dict[str, Ratio]:
     matrix = tf.random.normal((side, side))
     tile = np.random.default_rng(0).random((1, 1, 512, 512), "float32")
     for name in NETWORKS:
-        network = load(name, 2)
+        network = load_upscaler(name, 2)
         # Our layers with a kernel work on the pixels of the input, and use all of it at each.
         weights = [layer.kernel.shape for layer in models.load(network.path).layers if hasattr(layer, "kernel")]
         flops = 2 * sum(prod(shape) for shape in weights) * tile[0, 0].size
@@ -339,7 +340,7 @@ def workers(bench: Bench) -> dict[str, Ratio]:
     By the clock on the wall, whatever is asked for: the processor's seconds of workers are told when they end.
     """
     bench = replace(bench, cpu=False)
-    job = plan(bench.scene(bench.side, bench.side), Options(model="span", scale=2))
+    job = make_plan(bench.scene(bench.side, bench.side), Options(model="span", scale=2))
     output, clusters = bench.folder / "out.tif", ExitStack()
     with clusters:
         run = {}
@@ -361,7 +362,7 @@ def halos(_: Bench) -> dict[str, Ratio]:
     found = {}
     for model in NETWORKS:
         for scale in (2, 4):
-            upscaler, works = load(model, scale), {}
+            upscaler, works = load_upscaler(model, scale), {}
             for side in (1024, 1500, 2048, 3000, 4096, 8192, 20_000):
                 profile = Profile(side, side, 3, "uint8")
                 size = budget.tile_size(profile, upscaler)

@@ -35,6 +35,13 @@ def contains(path: Path, file: str) -> bool:
     return Path(file).exists() and path.samefile(file)
 
 
+def files_in(folder: Path, extension: str) -> list[Path]:
+    """Return the files in a folder with this extension, in order of name; `tif` takes .tiff too, hidden ones stay."""
+    suffix = "." + extension.lstrip(".").lower()
+    suffixes = (".tif", ".tiff") if suffix == ".tif" else (suffix,)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+
+
 def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *, overwrite: bool) -> None:
     """Refuse an output that cannot be written, exists, or is one of the inputs, before any work.
 

@@ -13,7 +13,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,11 @@ FIRST_WORKER = 30
 RETRIES = 2
 """How often a task that ended with an error is done again, as storage may be away for a moment."""
 VERSION = "__import__('geosr').__version__"
+
+
+def pool(address: str | None, workers: int) -> AbstractContextManager[Pool]:
+    """Return the Dask workers at this address as a pool, or without one threads of this process."""
+    return dask(address, workers=workers) if address else threads(workers)
 
 
 @contextmanager

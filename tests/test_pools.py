@@ -23,9 +23,10 @@ from geosr.errors import ClusterError, ModelError, RasterError
 from geosr.grid import Grid
 from geosr.parts import leftovers
 from geosr.rasters.source import check_readable
-from geosr.superresolve.job import super_resolve, upscaled_parts
-from geosr.superresolve.plan import Options, plan
-from geosr.superresolve.upscalers import load
+from geosr.superresolve.job import encoded_parts, super_resolve
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import make_plan
+from geosr.superresolve.upscalers import load_upscaler
 from tests.clusters import PAGE, Cluster, command, ended, free_port, wait_until
 from tests.conftest import one_line_error, soon, texture
 
@@ -45,18 +46,18 @@ def {name}(*args, **kwargs):
 {name}.__module__, {name}.__qualname__, {name}.before = before.__module__, before.__qualname__, before
 job.{name} = {name}
 """
-SLOW = CHANGED.format(module="superresolve", name="upscaled_parts", code="time.sleep(0.3)")
+SLOW = CHANGED.format(module="superresolve", name="encoded_parts", code="time.sleep(0.3)")
 SLOW_PARTS = CHANGED.format(module="dataset", name="made_part", code="time.sleep(0.3)")
 DEADLY = CHANGED.format(
     module="superresolve",
-    name="upscaled_parts",
+    name="encoded_parts",
     code="""if args[0][0].core.toranges() == ((32, 64), (32, 64)):
         time.sleep(0.3)  # until others wait behind it
         os._exit(9)""",
 )
 FLAKY = CHANGED.format(
     module="superresolve",
-    name="upscaled_parts",
+    name="encoded_parts",
     code="""if args[0][0].index == 2:
         tries = Path("tries")
         tries.write_text((tries.read_text() if tries.exists() else "") + ".")
@@ -252,7 +253,7 @@ def test_an_input_that_a_worker_cannot_reach_is_said_before_the_work(cluster, sc
 def test_a_model_of_one_s_own_is_shipped_by_its_path_and_is_the_same(cluster, scene, tmp_path, random_idn, monkeypatch):
     path = shutil.copy(random_idn(2, 1), tmp_path / "own.keras")
     monkeypatch.chdir(tmp_path)
-    network = load("own.keras")
+    network = load_upscaler("own.keras")
     assert os.fspath(path).encode() in pickle.dumps(network)
     shutil.copy(random_idn(2, 3), path)
     with pytest.raises(ModelError, match="another model here"):
@@ -265,7 +266,7 @@ def test_a_model_of_one_s_own_is_shipped_by_its_path_and_is_the_same(cluster, sc
 
 
 def test_another_file_of_the_same_name_is_refused(scene):
-    data = pickle.dumps(plan(scene, BICUBIC).source)
+    data = pickle.dumps(make_plan(scene, BICUBIC).source)
     with rasterio.open(scene, "r+") as out:
         out.update_tags(other="x" * 500)
     with pytest.raises(RasterError, match="another file here"):
@@ -273,7 +274,7 @@ def test_another_file_of_the_same_name_is_refused(scene):
 
 
 def test_a_shipped_model_is_shipped_by_its_name():
-    network = load("span")
+    network = load_upscaler("span")
     assert b"span_x2.keras" in pickle.dumps(network)
     assert os.fspath(network.path.parent).encode() not in pickle.dumps(network)
     assert pickle.loads(pickle.dumps(network)).identity == network.identity
@@ -285,8 +286,8 @@ def test_what_is_sent_is_small_whatever_the_scene(tmp_path, side):
     made = {"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
     with rasterio.open(path, "w", **made, sparse_ok=True, tiled=True, compress="deflate", bigtiff="yes") as out:
         out.update_tags(**{f"tag{i}": "value" for i in range(20)})
-    job = plan(path, Options(range=(0, 255)))
-    assert len(pickle.dumps(partial(upscaled_parts, job=job))) < 6000
+    job = make_plan(path, Options(range=(0, 255)))
+    assert len(pickle.dumps(partial(encoded_parts, job=job))) < 6000
     assert len(pickle.dumps([job.tiles[0]])) < 500
 
 

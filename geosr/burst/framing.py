@@ -12,7 +12,6 @@ from geosr.burst.homography import Matrix, apply, corners
 from geosr.errors import BurstError
 from geosr.grid import Block, Window
 
-CROPS = ("common", "union")
 ROUNDS = 6
 SLACK = 1e-6
 """Pixels that are rounding."""

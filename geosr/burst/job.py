@@ -1,6 +1,4 @@
-"""A burst of photographs stacked: aligned with Hugin, checked, brought to one exposure, and reduced window by window
-to images with `scale` times as many rows and columns.
-"""
+"""The job of a burst: photos read, aligned with Hugin and judged, framed, stacked window by window, and reported."""
 
 from __future__ import annotations
 
@@ -16,102 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from geosr import __version__, engine
-from geosr.burst import alignment as align
-from geosr.burst import exif, framing, hugin, hugin_projects, photos, report
-from geosr.burst.homography import apply, enlarging, shifting
+from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos, report
+from geosr.burst.homography import enlarging, shifting
 from geosr.burst.hugin import Hugin
-from geosr.burst.judging import ALIGN_MODES, Rules, Verdict, chosen, clipped, dumped, judged, loaded
+from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames
+from geosr.burst.options import COMMON, UNION, Options
 from geosr.burst.photos import Frame, Photo
-from geosr.burst.reducers import REDUCERS
-from geosr.burst.stack import (
-    BASE_MEMORY,
-    EXTRAS,
-    SHARPEN_SIGMA,
-    Layer,
-    Stack,
-    halo_of,
-    stacked,
-    stacked_parts,
-    tile_size,
-)
+from geosr.burst.stacking import BASE_MEMORY, EXTRAS, SHARPEN_SIGMA, Layer, Stack, halo_of, stacked_parts, tile_size
 from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
 from geosr.files import output_folder, size_text
-from geosr.grid import Block, Grid, Tile, Window
+from geosr.grid import Grid
 from geosr.parts import Parts
 from geosr.rasters import writer
 from geosr.rasters.profile import Profile
-from geosr.rasters.source import RasterSource
+from geosr.superresolve.provenance import Provenance, without_provenance
 
 log = logging.getLogger(__name__)
 
 Stages = Callable[[str, int, int], None]
-"""Called with a stage, what of it is done and its total, first when the job holds its folder's lock; it may raise, to
+"""Called with a stage, the count done and the total, first when the job holds its folder's lock; it may raise, to
 cancel."""
 
-METHODS = ("mean", "median", "robust")
-"""What is made unless told."""
-DEPTHS = (8, 16)
-REPORT, PAGE, PICTURE, HUGIN_LOG, PROJECT = "report.json", "report.html", "report.png", "hugin.log", "project.pto"
-MEMORY = 3 * 2**29
-"""Bytes that may be needed unless told."""
-MAP_SIDE = 800
-"""Most rows and columns of the maps in the report."""
-CROP_SIDE = 320
-"""Rows and columns of the crop in the report."""
-COMMON, UNION = framing.CROPS
+REPORT, HUGIN_LOG, PROJECT = report.REPORT, "hugin.log", "project.pto"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What may be chosen about a burst.
-
-    Raises:
-        OptionError: a value is none of those that are possible.
-    """
-
-    scale: int = 2
-    methods: tuple[str, ...] = METHODS
-    reference: str = "auto"
-    """The name of a photo; `auto` is the sharpest near the middle."""
-    align: str = "hugin"
-    """`none` takes the photos as they lie, or where their CRS puts them."""
-    project: str | None = None
-    """A Hugin project whose alignment is used."""
-    keep_project: bool = False
-    keep_all: bool = False
-    """Blurred frames too."""
-    match: bool = True
-    """Bring the frames to the exposure of the reference."""
-    crop: str = COMMON
-    sharpen: float = 1.0
-    """Amount of the unsharp mask; 0 is off."""
-    depth: int | None = None
-    """Bits of the output; the photos' by default."""
-    coverage: bool = False
-    deviation: bool = False
-    memory: int = MEMORY
-    """Bytes, for all threads together."""
-    time_limit: float = 120.0
-    """Seconds for each call of a tool of Hugin."""
-    creation: Mapping[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        for name, choices in (("align", ALIGN_MODES), ("crop", framing.CROPS), ("depth", (None, *DEPTHS))):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        if not self.methods or set(self.methods) - set(REDUCERS):
-            raise OptionError(f"methods must be some of {tuple(REDUCERS)}, got {self.methods!r}")
-        for name, least in (("scale", 1), ("sharpen", 0), ("time_limit", 0)):
-            if not getattr(self, name) >= least:
-                raise OptionError(f"{name} must be {least} or more, got {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
+class BurstPlan:
     """A burst that was looked through: everything that can be known before its pixels are touched."""
 
     photos: tuple[Photo, ...]
@@ -121,6 +52,24 @@ class Plan:
     """Names of the images, in the order of their parts."""
     disk: int
     """Bytes that are needed at the most, the outputs with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """The photos of a burst, judged; what is kept between an interrupted run and the next."""
+
+    judgements: tuple[Judgement, ...]
+    """One for each photo."""
+    tile: int
+    """Rows and columns of a tile, chosen by the first run for its memory and threads."""
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Aligned:
+        content = json.loads(data)
+        return cls(tuple(map(Judgement.from_dict, content["judgements"])), content["tile"])
 
 
 def stack(
@@ -133,10 +82,10 @@ def stack(
     pool: Pool | None = None,
     progress: Stages | None = None,
 ) -> dict[str, Any]:
-    """Writes the images of the burst and its report to `folder`, and returns what the report says.
+    """Write the images of the burst and its report to `folder`, and return the report.
 
-    `inputs` are photos, or folders of them. Nothing appears in `folder` before all is whole; a job that was interrupted
-    goes on from its alignment and parts when it is called again. The photos are never written to.
+    `inputs` are photos, or folders of them. Nothing appears in `folder` before all is whole; an interrupted job
+    continues from its alignment and parts when it is called again. The photos are never written to.
 
     Raises:
         BurstError: the photos make no burst, or too few of them align.
@@ -144,34 +93,34 @@ def stack(
         HuginError: Hugin is not installed, or fails.
         OptionError, OutputError: the options contradict the photos, or the folder cannot be written to.
     """
-    job = plan(inputs, folder, options, overwrite=overwrite)
-    return write(job, restart=restart, pool=pool, progress=progress)
+    plan = make_plan(inputs, folder, options, overwrite=overwrite)
+    return write(plan, restart=restart, pool=pool, progress=progress)
 
 
-def plan(
+def make_plan(
     inputs: Sequence[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     options: Options = Options(),
     *,
     overwrite: bool = False,
-) -> Plan:
-    """What `stack` would do."""
-    found = tuple(photos.scan(inputs))
+) -> BurstPlan:
+    """Return what `stack` would do."""
+    burst = tuple(photos.scan(inputs))
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; name a folder for the results")
-    if any(Path(photo.path).resolve().parent == folder.resolve() for photo in found):
+    if any(Path(photo.path).resolve().parent == folder.resolve() for photo in burst):
         raise OutputError(f"the photos are in {os.fspath(folder)!r}; choose another folder for the results")
     outputs = tuple(f"{name}.tif" for name in _planes(options))
-    there = [name for name in (*outputs, REPORT) if (folder / name).exists()]
-    if there and not overwrite:
-        raise OutputError(f"{os.fspath(folder / there[0])!r} exists; choose another folder or --overwrite")
-    _check_options(found, options)
-    return Plan(found, folder, options, outputs, _disk(found, options))
+    existing = [name for name in (*outputs, REPORT) if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{os.fspath(folder / existing[0])!r} exists; choose another folder or --overwrite")
+    _check_options(burst, options)
+    return BurstPlan(burst, folder, options, outputs, _disk(burst, options))
 
 
-def told(job: Plan) -> dict[str, Any]:
-    """The plan in words and numbers."""
+def summary(plan: BurstPlan) -> dict[str, Any]:
+    """Return the plan in words and numbers."""
     return {
         "photos": [
             {
@@ -181,326 +130,270 @@ def told(job: Plan) -> dict[str, Any]:
                 "bands": photo.profile.count,
                 "taken": photo.metadata.taken,
             }
-            for photo in job.photos
+            for photo in plan.photos
         ],
-        "outputs": [*job.outputs, REPORT, PAGE, PICTURE],
-        "disk": job.disk,
-        "memory": job.options.memory,
+        "outputs": [*plan.outputs, REPORT, report.PAGE, report.PICTURE],
+        "disk": plan.disk,
+        "memory": plan.options.memory,
     }
 
 
 def write(
-    job: Plan, *, restart: bool = False, pool: Pool | None = None, progress: Stages | None = None
+    plan: BurstPlan, *, restart: bool = False, pool: Pool | None = None, progress: Stages | None = None
 ) -> dict[str, Any]:
-    """Does what is planned, as `stack` says."""
+    """Carry out a plan, as `stack` says."""
     show = progress or (lambda stage, done, total: None)
     with (
-        output_folder(job.folder),
-        Parts(job.folder / REPORT, manifest(job, pool), restart=restart) as parts,
-        _scratch(parts) as room,
-        Hugin(room / HUGIN_LOG, time_limit=job.options.time_limit) as tools,
+        output_folder(plan.folder),
+        Parts(plan.folder / REPORT, manifest(plan), restart=restart) as parts,
+        _scratch(parts) as scratch,
+        Hugin(scratch / HUGIN_LOG, time_limit=plan.options.time_limit) as tools,
     ):
-        show("read", 0, len(job.photos))
-        _check_disk(job)
-        found = loaded(parts.path(0).read_bytes()) if parts.has(0) else None
-        made, layers, verdicts = laid_out(job, found, tools, room, pool, show)
-        if found is None:
-            parts.save(0, dumped(verdicts))
-        work = planned(job, made, layers, verdicts, jobs=_threads(pool))
-        _make_parts(work, parts, pool, show)
-        for i, name in enumerate(job.outputs):
-            show("write", i, len(job.outputs))
-            _join(job, work, parts, i, parts.draft.with_name(name))
-        show("write", len(job.outputs), len(job.outputs))
-        said = _report(job, work, verdicts, parts)
-        if job.options.keep_project and not job.options.project:
-            hugin_projects.keep(job.photos, verdicts, tools, room, parts.draft.with_name(PROJECT))
-        if (room / HUGIN_LOG).exists():
-            shutil.copyfile(room / HUGIN_LOG, parts.draft.with_name(HUGIN_LOG))
-        parts.publish(stale=[old for name in job.outputs for old in writer.stale(job.folder / name)])
-    return said
-
-
-def laid_out(
-    job: Plan, found: tuple[Verdict, ...] | None, tools: Hugin, room: Path, pool: Pool | None, show: Stages
-) -> tuple[Profile, list[Layer], tuple[Verdict, ...]]:
-    """The canvas, the frames on it, and what was `found` of all photos, now or when the job was interrupted."""
-    options = job.options
-    reference = None if options.reference == "auto" else _named(job.photos, options.reference)
-    if options.project:
-        project = Path(options.project)
-        whole, layers, verdicts = hugin_projects.laid_out(
-            job.photos, project, tools, room, scale=options.scale, reference=reference, match=options.match
+        show("read", 0, len(plan.photos))
+        _check_disk(plan)
+        aligned = Aligned.from_bytes(parts.path(0).read_bytes()) if parts.has(0) else None
+        layers, judgements, canvas = _layers(plan, aligned, tools, scratch, pool, show)
+        tile = aligned.tile if aligned else _tile(plan.options, canvas, len(layers), pool)
+        if aligned is None:
+            parts.save(0, Aligned(judgements, tile).to_bytes())
+        work = make_stack(plan, canvas, layers, judgements, tile=tile)
+        _compute_parts(work, parts, pool, show)
+        for plane, name in enumerate(plan.outputs):
+            show("write", plane, len(plan.outputs))
+            _join(plan, work, parts, plane, parts.draft.with_name(name))
+        show("write", len(plan.outputs), len(plan.outputs))
+        maps = report.maps(work, ((t, parts.path(work.part(t, len(work.planes)))) for t in work.grid))
+        results = report.write(
+            work, judgements, maps, parts.draft, options=plan.options, outputs=plan.outputs, photo=plan.photos[0]
         )
-        window = whole.window if options.crop == UNION else hugin_projects.shared(layers)
-        place = shifting(window.col_off, window.row_off)
-        return whole.crop(window), [replace(layer, matrix=place) for layer in layers], verdicts
-    wanted = [photo for i, photo in enumerate(job.photos) if found is None or found[i].kept]
-    frames = _prepared(wanted, room, job, pool, show)
-    if found is None:
+        if plan.options.keep_project and not plan.options.project:
+            hugin_projects.keep(plan.photos, judgements, tools, scratch, parts.draft.with_name(PROJECT))
+        if (scratch / HUGIN_LOG).exists():
+            shutil.copyfile(scratch / HUGIN_LOG, parts.draft.with_name(HUGIN_LOG))
+        parts.publish(stale=[old for name in plan.outputs for old in writer.stale(plan.folder / name)])
+    return results
+
+
+def _layers(
+    plan: BurstPlan, aligned: Aligned | None, tools: Hugin, scratch: Path, pool: Pool | None, show: Stages
+) -> tuple[list[Layer], tuple[Judgement, ...], Profile]:
+    """Return the frames as layers, the judgement of every photo, and the canvas' profile with the photos' dtype."""
+    options = plan.options
+    reference = None if options.reference == "auto" else _named(plan.photos, options.reference)
+    if options.project:
+        whole, layers, judgements = hugin_projects.layers_of_project(
+            plan.photos,
+            Path(options.project),
+            tools,
+            scratch,
+            scale=options.scale,
+            reference=reference,
+            match=options.match,
+        )
+        window = whole.window if options.crop == UNION else hugin_projects.shared_window(layers)
+        offset = shifting(window.col_off, window.row_off)
+        return [replace(layer, matrix=offset) for layer in layers], judgements, whole.crop(window)
+    usable = [photo for i, photo in enumerate(plan.photos) if aligned is None or aligned.judgements[i].kept]
+    frames = _frames(usable, scratch, plan, pool, show)
+    if aligned:
+        judgements = aligned.judgements
+    else:
         by_path = {frame.photo.path: frame for frame in frames}
-        first = by_path[reference.path] if reference else chosen(frames)
+        first = by_path[reference.path] if reference else best_reference(frames)
         rules = Rules(options.align, keep_all=options.keep_all, match=options.match)
-        fits = _fits(align.MEMORY * photos.PROXY_PIXELS, job, pool)
-        found = judged(frames, first, rules, tools, pool=pool if fits else None, show=partial(show, "align"))
-        frames = [frame for frame, one in zip(frames, found, strict=True) if one.kept]
-    made, layers = _from_frames(options, frames, [one for one in found if one.kept])
-    return made, layers, found
+        enough = _memory_suffices(alignment.MEMORY * photos.PROXY_PIXELS, plan, pool)
+        judgements = judge_frames(
+            frames, first, rules, tools, pool=pool if enough else None, show=partial(show, "align")
+        )
+        frames = [frame for frame, judgement in zip(frames, judgements, strict=True) if judgement.kept]
+    layers, canvas = _framed(options, frames, [judgement for judgement in judgements if judgement.kept])
+    return layers, judgements, canvas
 
 
-def planned(job: Plan, made: Profile, layers: Sequence[Layer], verdicts: Sequence[Verdict], *, jobs: int) -> Stack:
-    """The stack of these layers on a canvas; `made` is the canvas' profile with the photos' dtype."""
-    options = job.options
-    reference = next(photo for photo, found in zip(job.photos, verdicts, strict=True) if found.reference)
-    dtype, factor = _depth(made.dtype, options.depth)
-    halo = halo_of(options.scale, options.sharpen)
-    size = tile_size(len(layers), len(made.colours), options.memory, halo=halo, jobs=jobs)
-    largest = max(made.width, made.height)
-    step = min(2 ** max(0, int(np.ceil(np.log2(largest / MAP_SIDE)))), size)
-    clear = replace(
-        made.bands([i + 1 for i in made.colours]),
+def _frames(usable: Sequence[Photo], scratch: Path, plan: BurstPlan, pool: Pool | None, show: Stages) -> list[Frame]:
+    """Return the photos prepared for reading, each in a folder of its own."""
+    prepare = partial(_frame, folders={photo.path: scratch / str(i) for i, photo in enumerate(usable)})
+    enough = _memory_suffices(max(map(photos.decoder_bytes, usable)), plan, pool)
+    frames = []
+    for _, frame in engine.run(prepare, usable, pool if enough else None):
+        frames.append(frame)
+        show("read", len(frames), len(usable))
+    return frames
+
+
+def _frame(photo: Photo, *, folders: Mapping[str, Path]) -> Frame:
+    return photos.prepare(photo, folders[photo.path])
+
+
+def _framed(options: Options, frames: Sequence[Frame], judgements: Sequence[Judgement]) -> tuple[list[Layer], Profile]:
+    """Return the frames as layers on the canvas, and the canvas' profile."""
+    profile = next(frame.photo.profile for frame, j in zip(frames, judgements, strict=True) if j.reference)
+    size = profile.width, profile.height
+    find_window = framing.common if options.crop == COMMON else framing.union
+    window = find_window([judgement.homography for judgement in judgements], size)
+    to_photo = shifting(window.col_off, window.row_off) @ np.linalg.inv(enlarging(options.scale))
+    limits = clipped(profile.dtype, judgements)
+    layers = [
+        Layer(frame.source, judgement.homography @ to_photo, judgement.gain, judgement.offset, *ends)
+        for frame, judgement, ends in zip(frames, judgements, limits, strict=True)
+    ]
+    return layers, profile.crop(window).scale(options.scale)
+
+
+def make_stack(
+    plan: BurstPlan, canvas: Profile, layers: Sequence[Layer], judgements: Sequence[Judgement], *, tile: int
+) -> Stack:
+    """Return the stack of the layers on a canvas, whose profile has the photos' dtype."""
+    options = plan.options
+    reference = next(photo for photo, j in zip(plan.photos, judgements, strict=True) if j.reference)
+    dtype, factor = _depth(canvas.dtype, options.depth)
+    largest = max(canvas.width, canvas.height)
+    transparent = options.crop == UNION or canvas.masked or canvas.alpha is not None
+    profile = replace(
+        canvas.bands([i + 1 for i in canvas.colours]),
         dtype=dtype,
-        masked=made.nodata is None and (options.crop == UNION or made.masked or made.alpha is not None),
-        tags=_with_provenance(made, options, len(layers)),
+        masked=canvas.nodata is None and transparent,
+        tags=_tags(canvas, options, len(layers)),
     )
     return Stack(
         layers=tuple(layers),
         metadata=reference.metadata,
-        grid=Grid(made.width, made.height, size, halo),
-        profile=clear,
-        methods=options.methods,
-        extras=_planes(options)[len(options.methods) :],
+        grid=Grid(canvas.width, canvas.height, tile, halo_of(options.scale, options.sharpen)),
+        profile=profile,
+        methods=tuple(dict.fromkeys(options.methods)),
+        extras=tuple(name for name in EXTRAS if getattr(options, name)),
         sharpen=options.sharpen,
         sigma=SHARPEN_SIGMA * options.scale if options.sharpen else 0.0,
         factor=factor,
-        step=step,
+        step=min(2 ** max(0, int(np.ceil(np.log2(largest / report.MAP_SIDE)))), tile),
     )
 
 
-def manifest(job: Plan, pool: Pool | None = None) -> dict[str, Any]:
-    """What the alignment and the parts of a job depend on; the threads too, which decide the size of tiles."""
+def manifest(plan: BurstPlan) -> dict[str, Any]:
+    """Return what the alignment and the parts of a job depend on."""
     stats = [
         (os.fspath(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in (Path(photo.path) for photo in job.photos)
+        for path in (Path(photo.path) for photo in plan.photos)
     ]
-    said = {k: v for k, v in asdict(job.options).items() if k not in ("time_limit", "keep_project")}
-    return {"photos": stats, "options": said, "jobs": _threads(pool), "version": __version__}
+    runtime = ("time_limit", "keep_project", "memory")
+    options = {name: value for name, value in asdict(plan.options).items() if name not in runtime}
+    return {"photos": stats, "options": options, "version": __version__}
 
 
-def _planes(options: Options) -> tuple[str, ...]:
-    """The images that are written."""
-    extras = [name for name in EXTRAS if getattr(options, name)]
-    return (*dict.fromkeys(options.methods), *extras)
-
-
-def _check_options(found: Sequence[Photo], options: Options) -> None:
-    if options.reference != "auto":
-        _named(found, options.reference)
-    if options.keep_project and found[0].metadata.orientation not in photos.ROLLS:
-        raise OptionError("Hugin has no projects of mirrored photos; leave --keep-project out")
-    if options.project:
-        hugin_projects.photos_of(Path(options.project), found)
-        hugin.find("nona")
-    elif options.align == "hugin":
-        for tool in hugin.TOOLS:
-            hugin.find(tool)
-    if (needs := max(map(photos.decoder_bytes, found))) + BASE_MEMORY > options.memory:
-        raise OptionError(
-            f"a progressive JPEG of this size takes {-(-needs // 2**20)} MiB to decode; "
-            f"give --memory {-(-(needs + BASE_MEMORY) // 2**20)}MiB or more"
-        )
-    profile = found[0].profile
-    if profile.dtype not in ("uint8", "uint16") and options.depth:
-        raise OptionError(f"--depth is for photos of 8 or 16 bits, these hold {profile.dtype}; leave it out")
-    halo = halo_of(options.scale, options.sharpen)
-    size = tile_size(len(found), len(profile.colours), options.memory, halo=halo, jobs=1)
-    log.info("%d photos, tiles of at most %d", len(found), size)
-
-
-def _disk(found: Sequence[Photo], options: Options) -> int:
-    profile = found[0].profile
-    pixels = profile.width * profile.height * options.scale**2
-    value = np.dtype(_depth(profile.dtype, options.depth)[0]).itemsize
-    outputs = (
-        2
-        * pixels
-        * (len(options.methods) * len(profile.colours) * value + 2 * options.coverage + 4 * options.deviation)
-    )
-    remapped = (
-        len(found) * pixels * (len(profile.colours) + 1) * np.dtype(profile.dtype).itemsize if options.project else 0
-    )
-    return sum(map(photos.unpacked_bytes, found)) + outputs + remapped
-
-
-def _check_disk(job: Plan) -> None:
-    free = shutil.disk_usage(job.folder).free
-    if free < job.disk:
-        raise OutputError(
-            f"{os.fspath(job.folder)!r} has {size_text(free)} free and up to {size_text(job.disk)} are needed; "
-            "free some, or choose another folder"
-        )
-
-
-def _named(found: Sequence[Photo], name: str) -> Photo:
-    same = [photo for photo in found if photo.name == Path(name).name]
-    if not same:
-        names = ", ".join(photo.name for photo in found[:8])
-        raise OptionError(f"--reference {name!r} is none of the photos ({names}{', ...' if len(found) > 8 else ''})")
-    return same[0]
-
-
-@contextmanager
-def _scratch(parts: Parts) -> Iterator[Path]:
-    """A folder beside the parts for what is needed for a while, gone in the end, whatever happens."""
-    room = parts.folder / "scratch"
-    shutil.rmtree(room, ignore_errors=True)
-    try:
-        room.mkdir()
-        yield room.resolve()
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-
-
-def _prepared(wanted: Sequence[Photo], room: Path, job: Plan, pool: Pool | None, show: Stages) -> list[Frame]:
-    """The photos made ready, each in a folder of its own."""
-    prepare = partial(_prepare, folders={photo.path: room / str(i) for i, photo in enumerate(wanted)})
-    fits = _fits(max(map(photos.decoder_bytes, wanted)), job, pool)
-    frames = []
-    for _, frame in engine.run(prepare, wanted, pool if fits else None):
-        frames.append(frame)
-        show("read", len(frames), len(wanted))
-    return frames
-
-
-def _fits(each: int, job: Plan, pool: Pool | None) -> bool:
-    """Whether the memory is enough for all threads of the pool at once."""
-    return BASE_MEMORY + _threads(pool) * each <= job.options.memory
-
-
-def _threads(pool: Pool | None) -> int:
-    return pool.workers if pool else 1
-
-
-def _prepare(photo: Photo, *, folders: Mapping[str, Path]) -> Frame:
-    return photos.prepare(photo, folders[photo.path])
-
-
-def _from_frames(options: Options, frames: Sequence[Frame], kept: Sequence[Verdict]) -> tuple[Profile, list[Layer]]:
-    """The canvas and what lies on it."""
-    profile = next(frame.photo.profile for frame, one in zip(frames, kept, strict=True) if one.reference)
-    size = profile.width, profile.height
-    window = (framing.common if options.crop == COMMON else framing.union)([one.homography for one in kept], size)
-    place = shifting(window.col_off, window.row_off) @ np.linalg.inv(enlarging(options.scale))
-    ends = clipped(profile.dtype, kept)
-    layers = [
-        Layer(frame.source, one.homography @ place, one.gain, one.offset, *end)
-        for frame, one, end in zip(frames, kept, ends, strict=True)
-    ]
-    return profile.crop(window).scale(options.scale), layers
-
-
-def _make_parts(work: Stack, parts: Parts, pool: Pool | None, show: Stages) -> None:
-    """Makes the parts that are missing; part 0 is the alignment, and each tile has one for each plane."""
-    count = len(work.methods) + len(work.extras) + 1
-    missing = [t for t in work.grid if not all(parts.has(1 + t.index * count + i) for i in range(count))]
+def _compute_parts(work: Stack, parts: Parts, pool: Pool | None, show: Stages) -> None:
+    """Compute the missing parts: each tile has one for each plane, and one for the report's maps."""
+    count = len(work.planes) + 1
+    missing = [tile for tile in work.grid if not all(parts.has(work.part(tile, plane)) for plane in range(count))]
     done = len(work.grid) - len(missing)
     show("stack", done, len(work.grid))
-    for tile, made in engine.run(partial(stacked_parts, job=work), missing, pool):
-        for i, part in enumerate(made):
-            parts.save(1 + tile.index * count + i, part)
+    for tile, encoded in engine.run(partial(stacked_parts, job=work), missing, pool):
+        for plane, part in enumerate(encoded):
+            parts.save(work.part(tile, plane), part)
         done += 1
         show("stack", done, len(work.grid))
 
 
-def _parts_of(work: Stack, parts: Parts, plane: int) -> Iterator[tuple[Tile, Path]]:
-    count = len(work.methods) + len(work.extras) + 1
-    for tile in work.grid:
-        yield tile, parts.path(1 + tile.index * count + plane)
-
-
-def _join(job: Plan, work: Stack, parts: Parts, plane: int, path: Path) -> None:
-    name = (*work.methods, *work.extras)[plane]
-    profile = work.profile
+def _join(plan: BurstPlan, work: Stack, parts: Parts, plane: int, path: Path) -> None:
+    """Join the parts of a plane into its image, with the reference's metadata."""
+    name, profile = work.planes[plane], work.profile
     if name in work.extras:
         bare = Profile(profile.width, profile.height, 1, EXTRAS[name])
         profile = replace(bare, crs=profile.crs, transform=profile.transform, gcps=profile.gcps, rpcs=profile.rpcs)
-    creation = writer.creation_options(profile.dtype, job.options.creation or {})
-    pieces = ((tile.core, part) for tile, part in _parts_of(work, parts, plane))
+    creation = writer.creation_options(profile.dtype, plan.options.creation or {})
+    pieces = ((tile.core, parts.path(work.part(tile, plane))) for tile in work.grid)
     for _ in writer.join(pieces, path, profile, creation):
         pass
     exif.graft(path, work.metadata, software=f"geosr {__version__}", size=(profile.width, profile.height))
 
 
+def _planes(options: Options) -> tuple[str, ...]:
+    """Return the names of the images."""
+    return (*dict.fromkeys(options.methods), *(name for name in EXTRAS if getattr(options, name)))
+
+
+def _tile(options: Options, canvas: Profile, layers: int, pool: Pool | None) -> int:
+    halo = halo_of(options.scale, options.sharpen)
+    return tile_size(layers, len(canvas.colours), options.memory, halo=halo, jobs=_workers(pool))
+
+
+def _tags(canvas: Profile, options: Options, frames: int) -> dict[str, Mapping[str, str]]:
+    tags = without_provenance(canvas.tags)
+    plain = {k: v for k, v in tags[""].items() if not k.startswith("EXIF_") and k != "TIFFTAG_SOFTWARE"}
+    provenance = Provenance(__version__, scale=options.scale, frames=frames)
+    return {**tags, "": {**plain, **provenance.to_tags()}}
+
+
+def _check_options(burst: Sequence[Photo], options: Options) -> None:
+    if options.reference != "auto":
+        _named(burst, options.reference)
+    if options.keep_project and burst[0].metadata.orientation not in photos.ROLLS:
+        raise OptionError("Hugin has no projects of mirrored photos; leave --keep-project out")
+    if options.project:
+        hugin_projects.photos_of(Path(options.project), burst)
+        hugin.find("nona")
+    elif options.align == "hugin":
+        for tool in hugin.TOOLS:
+            hugin.find(tool)
+    if (needs := max(map(photos.decoder_bytes, burst))) + BASE_MEMORY > options.memory:
+        raise OptionError(
+            f"a progressive JPEG of this size takes {-(-needs // 2**20)} MiB to decode; "
+            f"give --memory {-(-(needs + BASE_MEMORY) // 2**20)}MiB or more"
+        )
+    profile = burst[0].profile
+    if profile.dtype not in ("uint8", "uint16") and options.depth:
+        raise OptionError(f"--depth is for photos of 8 or 16 bits, these hold {profile.dtype}; leave it out")
+    log.info("%d photos, tiles of at most %d", len(burst), _tile(options, profile, len(burst), None))
+
+
+def _disk(burst: Sequence[Photo], options: Options) -> int:
+    """Return the bytes of disk that a job needs at the most."""
+    profile, count = burst[0].profile, len(burst[0].profile.colours)
+    pixels = profile.width * profile.height * options.scale**2
+    value = np.dtype(_depth(profile.dtype, options.depth)[0]).itemsize
+    outputs = 2 * pixels * (len(options.methods) * count * value + 2 * options.coverage + 4 * options.deviation)
+    remapped = len(burst) * pixels * (count + 1) * np.dtype(profile.dtype).itemsize if options.project else 0
+    return sum(map(photos.unpacked_bytes, burst)) + outputs + remapped
+
+
+def _check_disk(plan: BurstPlan) -> None:
+    free = shutil.disk_usage(plan.folder).free
+    if free < plan.disk:
+        raise OutputError(
+            f"{os.fspath(plan.folder)!r} has {size_text(free)} free and up to {size_text(plan.disk)} are needed; "
+            "free some, or choose another folder"
+        )
+
+
+def _named(burst: Sequence[Photo], name: str) -> Photo:
+    same = [photo for photo in burst if photo.name == Path(name).name]
+    if not same:
+        names = ", ".join(photo.name for photo in burst[:8])
+        raise OptionError(f"--reference {name!r} is none of the photos ({names}{', ...' if len(burst) > 8 else ''})")
+    return same[0]
+
+
 def _depth(dtype: str, depth: int | None) -> tuple[str, float]:
-    """The dtype of the output and what values are multiplied with, so that white stays white."""
-    asked = f"uint{depth}" if depth else dtype
-    return asked, {("uint8", "uint16"): 257.0, ("uint16", "uint8"): 1 / 257}.get((dtype, asked), 1.0)
+    """Return the dtype of the output and the factor for its values, so that white stays white."""
+    output = f"uint{depth}" if depth else dtype
+    return output, {("uint8", "uint16"): 257.0, ("uint16", "uint8"): 1 / 257}.get((dtype, output), 1.0)
 
 
-def _with_provenance(made: Profile, options: Options, frames: int) -> dict[str, Mapping[str, str]]:
-    said = made.tags.get("", {})
-    kept = {k: v for k, v in said.items() if not k.startswith("EXIF_") and k != "TIFFTAG_SOFTWARE"}
-    told = {"GEOSR_VERSION": __version__, "GEOSR_SCALE": str(options.scale), "GEOSR_FRAMES": str(frames)}
-    return {**made.tags, "": {**kept, **told}}
+def _memory_suffices(each: int, plan: BurstPlan, pool: Pool | None) -> bool:
+    """Return True if the memory is enough for all workers of the pool at once."""
+    return BASE_MEMORY + _workers(pool) * each <= plan.options.memory
 
 
-def _report(job: Plan, work: Stack, verdicts: Sequence[Verdict], parts: Parts) -> dict[str, Any]:
-    """Writes the report beside the images and returns what it says."""
-    maps = _maps(work, parts)
-    best = "robust" if "robust" in work.methods else work.methods[-1]
-    kept = [found for found in verdicts if found.kept]
-    first = next(i for i, found in enumerate(kept) if found.reference)
-    crop = _telling_window(work, work.layers[first])
-    seen = stacked(Tile(0, crop, crop), work)[0] * work.factor
-    made = RasterSource(parts.draft.with_name(f"{best}.tif"), alpha="band")
-    result = made.read(crop).block.astype(np.float32)
-    made.close()
-    size = job.photos[0].profile.width, job.photos[0].profile.height
-    frames = [{**asdict(found), **report.movement(found.homography, size)} for found in verdicts]
-    said = {
-        "version": __version__,
-        "options": asdict(job.options),
-        "size": [work.profile.width, work.profile.height],
-        "dtype": work.profile.dtype,
-        "outputs": [*job.outputs],
-        "frames": [{name: value for name, value in frame.items() if name != "control"} for frame in frames],
-        "kept": len(kept),
-        "coverage": round(float(maps[0].mean()), 4),
-        "deviation": round(float(maps[1].mean()), 4),
-        "spectrum": report.spectrum(seen.mean(axis=1), result.mean(axis=0), scale=job.options.scale),
-        "crop": crop.toranges(),
-    }
-    picture = report.picture(seen[first], result, maps, title=f"reference, bicubic | {best}")
-    parts.draft.with_name(PICTURE).write_bytes(picture)
-    parts.draft.with_name(PAGE).write_text(report.page(said, picture))
-    parts.draft.write_text(json.dumps(said, indent=1) + "\n")
-    return said
+def _workers(pool: Pool | None) -> int:
+    return pool.workers if pool else 1
 
 
-def _maps(work: Stack, parts: Parts) -> Block:
-    """Coverage and deviation (2, rows, cols), every so many pixels."""
-    step = work.step
-    maps = np.zeros((2, -(-work.profile.height // step), -(-work.profile.width // step)), np.float32)
-    for tile, path in _parts_of(work, parts, len(work.methods) + len(work.extras)):
-        source = RasterSource(path)
-        block = source.read(source.profile.window).block
-        source.close()
-        row, col = tile.core.row_off // step, tile.core.col_off // step
-        maps[:, row : row + block.shape[1], col : col + block.shape[2]] = block
-    return maps
-
-
-def _telling_window(work: Stack, layer: Layer) -> Window:
-    """A window of the output with much texture."""
-    thumbnail, _ = layer.source.thumbnail(MAP_SIDE)
-    gray = thumbnail[layer.source.profile.colours].mean(axis=0)
-    k = gray.shape[1] / layer.source.profile.width
-    edges = np.hypot(*np.gradient(gaussian_filter(gray, 1.0)))
-    busy = gaussian_filter(edges, max(CROP_SIDE * k / 4, 1.0), mode="constant")
-    row, col = np.unravel_index(np.argmax(busy), busy.shape)
-    to_output = np.linalg.inv(layer.matrix)
-    centre = apply(to_output, np.array([[col / k, row / k]]))[0].astype(int)
-    wide, high = (min(CROP_SIDE, side) for side in (work.profile.width, work.profile.height))
-    left = int(np.clip(centre[0] - wide // 2, 0, work.profile.width - wide))
-    top = int(np.clip(centre[1] - high // 2, 0, work.profile.height - high))
-    return Window(left, top, wide, high)
+@contextmanager
+def _scratch(parts: Parts) -> Iterator[Path]:
+    """Create a folder for temporary files beside the parts, removed in the end, whatever happens."""
+    folder = parts.folder / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        yield folder.resolve()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

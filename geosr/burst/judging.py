@@ -1,21 +1,17 @@
-"""What is found of each frame of a burst: whether it is sharp, how it lies on the reference, how bright it is, and why
-it is left out if it is.
-"""
+"""Frames of a burst judged: sharp or not, how each lies on the reference, how bright it is, and why it is left out."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from geosr import engine
-from geosr.burst import alignment as align
-from geosr.burst import hugin, photos
+from geosr.burst import alignment, hugin, photos
 from geosr.burst.homography import Matrix, apply, at_scale, enlarging, shifting
 from geosr.burst.hugin import Hugin
 from geosr.burst.photos import Frame
@@ -26,18 +22,18 @@ from geosr.rasters.profile import Profile
 log = logging.getLogger(__name__)
 
 LEAST_SHARPNESS = 0.35
-"""Of the median of the burst; motion blur leaves a tenth."""
+"""Least sharpness, as a share of the median of the burst; motion blur leaves a tenth."""
 CLEARLY_SHARPER = 1.1
+"""Times that a frame must be sharper than one nearer to the middle to become the reference."""
 TYPICAL_BRIGHTNESS = 1.5
-"""Most times that a reference may be brighter or darker than the median of the burst."""
+"""Largest brightness ratio allowed between reference and burst median."""
 CLIPPED_EARLIER = 0.02
-"""Of the range, by which a frame must clip before another for its clipped pixels to have no weight."""
-ALIGN_MODES = ("hugin", "none")
+"""Share of the range by which a frame must clip before another for its clipped pixels to have no weight."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found of a frame."""
+class Judgement:
+    """The judgement of a frame: whether it is used, why not, and how it lies on the reference."""
 
     name: str
     kept: bool
@@ -54,6 +50,7 @@ class Verdict:
     motion: float = 0.0
     """Left over after alignment, in pixels of the photo."""
     still: float = 1.0
+    """Share of the frame that fits after alignment."""
     control: tuple[tuple[float, ...], ...] = ()
     """The control points that the matrix fits: column and row in the reference, column and row in the frame."""
     gain: float = 1.0
@@ -62,6 +59,11 @@ class Verdict:
     @property
     def homography(self) -> Matrix:
         return np.array(self.matrix).reshape(3, 3)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Judgement:
+        """Return the judgement whose fields were written as JSON."""
+        return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +75,32 @@ class Rules:
     match: bool
 
 
-def judged(
+def judge_frames(
     frames: Sequence[Frame], reference: Frame, rules: Rules, tools: Hugin, *, pool: Pool | None, show: Progress
-) -> tuple[Verdict, ...]:
-    """What is found of each frame, in their order.
+) -> tuple[Judgement, ...]:
+    """Return the judgement of each frame, in their order.
 
     Raises:
         BurstError: fewer than two frames can be used.
     """
     typical = float(np.median([frame.sharpness for frame in frames]))
-    judge = partial(verdict, reference=reference, typical=typical, rules=rules, tools=tools)
-    found = []
-    for _, one in engine.run(judge, frames, pool):
-        found.append(one)
-        show(len(found), len(frames))
-        if not one.kept:
-            log.warning("%s is left out: %s", one.name, one.reason)
-    if sum(one.kept for one in found) < 2:
-        reasons = {one.reason: one.name for one in found if not one.kept}
-        said = "; ".join(f"{name}: {reason}" for reason, name in reasons.items())
+    judge = partial(judge_frame, reference=reference, typical=typical, rules=rules, tools=tools)
+    judgements: list[Judgement] = []
+    for _, judgement in engine.run(judge, frames, pool):
+        judgements.append(judgement)
+        show(len(judgements), len(frames))
+        if not judgement.kept:
+            log.warning("%s is left out: %s", judgement.name, judgement.reason)
+    if sum(judgement.kept for judgement in judgements) < 2:
+        names = {judgement.reason: judgement.name for judgement in judgements if not judgement.kept}
+        reasons = "; ".join(f"{name}: {reason}" for reason, name in names.items())
         name = reference.photo.name
-        raise BurstError(f"no photo can be used beside {name!r} ({said}); choose another --reference")
-    return tuple(found)
+        raise BurstError(f"no photo can be used beside {name!r} ({reasons}); choose another --reference")
+    return tuple(judgements)
 
 
-def chosen(frames: Sequence[Frame]) -> Frame:
-    """The reference: the frame nearest to the middle, unless one near it is clearly sharper.
+def best_reference(frames: Sequence[Frame]) -> Frame:
+    """Return the reference: the frame nearest to the middle, unless one near it is clearly sharper.
 
     Frames much brighter or darker than the others are not taken: the outputs have the reference's exposure.
     """
@@ -113,31 +115,31 @@ def chosen(frames: Sequence[Frame]) -> Frame:
     return best
 
 
-def verdict(frame: Frame, *, reference: Frame, typical: float, rules: Rules, tools: Hugin) -> Verdict:
-    """Whether and how a frame lies on the reference: work that can run in any thread."""
-    found = Verdict(frame.photo.name, kept=True, sharpness=round(frame.sharpness, 5))
+def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules, tools: Hugin) -> Judgement:
+    """Judge a frame, and find how it lies on the reference: work that can run in any thread."""
+    judgement = Judgement(frame.photo.name, kept=True, sharpness=round(frame.sharpness, 5))
     if frame is reference:
-        return replace(found, reference=True)
+        return replace(judgement, reference=True)
     if not rules.keep_all and frame.sharpness < LEAST_SHARPNESS * typical:
-        told = f"blurred: its sharpness is {frame.sharpness:.3g}, that of the burst {typical:.3g}"
-        return replace(found, kept=False, reason=told)
+        reason = f"blurred: its sharpness is {frame.sharpness:.3g}, that of the burst {typical:.3g}"
+        return replace(judgement, kept=False, reason=reason)
     fixed, moving = photos.load_proxy(reference.proxy), photos.load_proxy(frame.proxy)
     k = photos.factor(frame.photo.profile)
     if rules.align == "none":
-        fit = align.Fit(_placed(reference.photo.profile, frame.photo.profile))
+        fit = alignment.Fit(georeferenced(reference.photo.profile, frame.photo.profile))
         proxy_matrix = at_scale(fit.matrix, 1 / k)
     else:
         try:
             fit = align_with_hugin(frame, reference, tools)
         except HuginError as error:
-            return replace(found, kept=False, reason=str(error))
-        fit = align.checked(fit, fixed, moving, k=k)
+            return replace(judgement, kept=False, reason=str(error))
+        fit = alignment.checked(fit, fixed, moving, k=k)
         proxy_matrix = fit.matrix
         agreed = np.hstack([apply(enlarging(k), points) for points in fit.agreed]).round(3)
-        found = replace(found, control=tuple(map(tuple, agreed.tolist())))
+        judgement = replace(judgement, control=tuple(map(tuple, agreed.tolist())))
         fit = replace(fit, matrix=at_scale(fit.matrix, k), rms=fit.rms * k, motion=fit.motion * k)
-    found = replace(
-        found,
+    judgement = replace(
+        judgement,
         kept=not fit.problem,
         reason=fit.problem,
         matrix=tuple(fit.matrix.ravel().tolist()),
@@ -148,58 +150,47 @@ def verdict(frame: Frame, *, reference: Frame, typical: float, rules: Rules, too
         motion=round(fit.motion, 4),
         still=round(fit.still, 4),
     )
-    if rules.match and found.kept:
-        gain, offset = align.exposure(fixed, moving, proxy_matrix)
-        found = replace(found, gain=gain, offset=offset)
-    return found
+    if rules.match and judgement.kept:
+        gain, offset = alignment.exposure(fixed, moving, proxy_matrix)
+        judgement = replace(judgement, gain=gain, offset=offset)
+    return judgement
 
 
-def align_with_hugin(frame: Frame, reference: Frame, tools: Hugin) -> align.Fit:
-    """The fit to Hugin's control points, in pixels of the proxies; with easier settings when it is not good."""
-    fit = align.Fit(np.eye(3), problem="not tried")
+def align_with_hugin(frame: Frame, reference: Frame, tools: Hugin) -> alignment.Fit:
+    """Return the fit to Hugin's control points, in pixels of the proxies; easier settings follow a bad one."""
+    fit = alignment.Fit(np.eye(3), problem="not tried")
     for settings in hugin.SETTINGS:
         here, there = tools.control_points(reference.plain, frame.plain, settings)
         scale = photos.plain_factor(frame.photo.profile)
         here, there = (apply(enlarging(1 / scale), points) if len(points) else points for points in (here, there))
         profile = frame.photo.profile
         k = photos.factor(profile)
-        fit = align.fit_points(here, there, (profile.width // k, profile.height // k))
+        fit = alignment.fit_points(here, there, (profile.width // k, profile.height // k))
         if not fit.problem:
             return fit
     return fit
-
-
-def dumped(verdicts: Sequence[Verdict]) -> bytes:
-    """The verdicts as bytes, to be loaded again."""
-    return json.dumps([asdict(found) for found in verdicts]).encode()
-
-
-def loaded(data: bytes) -> tuple[Verdict, ...]:
-    """The verdicts that were dumped."""
-    made = [Verdict(**{name: _tuples(value) for name, value in found.items()}) for found in json.loads(data)]
-    return tuple(made)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def clipped(dtype: str, kept: Sequence[Verdict]) -> list[tuple[float, float]]:
-    """For each frame the values at which its pixels lose their weight because others see further."""
+def clipped(dtype: str, judgements: Sequence[Judgement]) -> list[tuple[float, float]]:
+    """Return for each used frame the values at which its pixels lose their weight because others see further."""
     low, high = photos.limits(dtype)
     if not np.isfinite([low, high]).all():
-        return [(-np.inf, np.inf)] * len(kept)
-    lows = [found.gain * low + found.offset for found in kept]
-    highs = [found.gain * high + found.offset for found in kept]
+        return [(-np.inf, np.inf)] * len(judgements)
+    lows = [judgement.gain * low + judgement.offset for judgement in judgements]
+    highs = [judgement.gain * high + judgement.offset for judgement in judgements]
     slack = CLIPPED_EARLIER * (high - low)
     return [
-        (low if its_low > min(lows) + slack else -np.inf, high if its_high < max(highs) - slack else np.inf)
-        for its_low, its_high in zip(lows, highs, strict=True)
+        (low if own_low > min(lows) + slack else -np.inf, high if own_high < max(highs) - slack else np.inf)
+        for own_low, own_high in zip(lows, highs, strict=True)
     ]
 
 
-def _placed(reference: Profile, frame: Profile) -> Matrix:
-    """Where a frame's own georeferencing puts it; as it lies, without any."""
+def georeferenced(reference: Profile, frame: Profile) -> Matrix:
+    """Return the matrix of a frame's own georeferencing; the identity without any."""
     if not (reference.located and frame.located):
         return np.eye(3)
     to_frame = ~frame.transform @ reference.transform

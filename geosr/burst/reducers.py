@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.burst.options import METHODS
 from geosr.grid import Block
 
 Used = NDArray[np.bool_]
@@ -80,13 +81,7 @@ SOFTNESS = 3.0
 """Of the typical mean square distance: where `robust` gives half the weight."""
 FARTHEST = 1e6
 """Beyond, all weights are as good as 0."""
-REDUCERS: dict[str, Reducer] = {
-    "mean": mean,
-    "median": median,
-    "trimmed": trimmed,
-    "sigma": sigma,
-    "robust": robust,
-}
+REDUCERS: dict[str, Reducer] = dict(zip(METHODS, (mean, median, trimmed, sigma, robust), strict=True))
 
 
 def deviation(stack: Block, used: Used) -> Block:

@@ -1,16 +1,32 @@
-"""What a burst came to, for people: a page, a picture, and the figures in both. Knows arrays and words, no files."""
+"""The report of a burst: figures as JSON, a picture, and a page with both."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
+from geosr import __version__
 from geosr.burst.homography import Matrix, apply, corners
-from geosr.grid import Block, Window
+from geosr.burst.judging import Judgement
+from geosr.burst.options import Options
+from geosr.burst.photos import Photo
+from geosr.burst.stacking import Layer, Stack, stacked
+from geosr.grid import Block, Tile, Window
+from geosr.rasters.source import RasterSource
+
+REPORT, PAGE, PICTURE = "report.json", "report.html", "report.png"
+MAP_SIDE = 800
+"""Most rows and columns of the maps."""
+CROP_SIDE = 320
+"""Rows and columns of the crop."""
 
 BINS = 20
 """Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
@@ -32,8 +48,80 @@ STYLE = (
 )
 
 
+def write(
+    work: Stack,
+    judgements: Sequence[Judgement],
+    maps: Block,
+    draft: Path,
+    *,
+    options: Options,
+    outputs: Sequence[str],
+    photo: Photo,
+) -> dict[str, Any]:
+    """Write the report to `draft`, its picture and its page beside it, where the images are, and return it.
+
+    `maps` are coverage and deviation (2, rows, cols).
+    """
+    best = "robust" if "robust" in work.methods else work.methods[-1]
+    used = [judgement for judgement in judgements if judgement.kept]
+    first = next(i for i, judgement in enumerate(used) if judgement.reference)
+    crop = _textured_window(work, work.layers[first])
+    frames = stacked(Tile(0, crop, crop), work)[0] * work.factor
+    image = RasterSource(draft.with_name(f"{best}.tif"), alpha="band")
+    result = image.read(crop).block.astype(np.float32)
+    image.close()
+    size = photo.profile.width, photo.profile.height
+    rows = [{**asdict(judgement), **movement(judgement.homography, size)} for judgement in judgements]
+    report = {
+        "version": __version__,
+        "options": asdict(options),
+        "size": [work.profile.width, work.profile.height],
+        "dtype": work.profile.dtype,
+        "outputs": [*outputs],
+        "frames": [{name: value for name, value in row.items() if name != "control"} for row in rows],
+        "kept": len(used),
+        "coverage": round(float(maps[0].mean()), 4),
+        "deviation": round(float(maps[1].mean()), 4),
+        "spectrum": spectrum(frames.mean(axis=1), result.mean(axis=0), scale=options.scale),
+        "crop": crop.toranges(),
+    }
+    image_bytes = picture(frames[first], result, maps, title=f"reference, bicubic | {best}")
+    draft.with_name(PICTURE).write_bytes(image_bytes)
+    draft.with_name(PAGE).write_text(page(report, image_bytes))
+    draft.write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def maps(work: Stack, parts: Iterable[tuple[Tile, Path]]) -> Block:
+    """Return coverage and deviation (2, rows, cols), every so many pixels, from the parts of the tiles' maps."""
+    step = work.step
+    planes = np.zeros((2, -(-work.profile.height // step), -(-work.profile.width // step)), np.float32)
+    for tile, path in parts:
+        source = RasterSource(path)
+        block = source.read(source.profile.window).block
+        source.close()
+        row, col = tile.core.row_off // step, tile.core.col_off // step
+        planes[:, row : row + block.shape[1], col : col + block.shape[2]] = block
+    return planes
+
+
+def _textured_window(work: Stack, layer: Layer) -> Window:
+    """Return a window of the output with much texture."""
+    thumbnail, _ = layer.source.thumbnail(MAP_SIDE)
+    gray = thumbnail[layer.source.profile.colours].mean(axis=0)
+    k = gray.shape[1] / layer.source.profile.width
+    edges = np.hypot(*np.gradient(gaussian_filter(gray, 1.0)))
+    texture = gaussian_filter(edges, max(CROP_SIDE * k / 4, 1.0), mode="constant")
+    row, col = np.unravel_index(np.argmax(texture), texture.shape)
+    centre = apply(np.linalg.inv(layer.matrix), np.array([[col / k, row / k]]))[0].astype(int)
+    width, height = (min(CROP_SIDE, side) for side in (work.profile.width, work.profile.height))
+    left = int(np.clip(centre[0] - width // 2, 0, work.profile.width - width))
+    top = int(np.clip(centre[1] - height // 2, 0, work.profile.height - height))
+    return Window(left, top, width, height)
+
+
 def movement(matrix: Matrix, size: tuple[int, int]) -> dict[str, Any]:
-    """How a frame moved: pixels at its middle, degrees clockwise, and times that it is enlarged."""
+    """Return how a frame moved: pixels at its middle, degrees clockwise, and its enlargement."""
     edge = corners(Window(0, 0, *size))
     centre = edge.mean(axis=0, keepdims=True)
     shift = (apply(matrix, centre) - centre)[0]
@@ -96,31 +184,31 @@ def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
     return bytes(cv2.imencode(".png", whole)[1])
 
 
-def page(said: Mapping[str, Any], picture: bytes) -> str:
-    """A page of HTML that needs no other file."""
+def page(report: Mapping[str, Any], image: bytes) -> str:
+    """Return a page of HTML that needs no other file."""
     head = "".join(f"<th>{escape(title)}</th>" for _, title in COLUMNS)
     rows = "".join(
         f"<tr{'' if frame['kept'] else ' class=out'}>" + "".join(_cell(frame, key) for key, _ in COLUMNS) + "</tr>"
-        for frame in said["frames"]
+        for frame in report["frames"]
     )
     facts = {
-        "photos kept": f"{said['kept']} of {len(said['frames'])}",
-        "size": " x ".join(map(str, said["size"])) + f", {said['dtype']}",
-        "images": ", ".join(said["outputs"]),
-        "frames that count at a pixel, on average": f"{said['coverage']:.2f}",
-        "standard deviation of the frames, on average": f"{said['deviation']:.4g}",
+        "photos kept": f"{report['kept']} of {len(report['frames'])}",
+        "size": " x ".join(map(str, report["size"])) + f", {report['dtype']}",
+        "images": ", ".join(report["outputs"]),
+        "frames that count at a pixel, on average": f"{report['coverage']:.2f}",
+        "standard deviation of the frames, on average": f"{report['deviation']:.4g}",
         **{
             f"{name}, over one photo": f"{value:+.1f}"
-            for name, value in said["spectrum"].items()
+            for name, value in report["spectrum"].items()
             if name.endswith("dB")
         },
     }
     listed = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
-    image = base64.b64encode(picture).decode()
+    data = base64.b64encode(image).decode()
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>geosr burst</title><style>{STYLE}</style>'
         f"<h1>geosr burst</h1><table>{listed}</table><h2>Photos</h2><table><tr>{head}</tr>{rows}</table>"
-        f'<h2>Reference, result, maps</h2><img alt="crops and maps" src="data:image/png;base64,{image}"></html>\n'
+        f'<h2>Reference, result, maps</h2><img alt="crops and maps" src="data:image/png;base64,{data}"></html>\n'
     )
 
 

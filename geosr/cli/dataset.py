@@ -11,6 +11,8 @@ import click
 
 from geosr.cli import degradation, events, options
 from geosr.cli.ending import missing
+from geosr.cli.progress import progress
+from geosr.dataset.options import Options
 
 if TYPE_CHECKING:
     from geosr.dataset.storage import Summary
@@ -45,66 +47,14 @@ A folder of scenes with such a name is ./info."""
 )
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENES...")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "-s", "--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Factor between the two resolutions."
-)
-@click.option(
-    "--size", type=click.IntRange(16), default=96, show_default=True, help="Rows and columns of a full-resolution tile."
-)
-@options.bands
-@click.option(
-    "--each-band", is_flag=True, help="Make every band a sample of its own; scenes may differ in their bands."
-)
-@click.option(
-    "-t",
-    "--dtype",
-    type=options.DTYPES,
-    help="Data type that holds the values of all scenes, as they are; theirs by default, if they have one.",
+@options.of(
+    Options, ("scale", "-s"), "size", ("bands", "-b"), "each_band", ("dtype", "-t"), size={"type": click.IntRange(16)}
 )
 @degradation.options
-@click.option(
-    "--split",
-    type=click.Choice(["scene", "block"]),
-    default="scene",
-    show_default=True,
-    help="Keep scenes whole, or cut the ground into blocks. Scenes of one place stay together.",
-)
-@click.option(
-    "--validation",
-    type=click.FloatRange(0, 0.9),
-    default=0.1,
-    show_default=True,
-    help="Share of the tiles kept for validation.",
-)
-@click.option(
-    "--test", type=click.FloatRange(0, 0.9), default=0.0, show_default=True, help="Share of the tiles kept for a test."
-)
-@click.option(
-    "--block", type=click.IntRange(1), help="Rows and columns of a block, in pixels.  [default: those of 8 tiles]"
-)
-@click.option("--aoi", metavar="FILE", help="Take only tiles wholly inside the polygons of a vector file.")
-@click.option("--exclude", metavar="FILE", help="Take no tile that touches the polygons of a vector file.")
-@click.option(
-    "--min-valid",
-    type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
-    help="Share of a tile's pixels that are not nodata; the others get the value of the nearest valid one, as in "
-    "superresolve.",
-)
-@click.option(
-    "--min-variance",
-    type=click.FloatRange(0),
-    default=0.0,
-    show_default=True,
-    help="Variance of a tile's values as parts of its scene's range; 0.0001 is a standard deviation of 1 % of it, and "
-    "drops still water and even clouds.",
-)
-@click.option("--max-tiles", type=click.IntRange(1), help="Take that many by chance.")
-@click.option("--bic-up/--no-bic-up", default=True, help="Keep the enlarged image too, or make it while reading.")
-@click.option("--gzip", is_flag=True, help="Compress the shards; TensorFlow Datasets does not read them then.")
+@options.of(Options, "split", "validation", "test", "block", "aoi", "exclude", "min_valid", "min_variance", "max_tiles")
+@options.of(Options, "bic_up", "gzip", bic_up={"show_default": False})
 @options.extension
-@options.seed
+@options.of(Options, "seed")
 @options.jobs
 @options.dask
 @options.as_json
@@ -124,46 +74,39 @@ def build(
     restart: bool,
     verbose: int,
     quiet: int,
-    **chosen: Any,
+    **values: Any,
 ) -> None:
     """Build a training set from scenes.
 
     Cuts SCENES (files, folders of them, quoted patterns as 'scenes/**/*.tif', VRTs, /vsi paths) into tiles, degrades
     each by SCALE, and writes TFRecords to OUT/x<SCALE>/Training and OUT/x<SCALE>/Validation, which never show the same
-    place. An interrupted run goes on where it stopped when the same command is given again.
+    place. An interrupted run continues when the same command is given again.
 
     \b
     Example:
       geosr dataset scenes/*.tif out/ --scale 2 --size 96
     """
     options.set_verbosity(verbose, quiet)
+    from geosr import pools
     from geosr.dataset import job
     from geosr.parts import leftovers
 
     paths = options.rasters(scenes, ext)
+    settings = Options(degradation=degradation.taken(values), **values)
     with (
         options.ending() as end,
-        options.pool(dask, jobs) as pool,
-        options.progress(
+        pools.pool(dask, jobs) as pool,
+        progress(
             "dataset",
             "tiles",
             quiet=bool(quiet),
             end=end,
-            temporary=leftovers(out / f"x{chosen['scale']}"),
-            made=missing(out),
+            temporary=leftovers(out / f"x{settings.scale}"),
+            created=missing(out),
         ) as show,
     ):
-        made = job.build(
-            paths,
-            out,
-            degradation=degradation.chosen(chosen),
-            overwrite=overwrite,
-            restart=restart,
-            pool=pool,
-            progress=show,
-            **chosen,
-        )
-    _say(made, as_json)
+        summary = job.build(paths, out, settings, overwrite=overwrite, restart=restart, pool=pool, progress=show)
+    _report(summary, as_json)
 
 
 @dataset.command()
@@ -202,7 +145,7 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     """
     from geosr.dataset import audit as job
 
-    with options.progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
+    with progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
         found = job.audit(out, show)
     if as_json:
         click.echo(json.dumps(found.told, indent=1))
@@ -277,9 +220,9 @@ def convert(
     with (
         options.ending(),
         pools.threads(jobs) as pool,
-        options.progress("convert", "parts", quiet=bool(quiet)) as show,
+        progress("convert", "parts", quiet=bool(quiet)) as show,
     ):
-        made = job.convert(
+        summary = job.convert(
             old,
             out,
             size=size,
@@ -290,23 +233,22 @@ def convert(
             pool=pool,
             progress=show,
         )
-    _say(made, as_json)
+    _report(summary, as_json)
 
 
-def _say(made: Summary, as_json: bool) -> None:
-    told = {"folder": str(made.folder), "tiles": dict(made.tiles), "left_out": dict(made.left_out)}
-    names = {"Training": "training", "Validation": "validation", "Test": "test"}
-    tiles = " and ".join(f"{count} tiles for {names[split]}" for split, count in made.tiles.items())
-    events.told(told, f"{tiles} in {made.folder}; left out: {made.told}", as_json=as_json)
+def _report(summary: Summary, as_json: bool) -> None:
+    values = {"folder": str(summary.folder), "tiles": dict(summary.tiles), "left_out": dict(summary.left_out)}
+    tiles = " and ".join(f"{count} tiles for {split.lower()}" for split, count in summary.tiles.items())
+    events.result(values, f"{tiles} in {summary.folder}; left out: {summary.reasons}", as_json=as_json)
 
 
-def _list(what: str, found: Sequence[Any]) -> None:
-    """The first pairs, and how many there are."""
-    if not found:
+def _list(what: str, pairs: Sequence[Any]) -> None:
+    """Print the first pairs, and their number."""
+    if not pairs:
         click.echo(f"no two of different splits {what}")
         return
-    click.echo(f"{len(found)} pairs of different splits {what}:")
-    for one in found[:10]:
-        click.echo(f"  {one.one}  {one.other}  {one.share:.0%}")
-    if len(found) > 10:
-        click.echo(f"  and {len(found) - 10} more (--json lists all)")
+    click.echo(f"{len(pairs)} pairs of different splits {what}:")
+    for pair in pairs[:10]:
+        click.echo(f"  {pair.one}  {pair.other}  {pair.share:.0%}")
+    if len(pairs) > 10:
+        click.echo(f"  and {len(pairs) - 10} more (--json lists all)")

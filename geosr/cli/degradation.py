@@ -1,28 +1,14 @@
-"""The options that choose a degradation, which several commands may share; the library is not loaded for their help."""
+"""The options that choose a degradation, which several commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from geosr.rasters.degradation import Degradation
-
-STEPS = ("bicubic", "mtf", "noise", "quantise")
-SENSORS = (
-    "sentinel2-10m",
-    "sentinel2-20m",
-    "sentinel2-60m",
-    "landsat8",
-    "quickbird",
-    "ikonos",
-    "geoeye1",
-    "worldview2",
-    "worldview3",
-)
+from geosr.rasters.degradation import SENSORS, STEPS, Degradation
 
 
 class Chain(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -33,8 +19,6 @@ class Chain(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.rasters.degradation import Degradation
-
         steps = tuple(step.strip() for step in value.split("+"))
         try:
             Degradation(steps)
@@ -51,11 +35,8 @@ class Transfer(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.rasters.degradation import SENSORS as KNOWN
-        from geosr.rasters.degradation import Degradation
-
-        if value in KNOWN:
-            return KNOWN[value]
+        if value in SENSORS:
+            return SENSORS[value]
         try:
             gains = tuple(float(part) for part in value.split(","))
             Degradation(("mtf",), mtf=gains)
@@ -77,8 +58,6 @@ class Deviations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        from geosr.rasters.degradation import Degradation
-
         try:
             shot, read = (float(part) for part in value.split(","))
             Degradation(noise=(shot, read))
@@ -87,55 +66,49 @@ class Deviations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return shot, read
 
 
+SETTINGS = {"mtf": "mtf", "noise": "noise", "bits": "quantise"}
+"""The step that each setting belongs to."""
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --degradation, --mtf, --noise and --bits to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    """Add --degradation, --mtf, --noise and --bits to a command."""
+    for name, kind, text in reversed(
+        (
+            (
+                "steps",
+                Chain(),
+                f"How tiles are shrunk: {', '.join(STEPS)}; the first two shrink, the others may follow, as mtf+noise.",
+            ),
+            (
+                "mtf",
+                Transfer(),
+                "Modulation transfer at the Nyquist frequency of the small image, of all bands or each; or a sensor: "
+                f"{', '.join(SENSORS)}.",
+            ),
+            (
+                "noise",
+                Deviations(),
+                "Standard deviations of noise, in parts of the scene's range: shot noise at its top, growing with the "
+                "root of the signal, and read noise everywhere.",
+            ),
+            ("bits", click.IntRange(1, 16), "Quantise the range to 2^BITS levels."),
+        )
+    ):
+        default = getattr(Degradation(), name)
+        shown = default if isinstance(default, int) else ",".join(map(str, default))
+        spelled = ("--degradation", "degradation") if name == "steps" else (f"--{name}",)
+        command = click.option(*spelled, type=kind, default=shown, show_default=True, help=text)(command)
     return command
 
 
-def chosen(values: dict[str, Any]) -> Degradation:
-    """The degradation of the four options, which are taken out of the values of a command.
+def taken(values: dict[str, Any]) -> Degradation:
+    """Return the degradation of the four options, which are removed from the values of a command.
 
     Raises:
-        click.UsageError: a setting was given of a step that is not taken.
+        click.UsageError: a setting was given for a step that is not taken.
     """
-    from geosr.rasters.degradation import Degradation
-
-    ctx = click.get_current_context()
-    for name, step in (("mtf", "mtf"), ("noise", "noise"), ("bits", "quantise")):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and step not in values["degradation"]:
-            taken = "+".join(values["degradation"])
-            raise click.UsageError(f"--{name} needs --degradation with the step {step}, got {taken}", ctx)
-    return Degradation(*(values.pop(name) for name in ("degradation", "mtf", "noise", "bits")))
-
-
-_OPTIONS = (
-    click.option(
-        "--degradation",
-        type=Chain(),
-        default="bicubic",
-        show_default=True,
-        help=f"How tiles are made small: {', '.join(STEPS)}; the first two shrink, the others may follow, as "
-        "mtf+noise.",
-    ),
-    click.option(
-        "--mtf",
-        type=Transfer(),
-        default="0.3",
-        show_default=True,
-        help="Modulation transfer at the Nyquist frequency of the small image, of all bands or each; or a sensor: "
-        f"{', '.join(SENSORS)}.",
-    ),
-    click.option(
-        "--noise",
-        type=Deviations(),
-        default="0.01,0.002",
-        show_default=True,
-        help="Standard deviations of noise, in parts of the scene's range: at its top, growing with the root of the "
-        "signal, and everywhere.",
-    ),
-    click.option(
-        "--bits", type=click.IntRange(1, 16), default=8, show_default=True, help="Quantise the range to 2^BITS levels."
-    ),
-)
+    ctx, steps = click.get_current_context(), values.pop("degradation")
+    for name, step in SETTINGS.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and step not in steps:
+            raise click.UsageError(f"--{name} needs --degradation with the step {step}, got {'+'.join(steps)}", ctx)
+    return Degradation(steps, **{name: values.pop(name) for name in SETTINGS})

@@ -1,4 +1,4 @@
-"""Ends that come before a command is done: SIGTERM, and standard input that another program has closed."""
+"""Early ends of a command: SIGTERM, and standard input that another program has closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from geosr.errors import Cancelled
 
 KEY = "geosr.cancel_on_eof"
-"""Of the choice in a click context."""
+"""Name of the choice in a click context."""
 CANCELLED = 130
 """Exit status, as of a command that was interrupted."""
 GRACE = 0.4
@@ -24,29 +24,29 @@ GRACE = 0.4
 
 
 class Ending:
-    """The end of a command, and what must not be left behind when it comes early."""
+    """The end of a command, and the files that must not be left behind when it comes early."""
 
     def __init__(self, *, cancellable: bool = False) -> None:
         self.cancellable = cancellable
         self._cancelled = False
         self._over = False
         self._temporary: Sequence[Path] = ()
-        self._made: Sequence[Path] = ()
+        self._created: Sequence[Path] = ()
 
-    def holds(self, temporary: Sequence[Path], made: Sequence[Path] = ()) -> None:
-        """From now on these files and folders are the command's own, to be removed if it is cancelled.
+    def holds(self, temporary: Sequence[Path], created: Sequence[Path] = ()) -> None:
+        """Take files and folders as the command's own, to be removed if it is cancelled.
 
-        Folders that it has `made` for its output, from the inside out, are removed only when they are empty: others
+        Folders that it has `created` for its output, from the inside out, are removed only when they are empty: others
         may have put something there since.
         """
-        self._temporary, self._made = temporary, made
+        self._temporary, self._created = temporary, created
 
     def stop(self, *_: object) -> None:
-        """Raises what unwinds the job: the handler of SIGTERM."""
+        """Unwind the job: the handler of SIGTERM."""
         raise Cancelled if self._cancelled else KeyboardInterrupt
 
     def watch(self) -> None:
-        """Waits for the end of standard input, and then ends the process within the grace."""
+        """Wait for the end of standard input, then end the process within the grace time."""
         # The descriptor itself: a thread that waits in sys.stdin would make Python abort when it ends.
         with suppress(OSError):
             while os.read(0, 4096):
@@ -61,18 +61,18 @@ class Ending:
         os._exit(CANCELLED)
 
     def clear(self) -> None:
-        """Removes what the command holds, though another thread of it may still be writing there."""
+        """Remove what the command holds, though another thread of it may still be writing there."""
         for path in [path for path in self._temporary for _ in range(3)]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
                 path.unlink()
-        for path in self._made:
+        for path in self._created:
             with suppress(OSError):
                 path.rmdir()
 
     def over(self) -> None:
-        """The job has ended, one way or another."""
+        """Note that the job has ended, one way or another."""
         if self._cancelled:
             self.clear()
         self._over = True
@@ -80,7 +80,7 @@ class Ending:
 
 @contextmanager
 def ending() -> Iterator[Ending]:
-    """A polite end on SIGTERM, as by Ctrl-C: nothing is left behind but parts; not even those with --cancel-on-eof."""
+    """End on SIGTERM as on Ctrl-C: only parts are left behind, and with --cancel-on-eof not even those."""
     ctx = click.get_current_context(silent=True)
     end = Ending(cancellable=ctx is not None and bool(ctx.meta.get(KEY)))
     before = signal.signal(signal.SIGTERM, end.stop)
@@ -94,25 +94,25 @@ def ending() -> Iterator[Ending]:
 
 
 def holding(
-    end: Ending, show: Callable[..., None] | None, *, temporary: Sequence[Path], made: Sequence[Path]
+    end: Ending, show: Callable[..., None] | None, *, temporary: Sequence[Path], created: Sequence[Path]
 ) -> Callable[..., None]:
-    """The progress callable `show`, whose first call says that the job holds its output."""
+    """Return `show` as a progress callable whose calls also say that the job holds its output."""
 
-    def tell(*report: object) -> None:
-        end.holds(temporary, made)
+    def show_and_hold(*report: object) -> None:
+        end.holds(temporary, created)
         if show:
             show(*report)
 
-    return tell
+    return show_and_hold
 
 
 def missing(folder: Path) -> list[Path]:
-    """The folders that are made when this one is, from the inside out."""
+    """Return the folders that do not exist on the way to this one, from the inside out."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _interrupt() -> None:
-    """Has the main thread run the handler of SIGTERM, out of a wait too where the system can do that."""
+    """Have the main thread run the handler of SIGTERM, out of a wait too where the system can do that."""
     if os.name == "nt":
         signal.raise_signal(signal.SIGTERM)
     else:

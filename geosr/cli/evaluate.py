@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 import click
 
 from geosr.cli import degradation, options
+from geosr.cli.progress import progress
+from geosr.models.computing import Computing
+from geosr.quality.options import Options
 
 COLUMNS = {
     "psnr": ("PSNR", "{:.2f}"),
@@ -27,23 +29,11 @@ COLUMNS = {
 @click.command()
 @click.argument("model")
 @click.argument("scenes", nargs=-1, required=True)
-@options.scale
-@options.computing
-@options.bands
-@options.alpha
-@options.values
+@options.of(Options, ("scale", "-s"))
+@options.of(Computing, "backend", "precision", "halo", "blend", "trust")
+@options.of(Options, ("bands", "-b"), "alpha", "range")
 @degradation.options
-@click.option(
-    "--protocol",
-    type=click.Choice(["scene", "paper"]),
-    default="scene",
-    show_default=True,
-    help="scene: all bands, the shrunk scene rounded to its type. paper: as papers on photographs do, the Y of 8-bit "
-    "red, green and blue alone, shrunk without rounding, with SCALE pixels at the edges shaved.",
-)
-@click.option(
-    "--border", type=click.IntRange(0), help="Pixels at the edges that do not count; 0, or SCALE with --protocol paper."
-)
+@options.of(Options, "protocol", "border")
 @options.extension
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the scores as CSV.")
 @click.option(
@@ -61,7 +51,6 @@ COLUMNS = {
 def evaluate(
     model: str,
     scenes: tuple[str, ...],
-    values: tuple[float, float] | None,
     ext: str,
     csv_file: Path | None,
     plots_folder: Path | None,
@@ -70,7 +59,7 @@ def evaluate(
     overwrite: bool,
     verbose: int,
     quiet: int,
-    **chosen: Any,
+    **values: Any,
 ) -> None:
     """Score a model on scenes that are shrunk and enlarged again.
 
@@ -88,20 +77,15 @@ def evaluate(
     """
     options.set_verbosity(verbose, quiet)
     from geosr import pools
-    from geosr.quality import evaluate as job
+    from geosr.quality.evaluate import evaluate_model
 
+    shrinking, computing = degradation.taken(values), options.taken(Computing, values)
     paths = options.rasters(scenes, ext)
-    with (
-        options.ending(),
-        pools.threads(jobs) as pool,
-        options.progress("evaluate", "tiles", quiet=bool(quiet)) as show,
-    ):
-        report = job.evaluate(
+    with options.ending(), pools.threads(jobs) as pool, progress("evaluate", "tiles", quiet=bool(quiet)) as show:
+        report = evaluate_model(
             model,
             paths,
-            job.Options(
-                range=values, degradation=degradation.chosen(chosen), computing=options.computed(chosen), **chosen
-            ),
+            Options(degradation=shrinking, computing=computing, **values),
             csv_file=csv_file,
             plots_folder=plots_folder,
             overwrite=overwrite,
@@ -109,7 +93,7 @@ def evaluate(
             progress=show,
         )
     if as_json:
-        click.echo(json.dumps(options.for_json(asdict(report))))
+        options.echo_json(asdict(report))
         return
     for scene in report.scenes:
         click.echo(f"{scene.scene}: {scene.width} x {scene.height} pixels, {scene.bands} bands of {scene.dtype}")
@@ -120,12 +104,12 @@ def evaluate(
 
 
 def _show(methods: dict[str, Any]) -> None:
-    """The columns that have something to say."""
-    told = {name: asdict(scores) for name, scores in methods.items()}
-    columns = {key: column for key, column in COLUMNS.items() if any(row[key] is not None for row in told.values())}
-    width = max(map(len, told))
+    """Print the columns that have a value."""
+    rows = {name: asdict(scores) for name, scores in methods.items()}
+    columns = {key: column for key, column in COLUMNS.items() if any(row[key] is not None for row in rows.values())}
+    width = max(map(len, rows))
     click.echo(f"  {'':<{width}}" + "".join(f"  {title:>{max(len(title), 6)}}" for title, _ in columns.values()))
-    for name, row in told.items():
+    for name, row in rows.items():
         cells = [
             f"  {'-' if row[key] is None else form.format(row[key]):>{max(len(title), 6)}}"
             for key, (title, form) in columns.items()

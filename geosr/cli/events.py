@@ -1,11 +1,11 @@
-"""What a command tells another program with --progress json: one object a line on stdout.
+"""The events that a command reports to another program with --progress json: one object a line on stdout.
 
 start     the command and its version, before anything else
 progress  done of total, in a unit; the first of a job names what is to be removed if the process has to be killed
           from then on: `temporary`, files and folders that go whole, and then `made`, folders that go only when they
           are empty, in this order
 warning   a text for people
-result    what was made, when all is well
+result    what was written, when all is well
 error     a text for people; the last line
 """
 
@@ -20,37 +20,37 @@ import click
 from geosr import __version__
 
 KEY = "geosr.progress"
-"""Of the choice in a click context."""
+"""Name of the choice in a click context."""
 CHOICES = ("text", "json")
 
 
 def wanted() -> bool:
-    """Whether the command that runs is to tell what it does as events."""
+    """Return True if the running command reports events."""
     ctx = click.get_current_context(silent=True)
     return ctx is not None and ctx.meta.get(KEY) == "json"
 
 
 def begin(command: str) -> None:
-    """Writes the first line, and has what is logged from now on become events."""
+    """Write the first line, and turn what is logged from now on into events."""
     logging.getLogger().handlers[:] = [Warnings()]
     emit("start", command=command, version=__version__)
 
 
-def emit(event: str, **told: object) -> None:
-    """Writes a line, at once."""
-    click.echo(json.dumps({"event": event, **told}))
+def emit(event: str, **values: object) -> None:
+    """Write a line, at once."""
+    click.echo(json.dumps({"event": event, **values}))
 
 
-def told(result: Mapping[str, object], text: str = "", *, as_json: bool = False) -> None:
-    """Tells the result in the way that was asked for: as an event, as JSON, or as a text for people."""
+def result(values: Mapping[str, object], text: str = "", *, as_json: bool = False) -> None:
+    """Report the result as an event, as JSON, or as a text for people."""
     if wanted():
-        emit("result", **result)
+        emit("result", **values)
     elif as_json or text:
-        click.echo(json.dumps(result) if as_json else text)
+        click.echo(json.dumps(values) if as_json else text)
 
 
 def warn(text: str) -> None:
-    """Tells what the user should know of, where it is read."""
+    """Report what the user should know."""
     if wanted():
         emit("warning", text=text)
     else:
@@ -58,7 +58,7 @@ def warn(text: str) -> None:
 
 
 class Warnings(logging.Handler):
-    """Makes events of the warnings that are logged; what is logged beside them goes to stderr."""
+    """Turns logged warnings into events; other records go to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = " ".join(record.getMessage().split())

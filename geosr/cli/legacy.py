@@ -13,9 +13,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from geosr.cli import options
 from geosr.cli.main import main as geosr
 from geosr.cli.options import Decorator
+from geosr.files import files_in
 
 Line = list[str]
 
@@ -204,7 +204,7 @@ def _beside(folder: Path, ending: str) -> Path:
 def _images(data: Path, ending: str) -> list[Path]:
     if not data.is_dir():
         raise click.ClickException(f"there is no folder {str(data)!r}; name that of the images with --data_path")
-    images = options.rasters_in(data, ending)
+    images = files_in(data, ending)
     if not images:
         raise click.ClickException(f"no {ending} files in {str(data)!r}; name another ending with --img_ext")
     return images

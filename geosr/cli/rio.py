@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,21 @@ from rasterio.rio.helpers import resolve_inout
 
 from geosr.cli import options
 from geosr.cli.main import one_line
-
-SHARED = (
-    rio.files_inout_arg,
-    rio.output_opt,
-    rio.bidx_mult_opt,
-    rio.bounds_opt,
-    rio.format_opt,
-    rio.dtype_opt,
-    rio.nodata_opt,
-    rio.overwrite_opt,
-    rio.creation_options,
-)
-"""What other commands of rio have, with their names and meanings."""
-
-
-def shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with rio's own argument and options, in this order."""
-    for option in reversed(SHARED):
-        command = option(command)
-    return command
+from geosr.cli.progress import progress
+from geosr.superresolve.options import Options
 
 
 @click.command(short_help="Super-resolve a raster.")
-@shared
-@options.scale
-@options.model
+@rio.files_inout_arg
+@rio.output_opt
+@rio.bidx_mult_opt
+@rio.bounds_opt
+@rio.format_opt
+@rio.dtype_opt
+@rio.nodata_opt
+@rio.overwrite_opt
+@rio.creation_options
+@options.of(Options, ("scale", "-s"), ("model", "-m"))
 @options.jobs
 @options.restart
 @click.pass_context
@@ -53,11 +41,11 @@ def superresolve(
     creation_options: dict[str, str],
     jobs: int,
     restart: bool,
-    **chosen: Any,
+    **values: Any,
 ) -> None:
     """Super-resolve a raster, on the same ground and with all its metadata.
 
-    What geosr superresolve does, with rio's own options; that command has more.
+    Does what geosr superresolve does, with rio's own options; that command has more.
 
     \b
     Example:
@@ -66,25 +54,25 @@ def superresolve(
     verbosity = ctx.obj["verbosity"]
     options.set_verbosity(max(verbosity, 0), max(-verbosity, 0))
     from geosr import pools
-    from geosr.superresolve.job import check, write
-    from geosr.superresolve.plan import Options, plan
+    from geosr.superresolve import job
+    from geosr.superresolve.plan import make_plan
 
     if output is None and len(files) == 1:
         raise click.UsageError(f"OUTPUT is missing: name it after {files[0]!r}, or with --output", ctx)
-    # Whether an output that exists may be replaced is told below, with its name.
+    # An output that exists is refused below, with its name.
     target, [source] = resolve_inout(files=files, output=output, overwrite=True, num_inputs=1)
     with one_line(), options.ending(), ctx.obj["env"]:
-        asked = Options(
+        settings = Options(
             bands=bidx or None,
             format=driver,
             dtype="uint8" if dtype == "ubyte" else dtype,
             creation=creation_options,
-            **chosen,
+            **values,
         )
-        check(source, target, overwrite=overwrite)
-        job = plan(source, asked, target)
+        job.check_paths(source, target, overwrite=overwrite)
+        plan = make_plan(source, settings, target)
         with (
-            pools.threads(job.workers(jobs)) as pool,
-            options.progress(Path(source).name, "tiles", quiet=verbosity < 1) as show,
+            pools.threads(plan.workers(jobs)) as pool,
+            progress(Path(source).name, "tiles", quiet=verbosity < 1) as show,
         ):
-            write(job, target, restart=restart, pool=pool, progress=show)
+            job.write(plan, target, restart=restart, pool=pool, progress=show)

@@ -11,98 +11,39 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from geosr import models
 from geosr.cli import options
+from geosr.cli.progress import progress
+from geosr.models import MODELS
+from geosr.training.options import Options
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("runs", type=click.Path(path_type=Path))
-@click.option(
-    "-s", "--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Scale of the set and the network."
-)
-@click.option(
-    "-m",
-    "--model",
-    type=click.Choice(sorted(models.MODELS)),
-    default=models.DEFAULT,
-    show_default=True,
-    help="Architecture.",
-)
-@click.option(
-    "--bands",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Bands that the network takes; 1 makes one for any raster.",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Passes over the training tiles; the learning rate falls to 0 over all of them, so choose before you begin.",
-)
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Samples in a step.")
-@click.option(
-    "--crop", type=click.IntRange(8), default=48, show_default=True, help="Rows and columns of the network's input."
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(["muon", "adamw"]),
-    default="muon",
-    show_default=True,
-    help="muon learns more in a step, most of all from random weights.",
-)
-@click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Highest learning rate."
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "step", "constant"]),
-    default="cosine",
-    show_default=True,
-    help="How the learning rate falls; step halves it after 50, 75, 90 and 95 % of the steps.",
-)
-@click.option(
-    "--warmup",
-    type=click.FloatRange(0, 1),
-    default=0.02,
-    show_default=True,
-    help="Share of the steps in which the learning rate rises from 0.",
-)
-@click.option(
-    "--loss",
-    default="l1",
-    show_default=True,
-    help="What is minimised: l1, l2, charbonnier, ssim, ms-ssim, or a sum of them, as l1+0.1*ssim.",
-)
-@click.option(
-    "--clip",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="Largest norm of a weight's gradient; 0: any.",
-)
-@click.option("--decay", type=click.FloatRange(0), default=0.0, show_default=True, help="Weight decay, times the rate.")
-@click.option(
-    "--average",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.99,
-    show_default=True,
-    help="Of the moving average of the weights, which is what is kept; 0: the last weights are.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Of the training; mixed_bfloat16 is 2 to 3 times faster on GPUs and on processors with AMX. The result is "
-    "float32.",
-)
-@click.option("--parallel", is_flag=True, help="Share each batch among all devices (KERAS_BACKEND=jax).")
-@click.option(
-    "--fine-tune", metavar="MODEL", help="Begin with a shipped model, or a .keras file; of another scale too."
+@options.of(
+    Options,
+    ("scale", "-s"),
+    ("model", "-m"),
+    "bands",
+    "epochs",
+    "batch",
+    "crop",
+    "optimizer",
+    "rate",
+    "schedule",
+    "warmup",
+    "loss",
+    "clip",
+    "decay",
+    "average",
+    "precision",
+    "parallel",
+    "fine_tune",
+    model={"type": click.Choice(sorted(MODELS))},
+    bands={"type": click.IntRange(1)},
+    crop={"type": click.IntRange(8)},
+    average={"type": click.FloatRange(0, 1, max_open=True)},
+    fine_tune={"metavar": "MODEL"},
 )
 @click.option(
     "--restore",
@@ -116,7 +57,7 @@ from geosr.cli import options
     help="A YAML or JSON file of these options, as a run writes it; those on the command line come before it.",
 )
 @options.restart
-@options.seed
+@options.of(Options, "seed")
 @options.verbose
 @options.quiet
 def train(
@@ -127,7 +68,7 @@ def train(
     file: Path | None,
     verbose: int,
     quiet: int,
-    **chosen: Any,
+    **values: Any,
 ) -> None:
     """Train a network on a set that geosr dataset made.
 
@@ -144,41 +85,39 @@ def train(
 
     if file:
         ctx = click.get_current_context()
-        given = {name for name in chosen if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-        read = _checked(ctx, file, job.read_options(file))
-        chosen |= {name: value for name, value in read.items() if name not in given}
+        explicit = {name for name in values if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+        stored = _checked(ctx, file, job.read_options(file))
+        values |= {name: value for name, value in stored.items() if name not in explicit}
     with (
         options.ending(),
-        options.progress("train", "steps", quiet=bool(quiet), each=chosen["batch"], each_unit="examples") as show,
+        progress("train", "steps", quiet=bool(quiet), each=values["batch"], each_unit="examples") as show,
     ):
-        made = job.train(
+        network = job.train(
             data,
             runs,
-            job.Options(**chosen),
+            Options(**values),
             restore=restore,
             restart=restart,
             report=None if quiet else _report,
             progress=show,
         )
-    click.echo(made)
+    click.echo(network)
 
 
-def _checked(ctx: click.Context, path: Path, read: dict[str, Any]) -> dict[str, Any]:
-    """The options of a file, converted and refused as those of the command line are."""
-    from geosr.training.job import Options
-
+def _checked(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a file, converted and refused as those of the command line are."""
     parameters, defaults = {parameter.name: parameter for parameter in ctx.command.params}, asdict(Options())
-    found = {}
-    for name, value in read.items():
+    checked = {}
+    for name, value in stored.items():
         try:
             # As text: a whole number's option would take 4.7 for 4.
-            found[name] = parameters[name].process_value(ctx, None if value is None else str(value))
-            if found[name] is None and defaults[name] is not None:
+            checked[name] = parameters[name].process_value(ctx, None if value is None else str(value))
+            if checked[name] is None and defaults[name] is not None:
                 raise click.BadParameter("it has no value")
         except (click.BadParameter, TypeError) as error:
-            said = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
-            raise click.ClickException(f"{os.fspath(path)!r}: {name}: {said}") from error
-    return found
+            reason = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
+            raise click.ClickException(f"{os.fspath(path)!r}: {name}: {reason}") from error
+    return checked
 
 
 def _report(epoch: int, epochs: int, log: Mapping[str, float]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,39 +16,29 @@ from geosr.cli import options
 @click.argument("source", metavar="INPUT")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("-m", "--model", help="The model file that made OUTPUT, if it is not a shipped model.")
-@click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
-@click.option("--windows", type=click.IntRange(1), default=16, show_default=True, help="Random windows to look at.")
+@options.trust
+@click.option("--windows", type=click.IntRange(1), default=16, show_default=True, help="Number of random windows.")
 @options.seed
 @options.as_json
 @options.verbose
 @options.quiet
-def verify(
-    source: str,
-    output: Path,
-    model: str | None,
-    trust: bool,
-    windows: int,
-    seed: int,
-    as_json: bool,
-    verbose: int,
-    quiet: int,
-) -> None:
-    """Tell whether OUTPUT is what it claims to be: INPUT super-resolved.
+def verify(source: str, output: Path, as_json: bool, verbose: int, quiet: int, **values: Any) -> None:
+    """Check that OUTPUT is what it claims to be: INPUT super-resolved.
 
     Compares bounds, CRS and metadata; computes random windows again, with other tiles; measures by phase correlation
-    whether the picture has moved, shrinks it back and compares it with INPUT; compares the share of invalid pixels.
-    Exit status 1 when something is off.
+    how far the picture has moved; shrinks it back and compares it with INPUT; compares the invalid pixels.
+    Exit status 1 when a check fails.
 
     \b
     Example:
       geosr verify scene.tif scene_x2.tif
     """
     options.set_verbosity(verbose, quiet)
-    from geosr.quality.verify import verify as look_at
+    from geosr.quality.verify import verify_output
 
-    report = look_at(source, output, model=model, windows=windows, seed=seed, trust=trust)
+    report = verify_output(source, output, **values)
     if as_json:
-        click.echo(json.dumps({**options.for_json(asdict(report)), "ok": report.ok}))
+        options.echo_json({**asdict(report), "ok": report.ok})
     else:
         click.echo(f"{report.output}: x{report.scale} of {report.input}, {report.model or 'made by another program'}")
         for check in report.checks:

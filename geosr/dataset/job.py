@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from geosr import __version__, engine, pools
 from geosr.dataset import polygons as areas
 from geosr.dataset import records, storage
+from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
 from geosr.dataset.splits import GUARD, SPLITS, Shares, assign
 from geosr.dataset.storage import LEFT_OUT, Place, Summary
@@ -30,10 +31,8 @@ from geosr.errors import DatasetError, OptionError, OutputError, WorkersDied
 from geosr.files import output_folder, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
-from geosr.rasters.degradation import Degradation
 from geosr.rasters.nodata import filled_block
 from geosr.rasters.placement import place_of
-from geosr.rasters.profile import DTYPES
 from geosr.rasters.radiometry import Range, to_dtype
 from geosr.rasters.resample import REACH, enlarge
 from geosr.rasters.source import RasterSource, check_readable, scene_range
@@ -48,71 +47,9 @@ OVERHEAD = 2000
 """Bytes of a sample beside its pixels, at most: above all the CRS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may be chosen about a training set.
-
-    Raises:
-        OptionError: a value is out of bounds, or two contradict each other.
-    """
-
-    scale: int = 2
-    size: int = 96
-    """Rows and columns of a tile."""
-    bands: tuple[int, ...] | None = None
-    """Numbers, from 1."""
-    each_band: bool = False
-    """Every band is a sample of its own."""
-    dtype: str | None = None
-    """One that holds the values of all scenes; the scenes' own by default."""
-    degradation: Degradation = Degradation()
-    split: str = "scene"
-    validation: float = 0.1
-    test: float = 0.0
-    block: int | None = None
-    """Rows and columns of a block in pixels, when the split is by blocks."""
-    aoi: str | None = None
-    """A vector file; tiles lie wholly in its polygons."""
-    exclude: str | None = None
-    """A vector file; no tile touches its polygons."""
-    min_valid: float = 0.95
-    """Share of a tile's pixels that are valid at the least; the others get the value of the nearest that is."""
-    min_variance: float = 0.0
-    """Of a tile's values as parts of its scene's range, at the least, mean over the bands."""
-    max_tiles: int | None = None
-    """Samples at the most, by chance."""
-    seed: int = 0
-    bic_up: bool = True
-    gzip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.scale < 1 or self.size < self.scale or self.size % self.scale:
-            raise OptionError(
-                f"the tile size must be a multiple of the scale {self.scale}, got {self.size}; change --size"
-            )
-        if self.dtype is not None and self.dtype not in DTYPES:
-            raise OptionError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if not 0 <= self.min_valid <= 1:
-            raise OptionError(f"min_valid must be a share from 0 to 1, got {self.min_valid:g}")
-        if not self.min_variance >= 0:
-            raise OptionError(f"min_variance must be 0 or more, got {self.min_variance:g}")
-        if self.max_tiles is not None and self.max_tiles < 1:
-            raise OptionError(f"max_tiles must be 1 or more, got {self.max_tiles}")
-        _ = self.shares
-
-    @property
-    def shares(self) -> Shares:
-        return Shares(self.split, self.validation, self.test, self.block, self.seed)
-
-    @property
-    def halo(self) -> int:
-        """Pixels beside a tile that its samples depend on: the enlargement's, each made of what shrinking looks at."""
-        return self.degradation.reach(self.scale) + REACH * self.scale
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """The options in words and numbers."""
-        return asdict(self) | {"degradation": self.degradation.settings}
+def sample_halo(options: Options) -> int:
+    """Return the pixels beside a tile that its samples depend on: those that shrinking, then enlarging looks at."""
+    return options.degradation.reach(options.scale) + REACH * options.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +114,16 @@ class _Kept:
 def build(
     scenes: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
+    options: Options = Options(),
     *,
     overwrite: bool = False,
     restart: bool = False,
     pool: Pool | None = None,
     progress: Progress | None = None,
-    **options: Any,
 ) -> Summary:
     """Writes the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
 
-    `options` are the fields of Options. The degraded image and the enlarged one are made from the tile and
+    The degraded image and the enlarged one are made from the tile and
     its surroundings and have the dtype of the tile. The folder has its name only when it is whole; a build that was
     interrupted leaves its parts beside it, and the same call takes it up again.
 
@@ -196,10 +133,9 @@ def build(
         DatasetError: no tile is left.
         RasterError: a scene cannot be read.
     """
-    chosen = Options(**options)
-    folder = Path(out) / f"x{chosen.scale}"
+    folder = Path(out) / f"x{options.scale}"
     storage.check_folder(folder, overwrite=overwrite)
-    job = plan(scenes, chosen)
+    job = plan(scenes, options)
     pools.check_reach(pool, check_readable, [scene.source.path for scene in job.scenes])
     with output_folder(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
         _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
@@ -217,8 +153,8 @@ def build(
             {split: kept.places[split] for split in summary.tiles},
             _card(job, summary, kept),
             storage.mean_values(kept.means),
-            seed=chosen.seed,
-            zipped=chosen.gzip,
+            seed=options.seed,
+            zipped=options.gzip,
         )
     return summary
 
@@ -246,7 +182,13 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
                 raise OptionError(f"{sources[i].path!r}: {error}") from error
             left_out[what] += int((~good).sum())
             tiles[i] = [tile for tile, kept in zip(tiles[i], good, strict=True) if kept]
-    fates = assign(profiles, tiles, options.shares, halo=options.halo)
+    shares = Shares(options.split, options.validation, options.test, options.block, options.seed)
+    fates = assign(
+        profiles,
+        tiles,
+        shares,
+        halo=sample_halo(options),
+    )
     left_out[GUARD] += sum(some.count(GUARD) for some in fates)
     made = []
     for source, name in zip(sources, storage.scene_names([source.path for source in sources]), strict=True):
@@ -270,7 +212,7 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
     fates = [_fate(tile.trim(outer)[some], tile.trim(valid)[some], scene.range.bands(some), options) for some in groups]
     if all(fates):
         return list(fates)
-    outer = filled_block(source, tile, pixels, halo=options.halo)
+    outer = filled_block(source, tile, pixels, halo=sample_halo(options))
     down, up = _degraded(tile, outer, scene, options)
     crs, transform = place_of(source.profile, tile.core)
     return [
@@ -316,7 +258,7 @@ def manifest(job: Plan) -> dict[str, Any]:
         "sizes and times of the scenes": [one.source.fingerprint for one in job.scenes],
         "ranges": [str(one.range) for one in job.scenes],
         "areas": job.areas,
-        **{name: value for name, value in job.options.told.items() if name not in ("aoi", "exclude", "gzip")},
+        **{name: value for name, value in job.options.settings.items() if name not in ("aoi", "exclude", "gzip")},
         "version": __version__,
     }
 
@@ -410,7 +352,7 @@ def _tasks(
 
 
 def _whole_tiles(width: int, height: int, options: Options) -> list[Tile]:
-    grid = Grid(width, height, options.size, halo=options.halo)
+    grid = Grid(width, height, options.size, halo=sample_halo(options))
     return [tile for tile in grid if tile.core.width == tile.core.height == options.size]
 
 
@@ -464,7 +406,7 @@ def _check_sizes(sources: Sequence[RasterSource], tiles: Sequence[Sequence[Tile]
 
 def _nothing(job: Plan, left_out: Mapping[str, int]) -> str:
     size = job.options.size
-    why = Summary({}, left_out, Path()).told
+    why = Summary({}, left_out, Path()).reasons
     return (
         f"no training tile of {size} x {size} pixels is left of {len(job.scenes)} scenes; left out: {why}; change "
         "these options, use a smaller --size, or other scenes"
@@ -504,7 +446,7 @@ def _card(job: Plan, summary: Summary, kept: _Kept) -> dict[str, Any]:
         "degradation": str(options.degradation),
         "tiles": dict(summary.tiles),
         "left_out": dict(summary.left_out),
-        "options": options.told,
+        "options": options.settings,
         "version": __version__,
         "scenes": [
             {

@@ -64,7 +64,7 @@ class Summary:
     folder: Path
 
     @property
-    def told(self) -> str:
+    def reasons(self) -> str:
         """The left out, in words."""
         return ", ".join(f"{count} {LEFT_OUT[why]}" for why, count in self.left_out.items() if count) or "none"
 
@@ -298,7 +298,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
             f"{split}: {found['tiles']} tiles ({found['share']:.1%}), {size_text(found['bytes'])} in {found['shards']} "
             "shards"
         )
-    yield f"left out: {Summary({}, told['left_out'], Path()).told}"
+    yield f"left out: {Summary({}, told['left_out'], Path()).reasons}"
     options = {name: value for name, value in told["options"].items() if value not in (None, False)}
     yield f"options: {', '.join(f'{name} {_short(value)}' for name, value in options.items()) or 'not known'}"
     yield f"scenes: {len(told['scenes'])}"

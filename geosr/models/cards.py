@@ -66,7 +66,7 @@ def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = Fa
     """A new card, from the network alone; `digest` is the file's SHA-256."""
     if path.suffix == ".keras":
         return _described(path, digest, trust=trust, measure=measure)
-    from geosr.models import reach, runtimes
+    from geosr.models import inspection, runtimes
 
     network = runtimes.load(path, backend, trust=trust)
     if not network.bands:
@@ -74,19 +74,19 @@ def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = Fa
             f"{os.fspath(path)!r} does not say how many bands it takes; write a card beside it, or export it again"
         )
     scale = runtimes.scale_of(network, network.bands, path)
-    halo = reach.measured(network, network.bands, scale) if measure else None
+    halo = inspection.measured_radius(network, network.bands, scale) if measure else None
     return Card(name=path.stem, scale=scale, bands=network.bands, halo=halo, sha256=digest, parameters=0)
 
 
 def _described(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
-    from geosr.models import reach, runtimes
+    from geosr.models import inspection, runtimes
 
     model = models.load(path, trust=trust)
     scale, bands = models.shape(model)
     try:
         halo: int | None = models.receptive_radius(model)
     except ModelError:
-        halo = reach.measured(runtimes.load(path, trust=trust), bands, scale) if measure else None
+        halo = inspection.measured_radius(runtimes.load(path, trust=trust), bands, scale) if measure else None
     return Card(
         name=path.stem,
         scale=scale,

@@ -5,7 +5,6 @@ Importing this module loads Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from geosr.errors import OptionError
+from geosr.models import LOSSES, registered
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW = 11
@@ -77,15 +77,6 @@ def ssim_score(truth: Any, result: Any) -> Any:
     return 1 - ssim(ops.cast(truth, "float32"), ops.cast(result, "float32"))
 
 
-LOSSES: dict[str, Callable[[Any, Any], Any]] = {
-    "l1": l1,
-    "l2": l2,
-    "charbonnier": charbonnier,
-    "ssim": ssim,
-    "ms-ssim": ms_ssim,
-}
-
-
 @keras.saving.register_keras_serializable("geosr")
 class Mixture(keras.losses.Loss):
     """A weighted sum of losses, as `l1` or `l1+0.1*ssim` says.
@@ -101,7 +92,7 @@ class Mixture(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         truth, result = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
-        return sum(weight * LOSSES[name](truth, result) for weight, name in self.terms)
+        return sum(weight * registered(LOSSES[name])(truth, result) for weight, name in self.terms)
 
     def get_config(self) -> dict[str, Any]:
         return {"text": self.text}

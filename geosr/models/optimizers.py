@@ -1,4 +1,4 @@
-"""Optimizers that Keras has not, on any backend.
+"""Optimizers that Keras does not have, on any backend.
 
 Importing this module loads Keras.
 """
@@ -12,17 +12,20 @@ import keras
 from keras import ops
 
 from geosr.errors import OptionError
+from geosr.models import OPTIMIZERS, registered
 
 
 def build(name: str, rate: Any, *, decay: float, clip: float, average: float) -> keras.optimizers.Optimizer:
-    """The optimizer `muon` or `adamw`, with a learning rate or its schedule.
+    """Return the optimizer `muon` or `adamw`, with a learning rate or its schedule.
 
     Raises:
         OptionError: there is no such optimizer.
     """
     if name not in OPTIMIZERS:
         raise OptionError(f"there is no optimizer {name!r}; choose {' or '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name](rate, weight_decay=decay, clipnorm=clip or None, use_ema=average > 0, ema_momentum=average)
+    return registered(OPTIMIZERS[name])(
+        rate, weight_decay=decay, clipnorm=clip or None, use_ema=average > 0, ema_momentum=average
+    )
 
 
 @keras.saving.register_keras_serializable("geosr")
@@ -44,20 +47,20 @@ class Muon(keras.optimizers.AdamW):
             return
         super().build(variables)
         ends = {variable.path.split("/")[0] for variable in (variables[0], variables[-1])}
-        self._gathered = {
+        self._momentum = {
             self._get_variable_index(variable): self.add_variable_from_reference(variable, name="gathered")
             for variable in variables
             if len(variable.shape) > 1 and variable.path.split("/")[0] not in ends
         }
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        gathered = self._gathered.get(self._get_variable_index(variable))
-        if gathered is None:
+        momentum = self._momentum.get(self._get_variable_index(variable))
+        if momentum is None:
             super().update_step(gradient, variable, learning_rate)
             return
         gradient = ops.cast(gradient, variable.dtype)
-        self.assign(gathered, gathered * self.MOMENTUM + gradient)
-        ahead = gradient + gathered * self.MOMENTUM
+        self.assign(momentum, momentum * self.MOMENTUM + gradient)
+        ahead = gradient + momentum * self.MOMENTUM
         rows, cols = math.prod(variable.shape[:-1]), variable.shape[-1]
         step = orthogonal(ops.reshape(ahead, (rows, cols))) * (self.LENGTH * max(rows, cols) ** 0.5)
         rate = ops.cast(learning_rate, variable.dtype)
@@ -76,6 +79,3 @@ def orthogonal(matrix: Any, steps: int = 5) -> Any:
         square = ops.matmul(x, ops.transpose(x))
         x = 3.4445 * x + ops.matmul(-4.7750 * square + 2.0315 * ops.matmul(square, square), x)
     return ops.transpose(x) if rows > cols else x
-
-
-OPTIMIZERS = {"muon": Muon, "adamw": keras.optimizers.AdamW}

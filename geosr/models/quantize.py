@@ -15,7 +15,8 @@ from geosr.errors import OptionError, OutputError
 from geosr.files import check_output
 from geosr.grid import Block, Window
 from geosr.models import cards, exports
-from geosr.quality.evaluate import Options, evaluate
+from geosr.quality.evaluate import evaluate_model
+from geosr.quality.options import Options
 from geosr.rasters.source import RasterSource, scene_range
 from geosr.superresolve import upscalers
 
@@ -68,7 +69,7 @@ def quantize(
         check_output(beside, [source, *scenes], overwrite=overwrite)
     if output.with_suffix("") == source.with_suffix(""):
         raise OutputError(f"{os.fspath(output)!r} would have the card of {source.name!r}; choose another name")
-    card, upscaler = cards.of(source), upscalers.load(os.fspath(source))
+    card, upscaler = cards.of(source), upscalers.load_upscaler(os.fspath(source))
     for path in scenes:
         with closing(RasterSource(path, alpha="band")) as scene:
             upscalers.check_bands(upscaler, len(scene.profile.colours), model=model, path=scene.path)
@@ -85,7 +86,7 @@ def quantize(
         card = replace(card, name=name, sha256=cards.digest_of(made))
         cards.write(card, made)
         options = Options(alpha="band", border=card.scale)
-        before, after = (evaluate(str(path), scenes, options) for path in (source, made))
+        before, after = (evaluate_model(str(path), scenes, options) for path in (source, made))
         psnr, quantized = (report.total[report.model].psnr or 0.0 for report in (before, after))
         cost = round(psnr - quantized, 4)
         cards.write(replace(card, psnr_cost=cost), made)

@@ -22,8 +22,6 @@ from geosr.grid import Block
 from geosr.models import libraries
 from geosr.quiet import silent_stderr
 
-BACKENDS = ("auto", "tensorflow", "openvino", "onnx")
-PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 FILES = {
     ".keras": ("tensorflow", "openvino", "onnx"),
     ".onnx": ("openvino", "onnx"),

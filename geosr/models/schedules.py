@@ -1,4 +1,4 @@
-"""Learning rates over a training: a warm-up, then a shape by name.
+"""Learning rates over a training: a warm-up, then a shape, a function of the share of the steps that is done.
 
 Importing this module loads Keras.
 """
@@ -6,18 +6,25 @@ Importing this module loads Keras.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-SHAPES: dict[str, Callable[[Any], Any]] = {
-    "cosine": lambda done: 0.5 * (1 + ops.cos(math.pi * done)),
-    "step": lambda done: 0.5 ** sum(ops.cast(done >= at, "float32") for at in (0.5, 0.75, 0.9, 0.95)),
-    "constant": ops.ones_like,
-}
-"""Of the share of the steps after the warm-up that are done, the share of the highest rate."""
+from geosr.models import SCHEDULES, registered
+
+
+def cosine(done: Any) -> Any:
+    return 0.5 * (1 + ops.cos(math.pi * done))
+
+
+def step(done: Any) -> Any:
+    """Halve the rate after 50, 75, 90 and 95 % of the steps."""
+    return 0.5 ** sum(ops.cast(done >= at, "float32") for at in (0.5, 0.75, 0.9, 0.95))
+
+
+def constant(done: Any) -> Any:
+    return ops.ones_like(done)
 
 
 @keras.saving.register_keras_serializable("geosr")
@@ -31,7 +38,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         done = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
         rising = ops.minimum(step / max(1, self.warmup), 1.0)
-        return self.rate * rising * SHAPES[self.shape](done)
+        return self.rate * rising * registered(SCHEDULES[self.shape])(done)
 
     def get_config(self) -> dict[str, Any]:
         return {"shape": self.shape, "rate": self.rate, "steps": self.steps, "warmup": self.warmup}

@@ -18,26 +18,26 @@ CHANNELS = 28
 
 
 def build(scale: int, bands: int = 1) -> keras.Model:
-    """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
-    return _built("span", scale, bands, CHANNELS)
+    """Return the network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
+    return _network("span", scale, bands, CHANNELS)
 
 
-def wide(scale: int, bands: int = 1) -> keras.Model:
-    """`build` with so many channels that all bands together are as much work as one after the other: 56 for four."""
-    return _built("span_wide", scale, bands, 4 * round(CHANNELS * bands**0.5 / 4))
+def build_wide(scale: int, bands: int = 1) -> keras.Model:
+    """Return `build` with so many channels that all bands at once are as much work as one by one: 56 for four."""
+    return _network("span_wide", scale, bands, 4 * round(CHANNELS * bands**0.5 / 4))
 
 
-def _built(name: str, scale: int, bands: int, channels: int) -> keras.Model:
+def _network(name: str, scale: int, bands: int, channels: int) -> keras.Model:
     image = keras.Input((None, None, bands), name="lr")
     # In steps of 8 bits: attention multiplies, and what is far below 1 would vanish from block to block.
     steps = layers.Rescaling(255.0, -127.5, dtype="float32", name="steps")(image)
     first = x = RepConv2D(channels, name="conv_1")(steps)
-    kept = []
+    blocks = []
     for block in range(1, BLOCKS + 1):
         x, inner = _attend(x, channels, f"block_{block}")
-        kept.append((x, inner))
+        blocks.append((x, inner))
     last = RepConv2D(channels, name="conv_2")(x)
-    x = layers.Concatenate(name="cat")([first, last, kept[0][0], kept[-1][1]])
+    x = layers.Concatenate(name="cat")([first, last, blocks[0][0], blocks[-1][1]])
     x = layers.Conv2D(channels, 1, data_format="channels_last", name="conv_cat")(x)
     small = keras.initializers.RandomNormal(0, 1e-3)  # so that the network begins as bicubic
     x = layers.Conv2D(
@@ -50,10 +50,7 @@ def _built(name: str, scale: int, bands: int, channels: int) -> keras.Model:
 
 
 def _attend(x: Any, channels: int, name: str) -> tuple[Any, Any]:
-    """A block of three convolutions, whose result says for itself, by its sign and size, what of it counts.
-
-    The second value is that of the first convolution.
-    """
+    """Return a block of three convolutions, whose result weighs itself by its sign and size, and its first."""
     inner = RepConv2D(channels, name=f"{name}_c1")(x)
     y = layers.Activation("silu", name=f"{name}_a1")(inner)
     y = layers.Activation("silu", name=f"{name}_a2")(RepConv2D(channels, name=f"{name}_c2")(y))

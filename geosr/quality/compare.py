@@ -21,6 +21,7 @@ from geosr.rasters.nodata import enlarge_nearest, filled_block
 from geosr.rasters.profile import RGB, Profile, band_name, crs_name
 from geosr.rasters.resample import REACH, enlarge
 from geosr.rasters.source import RasterSource
+from geosr.superresolve.provenance import Provenance
 
 SIDE = 512
 """Most rows and columns of a place, in pixels of the result."""
@@ -64,7 +65,7 @@ class Pair:
     """Positions of the bands that are compared."""
 
 
-def compare(
+def compare_rasters(
     before: str | os.PathLike[str],
     after: str | os.PathLike[str],
     truth: str | os.PathLike[str] | None = None,
@@ -131,11 +132,11 @@ def _pair(
 ) -> Pair:
     """The rasters, checked against each other."""
     made = RasterSource(after, alpha="band")
-    tags = made.profile.tags.get("", {})
-    alpha = tags.get("GEOSR_ALPHA", "auto")
-    told = tags.get("GEOSR_BANDS", "")
-    numbers = tuple(int(number) for number in told.split(",")) if told.replace(",", "").isdigit() else None
-    low = RasterSource(before, numbers, alpha=alpha)
+    try:
+        provenance = Provenance.from_tags(made.profile.tags.get("", {}))
+    except ValueError:
+        provenance = Provenance()
+    low = RasterSource(before, provenance.bands, alpha=provenance.alpha)
     made = RasterSource(after, alpha=low.alpha)
     if low.profile.colours != made.profile.colours:
         raise OptionError(

@@ -24,59 +24,20 @@ from geosr.quality import metrics, plots, scores
 from geosr.quality.derived import Cropped, Degraded, Luma
 from geosr.quality.interpolations import INTERPOLATIONS, REACH
 from geosr.quality.metrics import Mean, Spectra
+from geosr.quality.options import Options
 from geosr.quality.scores import Judged, Report, Result, Sums
 from geosr.rasters import gdal
 from geosr.rasters import source as raster
-from geosr.rasters.degradation import Degradation
 from geosr.rasters.nodata import enlarge_nearest, filled_block, off_nodata
 from geosr.rasters.radiometry import Range, fixed, to_dtype
-from geosr.rasters.source import ALPHA_MODES, THUMBNAIL, RasterSource, Source
-from geosr.superresolve import upscalers
-from geosr.superresolve.tiles import upscaled
-from geosr.superresolve.upscalers import Computing, Upscaler
+from geosr.rasters.source import THUMBNAIL, RasterSource, Source
+from geosr.superresolve.tiles import enlarged_tiles
+from geosr.superresolve.upscalers import Upscaler, check_bands, load_upscaler
 
-PROTOCOLS = ("scene", "paper")
-SIDE = 768
-"""Rows and columns of a tile, in pixels of the truth; a network needs half a gigabyte for them."""
 MAP = 1024
 """Most rows and columns of a map of errors."""
 CROPS, CROP = 5, 96
 """How many of the most detailed windows are shown, and their rows and columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may be chosen about an evaluation.
-
-    Raises:
-        OptionError: a value is none of those that are possible.
-    """
-
-    scale: int | None = None
-    """The model's own by default, or 2."""
-    computing: Computing = Computing()
-    """How a network is computed."""
-    bands: tuple[int, ...] | None = None
-    """Numbers, from 1, of the bands to use, in this order."""
-    alpha: str = "auto"
-    """How to take a band called alpha: as transparency, which is a mask here, or as a `band` like others."""
-    degradation: Degradation = Degradation()
-    """How scenes are shrunk."""
-    range: tuple[float, float] | None = None
-    """Values that become 0 and 1 for the network, of every band; seen from each scene by default."""
-    protocol: str = "scene"
-    """`scene`: all bands, the shrunk scene rounded to its type; `paper`: 8-bit Y alone, shrunk without rounding."""
-    border: int | None = None
-    """Pixels at the edges of the truth that do not count; 0, or the scale in the paper protocol."""
-    side: int = SIDE
-    """Rows and columns of a tile, in pixels of the truth, about."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("protocol", PROTOCOLS), ("alpha", ALPHA_MODES)):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        if self.border is not None and self.border < 0:
-            raise OptionError(f"border must be 0 or more, got {self.border}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +95,7 @@ class Seen:
     maps: dict[str, Mean]
 
 
-def evaluate(
+def evaluate_model(
     model: str,
     scenes: Sequence[str | os.PathLike[str]],
     options: Options = Options(),
@@ -157,7 +118,7 @@ def evaluate(
         OptionError, ModelError: the options or the model do not fit the scenes.
         OutputError: an output exists and not `overwrite`, or cannot be written.
     """
-    upscaler = upscalers.load(model, options.scale, computing=options.computing)
+    upscaler = load_upscaler(model, options.scale, computing=options.computing)
     waiting = [_scene(os.fspath(path), upscaler, model, options) for path in scenes]
     if not waiting:
         raise OptionError("there are no scenes; name files or folders")
@@ -229,7 +190,7 @@ def methods(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> Iter
         made = tile.scale(k).trim(interpolated(filled, k))
         yield name, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
     if label not in INTERPOLATIONS:
-        [made] = upscaled([tile], [low], source=scene.low, upscaler=upscaler, values=scene.values)
+        [made] = enlarged_tiles([tile], [low], source=scene.low, upscaler=upscaler, values=scene.values)
         yield label, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
 
 
@@ -252,7 +213,7 @@ def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene
             "8 bits; choose them with --bands, or leave --protocol out"
         )
     options.degradation.check(1 if paper else whole.count, k)
-    upscalers.check_bands(upscaler, 1 if paper else whole.count, model=model, path=path)
+    check_bands(upscaler, 1 if paper else whole.count, model=model, path=path)
     if not pixels.thumbnail(THUMBNAIL)[1].any():
         raise RasterError(f"{path!r} has no valid pixel to compare; leave it out")
     own = fixed(0, 255, 1) if paper else raster.scene_range(pixels)

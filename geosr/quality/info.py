@@ -14,8 +14,9 @@ from geosr.rasters.nodata import filled_block
 from geosr.rasters.profile import Bounds
 from geosr.rasters.radiometry import PERCENTILES
 from geosr.rasters.source import THUMBNAIL, RasterSource
-from geosr.superresolve.estimate import Estimate, estimate
-from geosr.superresolve.plan import Options, Plan, plan
+from geosr.superresolve.estimate import Estimate, estimate_job
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import Plan, make_plan
 from geosr.superresolve.upscalers import Network
 
 SIDE = 128
@@ -85,16 +86,16 @@ class Info:
         return [band.number for band in self.bands if band.oversampled]
 
 
-def info(raster: str | os.PathLike[str], options: Options = Options(), *, workers: int = 1) -> Info:
+def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(), *, workers: int = 1) -> Info:
     """What `super_resolve` would do with a raster. Nothing is written.
 
     Raises:
         RasterError: the raster cannot be read, or is of a kind that must not be super-resolved: why, and what to do.
     """
-    job = plan(raster, options)
+    job = make_plan(raster, options)
     source, profile = job.source, job.source.profile
     block, good = source.thumbnail(THUMBNAIL)
-    told = estimate(job, "output.tif", workers=workers)
+    needs = estimate_job(job, "output.tif", workers=workers)
     located = profile.located
     transform = profile.transform
     pixel = float(np.hypot(transform.a, transform.d)), float(np.hypot(transform.b, transform.e))
@@ -114,10 +115,10 @@ def info(raster: str | os.PathLike[str], options: Options = Options(), *, worker
         mask=profile.masked,
         invalid=1 - float(good[profile.colours].mean()),
         lost=list(profile.lost),
-        model=job.upscaler.identity.partition(" ")[0],
+        model=job.upscaler.identity.name,
         scale=job.upscaler.scale,
         taken=_taken(job),
-        output=told,
+        output=needs,
     )
 
 

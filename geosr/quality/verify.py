@@ -14,16 +14,17 @@ from skimage.registration import phase_cross_correlation
 from geosr.errors import RasterError
 from geosr.grid import Block, Tile, Window
 from geosr.models import cards
+from geosr.models.computing import Computing
 from geosr.quality.metrics import inconsistencies
 from geosr.rasters import profile as profiles
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile
-from geosr.rasters.radiometry import Range
 from geosr.rasters.source import THUMBNAIL, RasterSource
-from geosr.superresolve.job import stamped
-from geosr.superresolve.plan import Options, Plan, plan
-from geosr.superresolve.tiles import upscaled
-from geosr.superresolve.upscalers import Computing, computing_of
+from geosr.superresolve.job import output_block
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import Plan, make_plan
+from geosr.superresolve.provenance import Identity, Provenance, without_provenance
+from geosr.superresolve.tiles import enlarged_tiles
 
 SIDE = 256
 """Rows and columns of a window, in pixels of the input."""
@@ -89,21 +90,6 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What the tags of an output say of how it was made; None what they do not say."""
-
-    model: str | None
-    range: Range | None
-    bands: tuple[int, ...] | None
-    window: tuple[int, ...] | None
-    alpha: str
-    dtype: str | None
-    nodata: float | None
-    skipped: bool
-    """Blocks that could not be read were made nodata."""
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """What one window shows."""
 
@@ -115,7 +101,7 @@ class Measured:
     recomputed: float | None
 
 
-def verify(
+def verify_output(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
@@ -134,72 +120,58 @@ def verify(
         RasterError: one of the two cannot be read, or they cannot belong together.
         ModelError: the model that is given cannot be loaded.
     """
-    made = RasterSource(output, alpha="band")
-    claim = _claim(made)
-    made = RasterSource(output, alpha=claim.alpha)
-    job = _job(source, made, claim, model, trust=trust)
-    again = claim.model == job.upscaler.identity
+    result = RasterSource(output, alpha="band")
+    provenance = _provenance(result)
+    result = RasterSource(output, alpha=provenance.alpha)
+    job = _job(source, result, provenance, model, trust=trust)
+    again = str(provenance.model) == str(job.upscaler.identity)
+    made = result
     return _report(job, made, [_measured(job, made, spot, again=again) for spot in _spots(job.window, windows, seed)])
 
 
-def _claim(made: RasterSource) -> Claim:
-    tags = made.profile.tags.get("", {})
-
+def _provenance(output: RasterSource) -> Provenance:
     try:
-        ends = [pair.split(",") for pair in tags.get("GEOSR_RANGE", "").split()]
-        lows, highs = (tuple(float(pair[i]) for pair in ends) for i in (0, 1))
-        bands, window = (
-            tuple(int(value) for value in tags[name].split(",")) if name in tags else None
-            for name in ("GEOSR_BANDS", "GEOSR_WINDOW")
-        )
-        nodata = float(tags["GEOSR_NODATA"]) if "GEOSR_NODATA" in tags else None
-    except (ValueError, IndexError) as error:
-        raise RasterError(f"the GEOSR_ tags of {made.path!r} are not those that geosr writes: {error}") from error
-    return Claim(
-        model=tags.get("GEOSR_MODEL"),
-        range=Range(lows, highs) if ends else None,
-        bands=bands,
-        window=window,
-        alpha=tags.get("GEOSR_ALPHA", "auto"),
-        dtype=tags.get("GEOSR_DTYPE"),
-        nodata=nodata,
-        skipped="GEOSR_ERRORS" in tags,
-    )
+        return Provenance.from_tags(output.profile.tags.get("", {}))
+    except ValueError as error:
+        raise RasterError(f"the GEOSR_ tags of {output.path!r} are not those that geosr writes: {error}") from error
 
 
-def _job(source: str | os.PathLike[str], made: RasterSource, claim: Claim, model: str | None, *, trust: bool) -> Plan:
-    """What makes such an output, with other tiles; bicubic where its model is not at hand."""
+def _job(
+    source: str | os.PathLike[str], output: RasterSource, provenance: Provenance, model: str | None, *, trust: bool
+) -> Plan:
+    """Return the plan for such an output, with other tiles; bicubic where its model is not at hand."""
     whole = RasterSource(source, alpha="band").profile
-    width, height = claim.window[2:] if claim.window else (whole.width, whole.height)
-    scale = max(made.profile.width // width, 1)
-    if (made.profile.width, made.profile.height) != (width * scale, height * scale):
+    part = provenance.window or whole.window
+    profile, scale = output.profile, max(output.profile.width // part.width, 1)
+    if (profile.width, profile.height) != (part.width * scale, part.height * scale):
         raise RasterError(
-            f"{made.path!r} has {made.profile.width} x {made.profile.height} pixels, which is no multiple of the "
-            f"{width} x {height} of {os.fspath(source)!r}"
+            f"{output.path!r} has {profile.width} x {profile.height} pixels, which is no multiple of the "
+            f"{part.width} x {part.height} of {os.fspath(source)!r}"
         )
-    name, _, rest = (claim.model or "bicubic").partition(" ")
+    identity = provenance.model or Identity("bicubic", scale)
     shipped = {f"{card.name}_x{card.scale}": card.name for card in cards.shipped()}
+    known = bool(model) or identity.name in shipped
     options = Options(
         scale=scale,
-        model=model or shipped.get(name, "bicubic"),
-        bands=claim.bands,
-        computing=replace(computing_of(rest), trust=trust) if model or name in shipped else Computing(),
-        bands_mode="luma" if "luma" in rest.split() and (model or name in shipped) else "auto",
-        alpha=claim.alpha,
-        window=claim.window,  # type: ignore[arg-type]
+        model=model or shipped.get(identity.name, "bicubic"),
+        bands=provenance.bands,
+        computing=replace(identity.computing, trust=trust) if known else Computing(),
+        bands_mode="luma" if identity.mode == "luma" and known else "auto",
+        alpha=provenance.alpha,
+        window=astuple(provenance.window) if provenance.window else None,
         # Of another program's output, what it chose is not known.
-        dtype=claim.dtype if claim.model else made.profile.dtype,
-        nodata=claim.nodata if claim.model else made.profile.nodata,
-        skip_errors=claim.skipped,
+        dtype=provenance.dtype if provenance.model else profile.dtype,
+        nodata=provenance.nodata if provenance.model else profile.nodata,
+        skip_errors=provenance.skip_errors,
         tile=AGAIN,
     )
-    job = plan(source, options)
-    if job.profile.count != made.profile.count:
+    job = make_plan(source, options)
+    if job.profile.count != profile.count:
         raise RasterError(
-            f"{made.path!r} has {made.profile.count} bands and {os.fspath(source)!r} {job.profile.count}, and no tag "
+            f"{output.path!r} has {profile.count} bands and {os.fspath(source)!r} {job.profile.count}, and no tag "
             "says which are which"
         )
-    return replace(job, values=claim.range or job.values)
+    return replace(job, values=provenance.range or job.values)
 
 
 def _spots(window: Window, count: int, seed: int) -> list[Window]:
@@ -258,8 +230,8 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
     core = Window(spot.col_off + (spot.width - width) // 2, spot.row_off + (spot.height - height) // 2, width, height)
     tile = Tile(0, core, core.pad(job.upscaler.halo))
     pixels = job.source.read(tile.outer)
-    [result] = upscaled([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
-    wanted, _ = stamped(tile, result, pixels, job=job)
+    [result] = enlarged_tiles([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
+    wanted, _ = output_block(tile, result, pixels, job=job)
     found = made.read(core.relative(job.window).scale(job.upscaler.scale)).block
     if wanted.dtype.kind != "f":
         return float(np.abs(wanted.astype(np.float64) - found.astype(np.float64)).max())
@@ -271,7 +243,7 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
 
 
 def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Report:
-    wanted = replace(job.profile, tags=_without_provenance(job.profile))
+    wanted = replace(job.profile, tags=without_provenance(job.profile.tags))
     missing = [what for what in sorted(set(profiles.differences(made.profile, wanted))) if what != "the transform"]
     moved = np.array([one.shift for one in measured if one.shift is not None])
     again = [one.recomputed for one in measured if one.recomputed is not None]
@@ -345,9 +317,3 @@ def _bounds_error(job: Plan, found: Profile) -> float:
     off = [np.subtract(found.transform @ corner, job.profile.transform @ corner) for corner in corners]
     a, b, _, d, e, *_ = job.source.profile.transform
     return float(np.max(np.hypot(*np.transpose(off))) / min(np.hypot(a, d), np.hypot(b, e)))
-
-
-def _without_provenance(profile: Profile) -> dict[str, dict[str, str]]:
-    tags = {domain: dict(names) for domain, names in profile.tags.items()}
-    tags[""] = {name: value for name, value in tags[""].items() if not name.startswith("GEOSR_")}
-    return tags

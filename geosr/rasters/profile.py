@@ -21,10 +21,10 @@ from rasterio.warp import transform_bounds
 from geosr.errors import UnsupportedRaster
 from geosr.grid import Window
 from geosr.rasters import gdal
+from geosr.rasters.kinds import DTYPES
 
 Bounds = tuple[float, float, float, float]
 
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 # Domains that describe the file as it was stored, and tags that GDAL computed from pixels that change.

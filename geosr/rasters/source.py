@@ -32,7 +32,6 @@ WINDOWED_BLOCK = 2**20
 """Most pixels of a block of a file that is read by windows."""
 LOSSY = ("JPEG", "WEBP", "JXL")
 """Kinds of compression that lose, unless the file says that they did not."""
-ALPHA_MODES = ("auto", "band", "mask")
 
 SKIP = "superresolve --skip-errors makes nodata of what cannot be read"
 Damage = tuple[int, Window]

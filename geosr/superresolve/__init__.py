@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from geosr.models.computing import Computing
     from geosr.superresolve.arrays import load as load
+    from geosr.superresolve.folder import super_resolve_folder as super_resolve_folder
     from geosr.superresolve.job import super_resolve as super_resolve
-    from geosr.superresolve.plan import Options as Options
-    from geosr.superresolve.upscalers import Computing as Computing
+    from geosr.superresolve.options import Options as Options
+from geosr.superresolve.options import Computing as Computing
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"arrays": ["load"], "job": ["super_resolve"], "plan": ["Options"], "upscalers": ["Computing"]},
+    submod_attrs={
+        "arrays": ["load"],
+        "folder": ["super_resolve_folder"],
+        "job": ["super_resolve"],
+        "options": ["Computing", "Options"],
+    },
 )

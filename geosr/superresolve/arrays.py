@@ -14,16 +14,19 @@ import numpy as np
 from geosr import __version__, models
 from geosr.errors import OptionError
 from geosr.grid import Block, Grid, Tile, Window
+from geosr.models.computing import Computing
+from geosr.rasters.kinds import DTYPES
 from geosr.rasters.nodata import search
-from geosr.rasters.profile import DTYPES, Profile
+from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import Range, fixed, sampled
 from geosr.rasters.source import THUMBNAIL, ArraySource, decimated, measured, scene_range
-from geosr.superresolve import budget, dataarrays, upscalers
-from geosr.superresolve.job import stamped
-from geosr.superresolve.plan import bands_mode as mode_of
-from geosr.superresolve.plan import check_dtype
-from geosr.superresolve.tiles import upscaled
-from geosr.superresolve.upscalers import Computing, Upscaler
+from geosr.superresolve import budget, dataarrays
+from geosr.superresolve.job import output_block
+from geosr.superresolve.options import BANDS_MODES
+from geosr.superresolve.plan import bands_mode, check_dtype
+from geosr.superresolve.provenance import Provenance
+from geosr.superresolve.tiles import enlarged_tiles
+from geosr.superresolve.upscalers import Upscaler, load_upscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,9 @@ class Resolver:
         """
         if _is("xarray", "DataArray", array):
             nodata = dataarrays.nodata(array) if nodata is None else nodata
-            made = self(dataarrays.pixels(array), nodata=nodata)
-            return dataarrays.enlarged(array, made, scale=self.scale, told=self._told())
+            pixels = self(dataarrays.pixels(array), nodata=nodata)
+            tags = Provenance(__version__, model=self.upscaler.identity, scale=self.scale).to_tags()
+            return dataarrays.enlarged(array, pixels, scale=self.scale, tags=tags)
         lazy = _is("dask.array", "Array", array)
         array = array if lazy else np.asarray(array)
         profile = self._profile(array, nodata)
@@ -76,7 +80,7 @@ class Resolver:
             return _lazy(array, profile, self.upscaler, grid, values)
         source = ArraySource(array, profile)
         job = ArrayJob(source, self.upscaler, values or scene_range(source), profile.scale(self.scale))
-        return _made(job, grid)
+        return _enlarged(job, grid)
 
     def _profile(self, array: Any, nodata: float | None) -> Profile:
         """What the array is, if it can be super-resolved."""
@@ -86,19 +90,11 @@ class Resolver:
             raise OptionError(f"an array must hold one of {', '.join(DTYPES)}, got {array.dtype}; convert it first")
         count, height, width = array.shape
         profile = Profile(width, height, count, str(array.dtype), nodata=nodata)
-        mode_of(profile, self.bands_mode)
+        bands_mode(profile, self.bands_mode)
         if self.upscaler.bands not in (None, count):
             raise OptionError(f"the array has {count} bands but {self.upscaler.identity} takes {self.upscaler.bands}")
         check_dtype(profile, profile.dtype, nodata)
         return profile
-
-    def _told(self) -> dict[str, str]:
-        """Provenance, as the tags of a file have it."""
-        return {
-            "GEOSR_VERSION": __version__,
-            "GEOSR_MODEL": self.upscaler.identity,
-            "GEOSR_SCALE": str(self.scale),
-        }
 
 
 def load(
@@ -121,17 +117,17 @@ def load(
         ModelError: there is no such model, or none for this scale.
         OptionError: the mode is none, the range does not rise, or the tile is no size.
     """
-    if bands_mode not in upscalers.BANDS_MODES:
-        raise OptionError(f"bands_mode must be one of {upscalers.BANDS_MODES}, got {bands_mode!r}")
+    if bands_mode not in BANDS_MODES:
+        raise OptionError(f"bands_mode must be one of {', '.join(BANDS_MODES)}, got {bands_mode!r}")
     if tile is not None and tile < 1:
         raise OptionError(f"tile must be a whole number of 1 or more, got {tile!r}")
     if range:
         fixed(*range, 1)
     mode = "luma" if bands_mode == "luma" else "each"
-    return Resolver(upscalers.load(os.fspath(model), scale, mode=mode, computing=computing), bands_mode, range, tile)
+    return Resolver(load_upscaler(os.fspath(model), scale, mode=mode, computing=computing), bands_mode, range, tile)
 
 
-def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
+def _enlarged(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
     """The tiles' results, where they lie in the part of the source that their cores cover."""
     windows = [tile.core for tile in tiles]
     left, top = min(w.col_off for w in windows), min(w.row_off for w in windows)
@@ -140,9 +136,9 @@ def _made(job: ArrayJob, tiles: Sequence[Tile]) -> Block:
     out = np.empty((job.profile.count, part.height * k, part.width * k), job.profile.dtype)
     for tile in tiles:
         pixels = job.source.read(tile.outer)
-        [result] = upscaled([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
+        [result] = enlarged_tiles([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
         rows, cols = tile.core.relative(part).scale(k).slices(within=Window(0, 0, out.shape[2], out.shape[1]))
-        out[:, rows, cols], _ = stamped(tile, result, pixels, job=job)
+        out[:, rows, cols], _ = output_block(tile, result, pixels, job=job)
     return out
 
 
@@ -214,7 +210,7 @@ def _chunk(
         for tile in grid.cut(Window(col, row, width, height))
     ]
     part = Profile(seen.width, seen.height, profile.count, profile.dtype, nodata=profile.nodata)
-    return _made(ArrayJob(ArraySource(block, part), upscaler, values, part.scale(upscaler.scale)), tiles)
+    return _enlarged(ArrayJob(ArraySource(block, part), upscaler, values, part.scale(upscaler.scale)), tiles)
 
 
 def _is(module: str, name: str, value: object) -> bool:

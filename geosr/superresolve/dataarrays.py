@@ -58,11 +58,11 @@ def nodata(data: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def enlarged(data: Any, made: Any, *, scale: int, told: Mapping[str, str]) -> Any:
-    """A DataArray with the pixels `made` (bands, rows, cols) of `data`, on the same ground.
+def enlarged(data: Any, pixels: Any, *, scale: int, tags: Mapping[str, str]) -> Any:
+    """A DataArray with the enlarged `pixels` (bands, rows, cols) of `data`, on the same ground.
 
     Coordinates along rows and columns are computed anew from the transform, others kept; those that depend on rows or
-    columns in another way are left out with a warning. The attributes are kept, but for statistics, and `told` added.
+    columns in another way are left out with a warning. The attributes are kept, but for statistics, and `tags` added.
     """
     bands, rows, cols = dims(data)
     transform = _transform(data) @ Affine.scale(1 / scale)
@@ -72,10 +72,10 @@ def enlarged(data: Any, made: Any, *, scale: int, told: Mapping[str, str]) -> An
         log.warning("the coordinates %s lie on the input's pixels and are left out", ", ".join(map(str, unknown)))
     attributes = {name: value for name, value in data.attrs.items() if not str(name).startswith(_STATISTICS)}
     result = import_module("xarray").DataArray(
-        made if bands else made[0],
+        pixels if bands else pixels[0],
         dims=(*bands, rows, cols),
         coords={**kept, **coords},
-        attrs={**attributes, **told},
+        attrs={**attributes, **tags},
         name=data.name,
     )
     result.encoding = {name: value for name, value in data.encoding.items() if name not in _STORED}

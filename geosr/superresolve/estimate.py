@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geosr.grid import Tile, Window
 from geosr.rasters import source
-from geosr.superresolve.job import sizes, upscaled_parts
+from geosr.superresolve.job import encoded_parts, sizes
 from geosr.superresolve.plan import Plan
 
 TIMED = 512
@@ -45,7 +45,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
+def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
     """What a job will need, from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
     profile, tiles = job.profile, job.tiles
     seen = _seen(job, tiles)
@@ -66,7 +66,7 @@ def estimate(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, res
         tile=job.grid.size,
         tiles=len(tiles),
         empty=1 - full / len(tiles),
-        memory_bytes=job.needed(job.workers(workers)),
+        memory_bytes=job.memory_needed(job.workers(workers)),
         output_bytes=size,
         disk_bytes=disk,
         free_bytes=shutil.disk_usage(_existing(Path(output).absolute().parent)).free,
@@ -108,7 +108,7 @@ def _pixel_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> fl
         job.upscaler(block[None, colours], job.values.bands(colours))
     timed = core.intersection(Window(core.col_off, core.row_off, TIMED, TIMED))
     start = time.perf_counter()
-    upscaled_parts([Tile(0, timed, timed.pad(halo))], job=job)
+    encoded_parts([Tile(0, timed, timed.pad(halo))], job=job)
     return (time.perf_counter() - start) / _area(timed.pad(halo))
 
 

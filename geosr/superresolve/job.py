@@ -1,4 +1,4 @@
-"""A raster super-resolved: tile by tile, with the same ground under more pixels and all its metadata kept."""
+"""The job of a super-resolution: tile by tile, with the same ground under more pixels and all metadata kept."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from geosr.rasters.profile import Profile
 from geosr.rasters.resample import enlarge
 from geosr.rasters.source import Damage, Pixels, RasterSource, Source
 from geosr.superresolve import budget
-from geosr.superresolve.plan import Options, Plan, plan
-from geosr.superresolve.tiles import upscaled
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import Plan, make_plan
+from geosr.superresolve.tiles import enlarged_tiles
 from geosr.superresolve.upscalers import Upscaler
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 3
-"""Rows and columns of windows that the size of the output is guessed from."""
+"""Rows and columns of windows that the size of the output is estimated from."""
 
 
 class Job(Protocol):
-    """What the output's pixels depend on, beside what is made of them: of a Plan, or of an array."""
+    """What the output's pixels depend on, beside the enlarged block: a Plan, or an array's."""
 
     @property
     def source(self) -> Source: ...
@@ -61,19 +62,19 @@ def super_resolve(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Writes the raster `source` with `scale` times as many rows and columns to `output`, and returns what was done.
+    """Write the raster `source` with `scale` times as many rows and columns to `output`, and return the plan.
 
     The output covers the same ground: CRS and bounds are the input's, to 1e-9 pixel. It appears under its name only
-    when it is whole. A job that was interrupted leaves its parts in a folder beside the output, and the same call
-    takes it up again; `restart` discards them. Without `resume` there are no parts, and the disk holds one copy less.
+    when it is whole. An interrupted job leaves its parts in a folder beside the output, and the same call takes it up
+    again; `restart` discards them. Without `resume` there are no parts, and the disk holds one copy less.
 
     Raises:
         RasterError: the input cannot be read, or is of a kind that must not be super-resolved.
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
-    check(source, output, overwrite=overwrite)
-    job = plan(source, options, output)
+    check_paths(source, output, overwrite=overwrite)
+    job = make_plan(source, options, output)
     write(job, output, restart=restart, resume=resume, pool=pool, progress=progress)
     return job
 
@@ -87,65 +88,65 @@ def write(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> list[Damage]:
-    """Does what is planned, as `super_resolve` says; an output that exists is replaced when the new one is whole.
+    """Carry out a plan, as `super_resolve` says; an existing output is replaced when the new one is whole.
 
     Returns the blocks of the input that could not be read and became nodata.
     """
     tiles = job.tiles
-    damaged: set[Damage] = set()
-    _check_beside(job, Path(output))
+    damage: set[Damage] = set()
+    _check_side_files(job, Path(output))
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
-        already = sum(parts.has(tile.index) for tile in tiles)
+        finished = sum(parts.has(tile.index) for tile in tiles)
         if progress:
-            progress(already, len(tiles))
-        check_space(job, output, share=1 - already / len(tiles), resume=resume)
+            progress(finished, len(tiles))
+        check_space(job, output, share=1 - finished / len(tiles), resume=resume)
         whole = parts.folder / "whole.tif" if job.copied else parts.draft
-        made = finished(job, parts, pool) if resume else streamed(job, pool)
+        pieces = kept_parts(job, parts, pool) if resume else streamed_parts(job, pool)
         creation = writer.creation_options(job.profile.dtype, {} if job.copied else job.creation)
-        for count, note in enumerate(writer.join(made, whole, job.profile, creation), 1):
-            damaged.update((band, Window(*where)) for band, *where in json.loads(note or "[]"))
-            if progress and count > already:
+        for count, note in enumerate(writer.join(pieces, whole, job.profile, creation), 1):
+            damage.update((band, Window(*window)) for band, *window in json.loads(note or "[]"))
+            if progress and count > finished:
                 progress(count, len(tiles))
         if job.overviews:
             writer.add_overviews(whole)
         if job.copied:
             writer.copy(whole, parts.draft, job.driver, job.creation)
-        for what in writer.lost(parts.draft, job.profile):
-            log.warning("%s: %s could not be kept in the format %s", os.fspath(output), what, job.driver)
+        for item in writer.lost(parts.draft, job.profile):
+            log.warning("%s: %s could not be kept in the format %s", os.fspath(output), item, job.driver)
         parts.publish(stale=writer.stale(Path(output)))
-    return sorted(damaged, key=str)
+    return sorted(damage, key=str)
 
 
-def check(
-    source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool, made: bool = False
+def check_paths(
+    source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool, new_folder: bool = False
 ) -> None:
-    """Refuses, in this order, an input that cannot be read and an output that cannot be written, or must not be.
+    """Refuse, in this order, an input that cannot be read and an output that cannot be written, or must not be.
 
-    `made` says that the output's folder will be made if it is not there.
+    With `new_folder`, the output's folder will be created if it does not exist.
     """
     inputs = RasterSource(source, alpha="band")
     inputs.close()
     output = Path(output)
-    if not made or output.parent.exists():
+    if not new_folder or output.parent.exists():
         check_output(output, inputs.files, overwrite=overwrite)
 
 
-def _check_beside(job: Plan, output: Path) -> None:
-    """Refuses an output that comes with other files, which would take the place of the input's or of a stranger's."""
-    beside = [output.with_name(name) for name in job.beside]
-    for path in (*beside, *writer.stale(output)):
+def _check_side_files(job: Plan, output: Path) -> None:
+    """Refuse an output whose side files would take the place of the input's, or of files that are not the output's."""
+    side_files = [output.with_name(name) for name in job.side_files]
+    for path in (*side_files, *writer.stale(output)):
         if path.exists() and any(contains(path, file) for file in job.source.files):
             raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
-    for path in beside:
+    for path in side_files:
         if path.exists() and not output.exists():
             raise OutputError(f"{os.fspath(path)!r} exists and would be replaced; choose another output")
 
 
 def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0, resume: bool = True) -> None:
-    """Refuses a job that the disk has no room for; `share` is what is left of the tiles to do.
+    """Refuse a job that the disk has no room for; `share` is the part of the tiles that is still to do.
 
     Raises:
-        OutputError: it says what is needed and what is free.
+        OutputError: it says how much is needed and how much is free.
     """
     folder = Path(output).parent
     size, disk = sizes(job, resume=resume)
@@ -159,80 +160,83 @@ def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0
 
 
 def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
-    """Bytes of the output and on the disk at the peak, by a bicubic enlargement of a few windows."""
+    """Return the bytes of the output and those on the disk at the peak, by a bicubic enlargement of a few windows."""
     k, side = job.upscaler.scale, min(256, job.grid.size)
     lattice = Grid(job.window.width, job.window.height, side)
     rows, cols = (sorted({round(i) for i in np.linspace(0, n - 1, SAMPLES)}) for n in (lattice.rows, lattice.cols))
     compress = "" if job.copied else job.creation.get("COMPRESS", "").upper()
-    taken = pixels = 0
+    encoded = sampled = 0
     for tile in (lattice[row * lattice.cols + col] for row in rows for col in cols):
         core = tile.core.relative(Window(-job.window.col_off, -job.window.row_off, 0, 0))
-        here = Tile(tile.index, core, core)
-        pixels_here = job.source.read(core)
+        pixels = job.source.read(core)
         with np.errstate(over="ignore", invalid="ignore"):
-            made = enlarge(np.where(pixels_here.valid, pixels_here.block, 0), k)
-        taken += len(writer.encode(*stamped(here, made, pixels_here, job=job), compress=compress))
-        pixels += made.shape[-1] * made.shape[-2]
-    size = budget.output_bytes(taken / pixels, job.profile, overviews=job.overviews)
+            enlarged = enlarge(np.where(pixels.valid, pixels.block, 0), k)
+        block, mask = output_block(Tile(tile.index, core, core), enlarged, pixels, job=job)
+        encoded += len(writer.encode(block, mask, compress=compress))
+        sampled += enlarged.shape[-1] * enlarged.shape[-2]
+    size = budget.output_bytes(encoded / sampled, job.profile, overviews=job.overviews)
     return size, budget.disk_bytes(size, resume=resume, copied=job.copied)
 
 
-def finished(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, Path]]:
-    """The parts in order, each with its window in the output; those that are missing are made on the way."""
+def kept_parts(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, Path]]:
+    """Yield the parts in order, each with its window in the output; missing ones are computed and kept on the way."""
     tiles = job.tiles
     missing = [tile for tile in tiles if not parts.has(tile.index)]
     tasks = batches(missing, job.batch)
-    with closing(engine.tried(partial(upscaled_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
+    with closing(engine.tried(partial(encoded_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
         for tile in tiles:
             if not parts.has(tile.index):
-                some, made = next(results)
-                if isinstance(made, WorkersDied):
+                batch, encoded = next(results)
+                if isinstance(encoded, WorkersDied):
                     _keep_the_rest(results, parts)
-                    raise _named(some, made)
-                _keep(some, made, parts)
-            yield _place(tile, job), parts.path(tile.index)
+                    raise _named(batch, encoded)
+                _keep(batch, encoded, parts)
+            yield _window_in_output(tile, job), parts.path(tile.index)
 
 
-def streamed(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
-    """The parts in order, each with its window in the output, kept nowhere."""
+def streamed_parts(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
+    """Yield the parts in order, each with its window in the output; they are kept nowhere."""
     tasks = batches(job.tiles, job.batch)
-    with closing(engine.tried(partial(upscaled_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
-        for tiles, made in results:
-            if isinstance(made, WorkersDied):
-                raise _named(tiles, made)
-            for tile, part in zip(tiles, made, strict=True):
-                yield _place(tile, job), part
+    with closing(engine.tried(partial(encoded_parts, job=job), tasks, pool, errors=WorkersDied)) as results:
+        for batch, encoded in results:
+            if isinstance(encoded, WorkersDied):
+                raise _named(batch, encoded)
+            for tile, part in zip(batch, encoded, strict=True):
+                yield _window_in_output(tile, job), part
 
 
-def upscaled_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
-    """The tiles' finished parts: pure work that can run anywhere."""
-    read = [job.source.read(tile.outer) for tile in tiles]
-    made = upscaled(tiles, read, source=job.source, upscaler=job.upscaler, values=job.values)
-    return [_encoded(tile, block, pixels, job=job) for tile, block, pixels in zip(tiles, made, read, strict=True)]
+def encoded_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
+    """Return the tiles' finished parts: pure work that can run anywhere."""
+    pixels = [job.source.read(tile.outer) for tile in tiles]
+    blocks = enlarged_tiles(tiles, pixels, source=job.source, upscaler=job.upscaler, values=job.values)
+    return [_encoded(*pair, job=job) for pair in zip(tiles, blocks, pixels, strict=True)]
 
 
 def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
-    """Whether `output` says that it was made by this very job, after the input was last changed."""
+    """Return True if `output` says that it was made by this very job, after the input was last changed."""
     inputs = [Path(file) for file in job.source.files if Path(file).exists()]
     if not Path(output).exists() or any(p.stat().st_mtime > Path(output).stat().st_mtime for p in inputs):
         return False
     try:
-        found = RasterSource(output).profile
+        profile = RasterSource(output).profile
     except RasterError:
         return False
-    same = (found.width, found.height, found.count) == (job.profile.width, job.profile.height, job.profile.count)
-    told = job.profile.tags[""].items()
-    return same and {(k, v) for k, v in told if k.startswith("GEOSR_")} <= set(found.tags.get("", {}).items())
+    same_shape = (profile.width, profile.height, profile.count) == (
+        job.profile.width,
+        job.profile.height,
+        job.profile.count,
+    )
+    return same_shape and job.provenance.to_tags().items() <= dict(profile.tags.get("", {})).items()
 
 
 def manifest(job: Plan) -> dict[str, Any]:
-    """What the parts of a job depend on."""
+    """Return what the parts of a job depend on."""
     return {
         "input": absolute_path(job.source.path),
         "size and time of the input's files": job.source.fingerprint,
         "bands": list(job.source.indexes),
         "alpha": job.source.alpha,
-        "model": job.upscaler.identity,
+        "model": str(job.upscaler.identity),
         "scale": job.upscaler.scale,
         "range": str(job.values),
         "dtype": job.profile.dtype,
@@ -247,45 +251,47 @@ def manifest(job: Plan) -> dict[str, Any]:
     }
 
 
-def stamped(tile: Tile, made: Block, pixels: Pixels, *, job: Job) -> tuple[Block, NDArray[np.bool_] | None]:
-    """What the output holds in the tile's core, of what was `made` of it, and its mask (rows, cols) if it has one."""
-    original = invalid_values(tile.trim(pixels.block), job.source.profile, job.profile)
-    out = stamp(made, original, tile.trim(pixels.valid), job.profile)
+def output_block(tile: Tile, enlarged: Block, pixels: Pixels, *, job: Job) -> tuple[Block, NDArray[np.bool_] | None]:
+    """Return the output's pixels of the tile's core, and their mask (rows, cols) if the output has one.
+
+    `enlarged` is the core before rounding, `pixels` are the source's of the tile's outer window.
+    """
+    invalid = invalid_values(tile.trim(pixels.block), job.source.profile, job.profile)
+    block = stamp(enlarged, invalid, tile.trim(pixels.valid), job.profile)
     if pixels.mask is None:
-        return out, None
-    return out, enlarge_nearest(tile.trim(pixels.mask), job.upscaler.scale)
+        return block, None
+    return block, enlarge_nearest(tile.trim(pixels.mask), job.upscaler.scale)
 
 
-def _encoded(tile: Tile, made: Block, pixels: Pixels, *, job: Plan) -> bytes:
+def _encoded(tile: Tile, enlarged: Block, pixels: Pixels, *, job: Plan) -> bytes:
     damage = job.source.damage(tile.core)
     note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
-    return writer.encode(*stamped(tile, made, pixels, job=job), note=note)
+    return writer.encode(*output_block(tile, enlarged, pixels, job=job), note=note)
 
 
-def _keep(tiles: Sequence[Tile], made: Sequence[bytes], parts: Parts) -> None:
-    for tile, part in zip(tiles, made, strict=True):
+def _keep(tiles: Sequence[Tile], encoded: Sequence[bytes], parts: Parts) -> None:
+    for tile, part in zip(tiles, encoded, strict=True):
         parts.save(tile.index, part)
 
 
 def _keep_the_rest(results: Iterator[tuple[Sequence[Tile], list[bytes] | WorkersDied]], parts: Parts) -> None:
-    """Keeps what comes after a tile that workers died with, so that it alone is left to do.
+    """Keep what comes after a tile that workers died with, so that it alone is left to do.
 
     Until they die with another: one is the tile's fault, two are the cluster's.
     """
-    for tiles, made in results:
-        if isinstance(made, WorkersDied):
+    for tiles, encoded in results:
+        if isinstance(encoded, WorkersDied):
             return
-        _keep(tiles, made, parts)
+        _keep(tiles, encoded, parts)
 
 
 def _named(tiles: Sequence[Tile], error: WorkersDied) -> WorkersDied:
-    where = tiles[0].core
+    core = tiles[0].core
     return WorkersDied(
-        f"the tile of {where.width} x {where.height} pixels at column {where.col_off}, row {where.row_off} could not "
+        f"the tile of {core.width} x {core.height} pixels at column {core.col_off}, row {core.row_off} could not "
         f"be made: {error}"
     )
 
 
-def _place(tile: Tile, job: Plan) -> Window:
-    """Where the tile's part lies in the output."""
+def _window_in_output(tile: Tile, job: Plan) -> Window:
     return tile.core.relative(job.window).scale(job.upscaler.scale)

@@ -134,7 +134,7 @@ def taken(profile: Profile) -> datetime | None:
 
 
 def _processing(job: Plan) -> dict[str, Any]:
-    k, name = job.upscaler.scale, job.upscaler.identity.partition(" ")[0]
+    k, name = job.upscaler.scale, job.upscaler.identity.name
     return {
         "processing:level": "L4",
         "processing:lineage": f"{Path(job.source.path).name} super-resolved by {k} with {name}",

@@ -1,12 +1,11 @@
-"""What enlarges blocks: bicubic interpolation, and the networks. TensorFlow is loaded by the first network call."""
+"""Upscalers, which enlarge blocks: bicubic interpolation and the networks, whose library the first call loads."""
 
 from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,25 +13,25 @@ import numpy as np
 
 from geosr.errors import ModelError, OptionError
 from geosr.grid import Block
-from geosr.models import cards, reach, runtimes
+from geosr.models import cards, inspection, runtimes
 from geosr.models.cards import Card
+from geosr.models.computing import Computing
 from geosr.models.runtimes import Runtime
 from geosr.rasters.radiometry import Range
 from geosr.rasters.resample import REACH, enlarge
+from geosr.superresolve.provenance import Identity
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
-LIBRARY = {"tensorflow": 760_000_000, "openvino": 200_000_000, "onnx": 150_000_000}
-"""Bytes of each backend with a network, before any block."""
+LIBRARY_BYTES = {"tensorflow": 760_000_000, "openvino": 200_000_000, "onnx": 150_000_000}
+"""Memory of each backend with a network, before any block."""
 
 _loading = threading.Lock()
 
-BANDS_MODES = ("auto", "each", "luma")
-
 
 class Upscaler(Protocol):
-    """Enlarges blocks; picklable as what it was made from."""
+    """Enlarges blocks; pickled as what it was created from."""
 
     scale: int
     halo: int
@@ -41,23 +40,21 @@ class Upscaler(Protocol):
     """Blocks begin `halo` pixels before a multiple of it."""
     bands: int | None
     """The number of bands it takes; None: any."""
-    identity: str
-    """Name and content: equal identities give equal results."""
+    identity: Identity
     concurrent: bool
-    """Whether calls in several threads take less time than one after the other."""
-
+    """True if calls in several threads take less time than one after the other."""
     gpu: int
     """Bytes of the GPU that computes it; 0: the processor does."""
 
     def memory(self, pixels: int) -> int:
-        """Bytes that it needs at the peak for a block of so many pixels, beside it and its result.
+        """Return the bytes needed at the peak for a block of so many pixels, beside the block and its result.
 
-        Of the machine, or with a GPU what it needs for no pixels of the machine, and the rest of the GPU.
+        They are the machine's; on a GPU, those for no pixels are the machine's and the rest the GPU's.
         """
         ...
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
-        """The blocks (n, bands, rows, cols) enlarged, in floating point and the unit of the input, not clipped.
+        """Return the blocks (n, bands, rows, cols) enlarged, in floating point and the input's unit, not clipped.
 
         `values` is the scene's map to the 0..1 that networks see.
         """
@@ -75,66 +72,13 @@ class Bicubic:
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
-        self.identity = f"bicubic x{scale}"
+        self.identity = Identity("bicubic", scale)
 
     def memory(self, pixels: int) -> int:
         return 0
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         return enlarge(blocks, self.scale)
-
-
-@dataclass(frozen=True, slots=True)
-class Computing:
-    """How a network is computed.
-
-    Raises:
-        OptionError: there is no such backend or precision, or the halo is none.
-    """
-
-    backend: str = "auto"
-    """`tensorflow`, `openvino` or `onnx`; auto is the first of them that reads the model's file and is installed."""
-    precision: str = "float32"
-    """`bfloat16` and `float16` are faster where the device has them; only for .keras files of geosr's own networks.
-    `auto` is one of them where it is known to be faster."""
-    halo: int | None = None
-    """Input pixels that a result depends on, in place of those that the network's layers or a measurement tell."""
-    blend: bool = False
-    """Whether windows that overlap are mixed: for networks whose result depends on the whole, so that no halo helps."""
-    trust: bool = False
-    """Whether code in the model file may be executed."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (("backend", runtimes.BACKENDS), ("precision", runtimes.PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        if self.halo is not None and self.halo < 0:
-            raise OptionError(f"halo must be a whole number of 0 or more, got {self.halo}")
-        if self.blend and self.halo is not None:
-            raise OptionError("--blend is for networks that have no halo; give one of the two")
-
-    def __str__(self) -> str:
-        """What changes a result, in words that `computing_of` reads."""
-        words = {
-            "on": self.backend if self.backend not in ("auto", "tensorflow") else "",
-            "in": self.precision if self.precision != "float32" else "",
-            "halo": "" if self.halo is None else str(self.halo),
-            "blended": "yes" if self.blend else "",
-        }
-        return "".join(f" {name} {value}" for name, value in words.items() if value)
-
-
-def computing_of(told: str) -> Computing:
-    """How a network was computed, from the words of its identity."""
-    words = told.split()
-    said = dict(pairwise(words))
-    halo = said.get("halo", "")
-    return Computing(
-        backend=said.get("on", "auto"),
-        precision=said.get("in", "float32"),
-        halo=int(halo) if halo.isdecimal() else None,
-        blend="blended" in said,
-    )
 
 
 class Network:
@@ -154,26 +98,22 @@ class Network:
         self, path: Path, *, mode: str = "each", computing: Computing = Computing(), card: Card | None = None
     ) -> None:
         self.path, self.mode = path, mode
-        name = runtimes.choose(path, computing.backend)
-        precision = runtimes.precise(path, name, computing.precision)
-        self.computing = replace(computing, backend=name, precision=precision)
-        runtimes.check(path, name, precision)
-        self.gpu = runtimes.gpu_memory(name)
-        self.card = card = card or cards.of(
-            path,
-            backend=name,
-            trust=computing.trust,
-            measure=computing.halo is None and not computing.blend,
-        )
+        backend = runtimes.choose(path, computing.backend)
+        precision = runtimes.precise(path, backend, computing.precision)
+        self.computing = replace(computing, backend=backend, precision=precision)
+        runtimes.check(path, backend, precision)
+        self.gpu = runtimes.gpu_memory(backend)
+        measure = computing.halo is None and not computing.blend
+        self.card = card = card or cards.of(path, backend=backend, trust=computing.trust, measure=measure)
         halo = card.halo if computing.halo is None else computing.halo
         if halo is None and not computing.blend:
             raise ModelError(
-                f"{os.fspath(path)!r} sees farther than {reach.FARTHEST} pixels or depends on where a tile begins, so "
-                "tiles would not be exact; --blend mixes tiles that overlap, --halo N says how far it sees"
+                f"{os.fspath(path)!r} sees farther than {inspection.FARTHEST} pixels or depends on where a tile "
+                "begins, so tiles would not be exact; --blend mixes tiles that overlap, --halo N says how far it sees"
             )
         self.halo = halo or 0
         self.scale, self.bands = card.scale, None if card.bands == 1 else card.bands
-        self.identity = f"{path.stem} sha256:{card.sha256[:16]} {mode}{self.computing}"
+        self.identity = Identity(path.stem, sha256=card.sha256[:16], mode=mode, computing=self.computing)
         if mode == "luma":
             if card.bands != 1:
                 raise OptionError(f"--bands-mode luma needs a network of one band, {path.name!r} takes {card.bands}")
@@ -188,7 +128,7 @@ class Network:
     def memory(self, pixels: int) -> int:
         # A .keras file is brought to another backend by TensorFlow.
         libraries = {self.computing.backend, "tensorflow"} if self.path.suffix == ".keras" else {self.computing.backend}
-        return sum(LIBRARY[name] for name in libraries) + self.card.pixel_bytes * pixels
+        return sum(LIBRARY_BYTES[library] for library in libraries) + self.card.pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])
@@ -202,18 +142,18 @@ class Network:
             high = high.reshape(*low.shape[:2], *high.shape[-2:])
         # Of 8 and 16 bits in place, as float32 rounds less than the network does.
         small = blocks.dtype.kind in "iu" and blocks.dtype.itemsize <= 2
-        made: Block = high.astype(np.float32 if small else np.float64, copy=False)
-        for block in made:
-            values.restore(block, out=block)
-        return made
+        results: Block = high.astype(np.float32 if small else np.float64, copy=False)
+        for result in results:
+            values.restore(result, out=result)
+        return results
 
     def _luma(self, low: Block) -> Block:
         luma = np.einsum("nbij,b->nij", low, LUMA)[:, None].astype(np.float32)
-        added: Block = self.forward(luma) - enlarge(luma, self.scale)
-        return enlarge(low, self.scale) + added
+        change: Block = self.forward(luma) - enlarge(luma, self.scale)
+        return enlarge(low, self.scale) + change
 
     def forward(self, blocks: Block) -> Block:
-        """Through the network (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
+        """Run the network on (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
         with _loading:
             network, lock = _loaded(self.path, self.card.sha256, self.computing)
         with lock:
@@ -223,8 +163,8 @@ class Network:
 class Blended:
     """A network on windows that overlap by half, mixed by weights that add up to one.
 
-    For networks whose result depends on the whole image they are given: there are no seams, but there is no one true
-    result either, and it takes four times the work.
+    For networks whose result depends on the whole image: there are no seams, but there is no one true result either,
+    and it takes four times the work.
     """
 
     concurrent = False
@@ -243,19 +183,21 @@ class Blended:
         step, k = self.step, self.scale
         rows, cols = blocks.shape[-2:]
         after = [max(-(-size // step), 2) * step - size for size in (rows, cols)]
-        given = np.pad(blocks, ((0, 0), (0, 0), (0, after[0]), (0, after[1])), mode="symmetric")
-        made = np.zeros((*given.shape[:2], given.shape[2] * k, given.shape[3] * k))
+        padded = np.pad(blocks, ((0, 0), (0, 0), (0, after[0]), (0, after[1])), mode="symmetric")
+        total = np.zeros((*padded.shape[:2], padded.shape[2] * k, padded.shape[3] * k))
         ramp = np.sin(np.pi * (np.arange(2 * step * k) + 0.5) / (2 * step * k)) ** 2
-        for row in range(0, given.shape[2] - step, step):
-            for col in range(0, given.shape[3] - step, step):
-                window = self.network(given[..., row : row + 2 * step, col : col + 2 * step], values)
+        for row in range(0, padded.shape[2] - step, step):
+            for col in range(0, padded.shape[3] - step, step):
+                window = self.network(padded[..., row : row + 2 * step, col : col + 2 * step], values)
                 high = (..., slice(row * k, (row + 2 * step) * k), slice(col * k, (col + 2 * step) * k))
-                made[high] += window * np.outer(ramp, ramp)
-        return made[..., : rows * k, : cols * k]
+                total[high] += window * np.outer(ramp, ramp)
+        return total[..., : rows * k, : cols * k]
 
 
-def load(model: str, scale: int | None = None, *, mode: str = "each", computing: Computing = Computing()) -> Upscaler:
-    """The upscaler called `model`: `bicubic`, a shipped network, or the path of a model file.
+def load_upscaler(
+    model: str, scale: int | None = None, *, mode: str = "each", computing: Computing = Computing()
+) -> Upscaler:
+    """Return the upscaler called `model`: `bicubic`, a shipped network, or the path of a model file.
 
     Raises:
         ModelError: there is none for this scale, or the file is no model.
@@ -276,7 +218,7 @@ def load(model: str, scale: int | None = None, *, mode: str = "each", computing:
 
 
 def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> None:
-    """Refuses a raster that gives another number of bands than the upscaler takes.
+    """Refuse a raster that gives another number of bands than the upscaler takes.
 
     Raises:
         OptionError: it says how many of each.
@@ -295,6 +237,6 @@ def _network(path: str, mode: str, computing: Computing, card: Card) -> Network:
 
 @cache
 def _loaded(path: Path, sha256: str, computing: Computing) -> tuple[Runtime, threading.Lock]:
-    """The network and the lock that lets one call at a time use it, and with it all cores."""
+    """Return the network and the lock that lets one call at a time use it, and with it all cores."""
     network = runtimes.load(path, computing.backend, precision=computing.precision, trust=computing.trust)
     return network, threading.Lock()

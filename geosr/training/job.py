@@ -31,6 +31,7 @@ from geosr.files import write_error, write_file
 from geosr.models import cards, libraries
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, held_out
+from geosr.training.options import Options
 
 log = logging.getLogger(__name__)
 
@@ -53,43 +54,6 @@ class Show:
 
     report: Report | None = None
     progress: Progress | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a network is trained; written beside it so that the run can be repeated."""
-
-    scale: int = 2
-    model: str = models.DEFAULT
-    bands: int = 1
-    """1: a network for any band, trained on all bands of the set in turn."""
-    epochs: int = 50
-    batch: int = 16
-    crop: int = 48
-    """Rows and columns of the low-resolution input, cut at random from a tile."""
-    optimizer: str = "muon"
-    """muon or adamw; see geosr.models.optimizers."""
-    rate: float = 1e-3
-    """Highest learning rate, after the warm-up."""
-    schedule: str = "cosine"
-    """How the rate falls from there; see geosr.models.schedules."""
-    warmup: float = 0.02
-    """Share of the steps in which the rate rises from 0."""
-    loss: str = "l1"
-    """A loss or a weighted sum of them; see geosr.models.losses.Mixture."""
-    clip: float = 1.0
-    """The gradient of a weight is scaled down to this norm; 0: never."""
-    decay: float = 0.0
-    """Weight decay: the share of a weight, times the rate, that each step takes away."""
-    average: float = 0.99
-    """Of the exponential moving average of the weights, which is what is validated and kept; 0: the last weights."""
-    precision: str = "float32"
-    """float32, or mixed_bfloat16 where the processor has it; the result is float32."""
-    fine_tune: str | None = None
-    """A shipped model or a .keras file, of any scale, whose weights the training begins with where they fit."""
-    parallel: bool = False
-    """Share each batch among all devices of this machine."""
-    seed: int = 0
 
 
 def train(

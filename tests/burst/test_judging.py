@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from geosr.burst import judging
 from geosr.burst.homography import apply
-from geosr.burst.judging import Verdict
+from geosr.burst.job import Aligned
+from geosr.burst.judging import Judgement
 from geosr.burst.photos import Frame
 from geosr.rasters.profile import Profile
 
@@ -34,30 +35,33 @@ def burst_of(*frames):
     ],
 )
 def test_the_reference_is_near_the_middle_unless_one_is_clearly_sharper(frames, expected):
-    assert judging.chosen(burst_of(*frames)).photo.name == str(expected)
+    assert judging.best_reference(burst_of(*frames)).photo.name == str(expected)
 
 
 @given(
     st.lists(st.tuples(st.text(), st.booleans(), st.floats(0, 9), st.lists(st.floats(-9, 9), min_size=9, max_size=9)))
 )
-def test_verdicts_come_back_as_they_were(made):
+def test_judgements_come_back_as_they_were(made):
     found = tuple(
-        Verdict(name, kept, gain=gain, matrix=tuple(matrix), control=(tuple(matrix[:4]),))
+        Judgement(name, kept, gain=gain, matrix=tuple(matrix), control=(tuple(matrix[:4]),))
         for name, kept, gain, matrix in made
     )
-    assert judging.loaded(judging.dumped(found)) == found
+    aligned = Aligned(found, 128)
+    assert Aligned.from_bytes(aligned.to_bytes()) == aligned
 
 
 def test_only_frames_that_clip_earlier_lose_their_clipped_pixels():
-    ends = judging.clipped("uint8", [Verdict("a", True), Verdict("b", True, gain=2.0), Verdict("c", True, gain=1.001)])
+    ends = judging.clipped(
+        "uint8", [Judgement("a", True), Judgement("b", True, gain=2.0), Judgement("c", True, gain=1.001)]
+    )
     assert [np.isfinite(high) for _, high in ends] == [True, False, True]
-    same = judging.clipped("uint8", [Verdict("a", True), Verdict("b", True, gain=1.01)])
+    same = judging.clipped("uint8", [Judgement("a", True), Judgement("b", True, gain=1.01)])
     assert not np.isfinite(same).any()
-    assert not np.isfinite(judging.clipped("float32", [Verdict("a", True), Verdict("b", True, gain=2.0)])).any()
+    assert not np.isfinite(judging.clipped("float32", [Judgement("a", True), Judgement("b", True, gain=2.0)])).any()
 
 
 def test_a_georeferenced_frame_lies_where_its_transform_says():
     one = Profile(10, 10, 1, "uint8", transform=Affine(2, 0, 100, 0, -2, 50))
     other = Profile(10, 10, 1, "uint8", transform=Affine(2, 0, 106, 0, -2, 46))
-    np.testing.assert_allclose(apply(judging._placed(one, other), np.array([[5.0, 5.0]])), [[2.0, 3.0]])
-    assert (judging._placed(one, Profile(10, 10, 1, "uint8")) == np.eye(3)).all()
+    np.testing.assert_allclose(apply(judging.georeferenced(one, other), np.array([[5.0, 5.0]])), [[2.0, 3.0]])
+    assert (judging.georeferenced(one, Profile(10, 10, 1, "uint8")) == np.eye(3)).all()

@@ -13,7 +13,6 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geosr.cli.burst import burst
 from geosr.cli.main import main
 from tests.conftest import one_line_error, peak_memory
 from tests.photographs import fake_tool, frames, moves, need_hugin, save, save_burst
@@ -33,20 +32,6 @@ def still(tmp_path):
 
 def left(folder):
     return sorted(os.fspath(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def test_the_choices_are_those_of_the_library():
-    """The command does not load the library for its help, so it says them again."""
-    from geosr.burst import framing, job, judging, reducers
-
-    def option(name):
-        return next(p for p in burst.params if p.name == name)
-
-    assert tuple(option("methods").type.choices) == tuple(reducers.REDUCERS)
-    assert option("methods").default == job.METHODS
-    assert tuple(option("align").type.choices) == judging.ALIGN_MODES
-    assert tuple(option("crop").type.choices) == framing.CROPS
-    assert tuple(map(int, option("depth").type.choices)) == job.DEPTHS
 
 
 def test_a_folder_in_and_a_folder_out(tmp_path):

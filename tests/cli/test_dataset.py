@@ -9,7 +9,6 @@ import sys
 import time
 import zipfile
 
-import click
 import pytest
 from affine import Affine
 from click.testing import CliRunner
@@ -134,7 +133,7 @@ def test_bad_input_is_one_line(make_raster, tmp_path):
         "there is no such file": [scene, "--size", "32", "--aoi", tmp_path / "none.gpkg"],
         "has bands 1 to 3, got 7": [scene, "--bands", "7", "--size", "32"],
         "cannot read": [tmp_path / "none.tif"],
-        "leave some for training": [scene, "--size", "32", "--validation", "0.6", "--test", "0.4"],
+        "leave tiles for training": [scene, "--size", "32", "--validation", "0.6", "--test", "0.4"],
     }
     for told, (first, *rest) in words.items():
         names = [word for word in rest if str(word).endswith("other.tif")]
@@ -183,26 +182,6 @@ def test_ctrl_c_leaves_parts_and_the_same_command_goes_on(make_raster, tmp_path)
     whole = command(*words[:-4], tmp_path / "whole", *words[-3:])
     assert whole.returncode == 0, whole.stderr
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-def test_the_choices_are_those_of_the_library():
-    """The command does not load the library for its help, so it says them again."""
-    from geosr.cli import degradation
-    from geosr.cli.dataset import build
-    from geosr.dataset import splits
-    from geosr.rasters import degradation as degrade
-    from geosr.rasters import profile
-
-    choices = {param.name: tuple(getattr(param.type, "choices", ())) for param in build.params}
-    assert choices["dtype"] == profile.DTYPES
-    assert choices["split"] == splits.WAYS
-    assert tuple(degrade.DEGRADATIONS) == degradation.STEPS
-    assert tuple(degrade.SENSORS) == degradation.SENSORS
-    names = ("degradation", "mtf", "noise", "bits")
-    params = [param for param in build.params if param.name in names]
-    defaults = {param.name: param.type.convert(param.default, param, None) for param in params}
-    with click.Context(build):
-        assert degradation.chosen(defaults) == degrade.Degradation()
 
 
 def test_the_help_names_the_commands():

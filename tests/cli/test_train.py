@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from geosr.cli.main import main
 from geosr.dataset import job
+from geosr.dataset.options import Options
 from tests.conftest import texture
 
 
@@ -16,7 +17,7 @@ def run(*arguments):
 @pytest.fixture
 def data(make_raster, tmp_path):
     scenes = [make_raster(texture(1, 100, 100, seed=i), f"s{i}.tif", crs=None) for i in range(3)]
-    job.build(scenes, tmp_path / "data", size=32, validation=0.3)
+    job.build(scenes, tmp_path / "data", Options(size=32, validation=0.3))
     return tmp_path / "data"
 
 

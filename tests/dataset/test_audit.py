@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from geosr.cli.main import main
 from geosr.dataset import job, records, storage
 from geosr.dataset.audit import ALIKE, audit, perceptual_hash
+from geosr.dataset.options import Options
 from geosr.rasters.source import RasterSource
 from tests.conftest import texture
 from tests.dataset.test_job import at
@@ -31,7 +32,7 @@ def images(count, rows=96, **more):
 @pytest.mark.parametrize("way", [{"split": "scene"}, {"split": "block", "block": 96}], ids=["scene", "block"])
 def test_an_honest_set_passes(make_raster, tmp_path, way):
     scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(4, 192))]
-    job.build(scenes, tmp_path / "out", size=32, validation=0.2, test=0.1, **way)
+    job.build(scenes, tmp_path / "out", Options(size=32, validation=0.2, test=0.1, **way))
     found = audit(tmp_path / "out")
     assert found.passed
     assert found.told["passed"]
@@ -46,7 +47,7 @@ def test_ground_in_two_splits_is_found_across_projections(make_raster, tmp_path,
         make_raster(first, "utm.tif", transform=at(400_000, 5_000_000)),
         make_raster(second, "degrees.tif", crs="EPSG:4326", transform=degrees),
     ]
-    job.build(scenes, tmp_path / "out", size=32)
+    job.build(scenes, tmp_path / "out", Options(size=32))
     found = audit(tmp_path / "out")
     assert found.overlaps
     assert not found.alike
@@ -60,7 +61,7 @@ def test_the_ground_found_is_all_that_is_shared_and_no_more(make_raster, tmp_pat
         make_raster(im, f"s{i}.tif", transform=at(4e5 + x * 10, 5e6))
         for i, (x, im) in enumerate(zip((0, 80, -96), images(3), strict=True))
     ]
-    job.build(scenes, tmp_path / "out", size=32)
+    job.build(scenes, tmp_path / "out", Options(size=32))
     found = audit(tmp_path / "out").overlaps
     assert len(found) == 3
     assert all(one.share == pytest.approx(0.5, abs=0.001) for one in found)
@@ -92,7 +93,7 @@ def test_a_scene_under_another_name_and_radiometry_is_found(make_raster, tmp_pat
     real = source.read(source.profile.window).block[:3]
     where = [{"transform": at(4e5 + 9000 * i, 5e6)} for i in range(2)] if located else [{"crs": None}] * 2
     scenes = [make_raster(real, "one.tif", **where[0]), make_raster(changed(real, how), "other.tif", **where[1])]
-    job.build(scenes, tmp_path / "out", size=96)
+    job.build(scenes, tmp_path / "out", Options(size=96))
     found = audit(tmp_path / "out")
     assert not found.overlaps
     assert {(one.one.split()[-1], one.other.split()[-1]) for one in found.alike} >= {
@@ -106,7 +107,7 @@ def test_tiles_that_show_nothing_are_not_alike(make_raster, tmp_path, monkeypatc
         make_raster(np.full((1, 64, 64), 20 * i, np.uint8), f"s{i}.tif", transform=at(4e5 + 9000 * i, 5e6))
         for i in range(2)
     ]
-    job.build(scenes, tmp_path / "out", size=32)
+    job.build(scenes, tmp_path / "out", Options(size=32))
     found = audit(tmp_path / "out")
     assert found.passed
     assert found.flat == 8
@@ -114,7 +115,7 @@ def test_tiles_that_show_nothing_are_not_alike(make_raster, tmp_path, monkeypatc
 
 def test_a_scene_of_nowhere_is_compared_within_itself(make_raster, tmp_path):
     path = make_raster(texture(1, 240, 64), crs=None, transform=Affine.identity())
-    job.build([path], tmp_path / "out", size=16, validation=0.3)
+    job.build([path], tmp_path / "out", Options(size=16, validation=0.3))
     found = audit(tmp_path / "out")
     assert found.passed
     assert found.nowhere == sum(found.tiles.values())
@@ -151,9 +152,9 @@ def test_real_scenes_are_told_apart(shared, tmp_path):
 
 def test_the_command_says_what_it_found_and_exits_1(make_raster, tmp_path, monkeypatch):
     scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 100 * i, 5e6)) for i, im in enumerate(images(2))]
-    job.build(scenes, tmp_path / "good", size=16)
+    job.build(scenes, tmp_path / "good", Options(size=16))
     leaking(monkeypatch, 1)
-    job.build(scenes, tmp_path / "bad", size=16)
+    job.build(scenes, tmp_path / "bad", Options(size=16))
     good, bad = (CliRunner().invoke(main, ["dataset", "audit", str(tmp_path / name), "-q"]) for name in ("good", "bad"))
     assert (good.exit_code, bad.exit_code) == (0, 1)
     assert "no two of different splits share ground" in good.output
@@ -167,7 +168,7 @@ def test_the_command_says_what_it_found_and_exits_1(make_raster, tmp_path, monke
 
 
 def test_a_damaged_set_is_said(make_raster, tmp_path):
-    job.build([make_raster(texture(1, 96, 96))], tmp_path / "out", size=32, validation=0)
+    job.build([make_raster(texture(1, 96, 96))], tmp_path / "out", Options(size=32, validation=0))
     [shard] = (tmp_path / "out" / "x2" / "Training").glob("*.tfrecord-*")
     shard.write_bytes(shard.read_bytes()[:-5])
     done = CliRunner().invoke(main, ["dataset", "audit", str(tmp_path / "out"), "-q"])
@@ -179,7 +180,7 @@ def test_a_damaged_set_is_said(make_raster, tmp_path):
 
 def test_a_set_whose_shards_are_gone_is_said(make_raster, tmp_path):
     scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(3))]
-    job.build(scenes, tmp_path / "out", size=32, validation=0.3)
+    job.build(scenes, tmp_path / "out", Options(size=32, validation=0.3))
     folder = tmp_path / "out" / "x2"
     (folder / "Training" / "old-train.tfrecord-00000-of-00001.bak").touch()
     assert audit(tmp_path / "out").passed

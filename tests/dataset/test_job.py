@@ -19,6 +19,7 @@ from rasterio.crs import CRS
 
 from geosr import pools
 from geosr.dataset import job, records, storage
+from geosr.dataset.options import Options
 from geosr.errors import DatasetError, OptionError, OutputError
 from geosr.grid import Grid, Window
 from geosr.rasters.degradation import Degradation
@@ -58,7 +59,7 @@ def content(folder):
 def test_a_sample_is_the_scene_its_degradation_and_that_enlarged(make_raster, tmp_path):
     image = texture(2, 100, 100, seed=5, dtype="uint16", high=4000)
     path = make_raster(image)
-    job.build([path], tmp_path / "out", scale=2, size=24, validation=0)
+    job.build([path], tmp_path / "out", Options(scale=2, size=24, validation=0))
     low = np.rint(np.clip(shrink(image, 2), 0, 65535))
     up = np.rint(np.clip(enlarge(low, 2), 0, 65535))
     made = training(tmp_path / "out")
@@ -80,7 +81,7 @@ def test_a_sample_is_the_scene_its_degradation_and_that_enlarged(make_raster, tm
 def test_the_degradation_is_that_of_the_whole_scene_but_for_noise(make_raster, tmp_path, way):
     image = texture(1, 96, 96, seed=5, dtype="uint16", high=4000)
     how = Degradation(tuple(way.split("+")), mtf=(0.2,), bits=6)
-    job.build([make_raster(image)], tmp_path / "out", size=24, validation=0, degradation=how, seed=3)
+    job.build([make_raster(image)], tmp_path / "out", Options(size=24, validation=0, degradation=how, seed=3))
     quiet = Degradation(tuple(step for step in how.steps if step != "noise"), mtf=(0.2,), bits=6)
     made = training(tmp_path / "out")
     whole = np.rint(quiet(image, 2, values=made[0].range))
@@ -99,9 +100,9 @@ def test_the_degradation_is_that_of_the_whole_scene_but_for_noise(make_raster, t
 def test_noise_does_not_depend_on_order_or_jobs(make_raster, tmp_path):
     scenes = three_places(make_raster)
     how = Degradation(("mtf", "noise"))
-    job.build(scenes, tmp_path / "a", size=32, degradation=how)
+    job.build(scenes, tmp_path / "a", Options(size=32, degradation=how))
     with pools.threads(3) as pool:
-        job.build(scenes[::-1], tmp_path / "b", size=32, degradation=how, pool=pool)
+        job.build(scenes[::-1], tmp_path / "b", Options(size=32, degradation=how), pool=pool)
     one, other = (
         {(s.scene, s.window): s for found in samples(tmp_path / n / "x2").values() for s in found} for n in "ab"
     )
@@ -110,16 +111,16 @@ def test_noise_does_not_depend_on_order_or_jobs(make_raster, tmp_path):
 
 
 def test_splits_never_share_a_scene(make_raster, tmp_path):
-    made = job.build(three_places(make_raster), tmp_path / "out", size=32, validation=0.3, test=0.3)
+    made = job.build(three_places(make_raster), tmp_path / "out", Options(size=32, validation=0.3, test=0.3))
     by_split = {split: {s.scene for s in found} for split, found in samples(tmp_path / "out" / "x2").items()}
     assert sum(map(len, by_split.values())) == len(set.union(*by_split.values())) == 3
     assert made.tiles == {"Training": 9, "Validation": 9, "Test": 9}
 
 
 def test_a_small_single_scene_keeps_a_tile_for_validation_or_says_that_it_cannot(make_raster, tmp_path, caplog):
-    made = job.build([make_raster(texture(1, 250, 100))], tmp_path / "a", size=32)
+    made = job.build([make_raster(texture(1, 250, 100))], tmp_path / "a", Options(size=32))
     assert made.tiles["Validation"]
-    made = job.build([make_raster(texture(1, 100, 100))], tmp_path / "b", size=32)
+    made = job.build([make_raster(texture(1, 100, 100))], tmp_path / "b", Options(size=32))
     assert (made.tiles, made.left_out) == ({"Training": 9, "Validation": 0}, {})
     assert "too small to keep a part of it for validation" in caplog.text
 
@@ -128,7 +129,7 @@ def test_a_small_single_scene_keeps_a_tile_for_validation_or_says_that_it_cannot
 def test_a_single_place_is_cut_with_a_guard_between(make_raster, tmp_path, crs):
     where = {"transform": at(400_000, 5_000_000)} if crs else {"transform": Affine.identity()}
     path = make_raster(texture(1, 240, 100), crs=crs, **where)
-    made = job.build([path], tmp_path / "out", size=20, validation=0.3)
+    made = job.build([path], tmp_path / "out", Options(size=20, validation=0.3))
     rows = {split: {s.window.row_off for s in found} for split, found in samples(tmp_path / "out" / "x2").items()}
     assert min(rows["Validation"]) - max(rows["Training"]) >= 2 * 20 + 8
     assert made.left_out["guard"] > 0
@@ -139,19 +140,19 @@ def test_another_folder_is_never_replaced(make_raster, tmp_path):
     (tmp_path / "runs" / "x2" / "ckpts").mkdir(parents=True)
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="holds other files than a training set"):
-            job.build([make_raster()], tmp_path / "runs", size=16, overwrite=overwrite)
+            job.build([make_raster()], tmp_path / "runs", Options(size=16), overwrite=overwrite)
     assert (tmp_path / "runs" / "x2" / "ckpts").is_dir()
 
 
 def test_a_set_that_holds_a_file_of_the_user_s_is_never_replaced(make_raster, tmp_path):
     scene = make_raster(texture(1, 80, 80))
-    job.build([scene], tmp_path / "out", size=16)
+    job.build([scene], tmp_path / "out", Options(size=16))
     note = tmp_path / "out" / "x2" / "Training" / "NOTES.txt"
     note.write_text("mine")
     with pytest.raises(OutputError, match="holds other files than a training set"):
-        job.build([scene], tmp_path / "out", size=16, overwrite=True)
+        job.build([scene], tmp_path / "out", Options(size=16), overwrite=True)
     note.unlink()
-    job.build([scene], tmp_path / "out", size=16, overwrite=True)
+    job.build([scene], tmp_path / "out", Options(size=16), overwrite=True)
 
 
 def test_files_of_many_scenes_are_not_open_at_once(make_raster, tmp_path):
@@ -168,7 +169,7 @@ def test_files_of_many_scenes_are_not_open_at_once(make_raster, tmp_path):
         assert sum(path.suffix == ".tif" for path in files) < 10
 
     with pools.threads(2) as pool:
-        job.build(scenes, tmp_path / "out", size=16, pool=pool, progress=opened)
+        job.build(scenes, tmp_path / "out", Options(size=16), pool=pool, progress=opened)
 
 
 def holed(dtype="uint16"):
@@ -180,7 +181,7 @@ def holed(dtype="uint16"):
 
 def test_tiles_with_too_little_valid_are_left_out_and_the_others_filled_as_superresolve_does(make_raster, tmp_path):
     path = make_raster(holed(), nodata=0)
-    made = job.build([path], tmp_path / "out", size=24, validation=0)
+    made = job.build([path], tmp_path / "out", Options(size=24, validation=0))
     assert made.left_out == {"nodata": 1}
     source = RasterSource(path)
     [tile, *_] = Grid(96, 96, 24, halo=8)
@@ -188,7 +189,7 @@ def test_tiles_with_too_little_valid_are_left_out_and_the_others_filled_as_super
     [first] = [s for s in training(tmp_path / "out") if s.window == tile.core]
     assert (first.gt == wanted).all()
     assert all((s.gt > 0).all() for s in training(tmp_path / "out"))
-    whole = job.build([path], tmp_path / "whole", size=24, validation=0, min_valid=1)
+    whole = job.build([path], tmp_path / "whole", Options(size=24, validation=0, min_valid=1))
     assert whole.left_out == {"nodata": 2}
 
 
@@ -196,7 +197,7 @@ def test_an_invalid_pixel_never_bleeds_into_a_sample(make_raster, tmp_path):
     """Whatever stands in the hole, the samples are the same."""
     for name, value in (("a", 0), ("b", 60000)):
         path = make_raster(np.where(holed() == 0, value, holed()).astype("uint16"), f"{name}.tif", nodata=value)
-        job.build([path], tmp_path / name, size=24, validation=0)
+        job.build([path], tmp_path / name, Options(size=24, validation=0))
     one, other = ({s.window: s for s in training(tmp_path / name)} for name in "ab")
     for key in one:
         for image in records.IMAGES:
@@ -209,7 +210,7 @@ def test_flat_tiles_are_left_out_by_the_variance_over_the_range(make_raster, tmp
     image[:, :24, 1:24:2] = 104  # standard deviation 2 of 255: a variance of 6e-5
     path = make_raster(image)
     kept = [
-        job.build([path], tmp_path / str(least), size=24, validation=0, min_variance=least).left_out
+        job.build([path], tmp_path / str(least), Options(size=24, validation=0, min_variance=least)).left_out
         for least in (5e-5, 7e-5)
     ]
     assert kept == [{"flat": 3}, {"flat": 4}]
@@ -220,9 +221,9 @@ def test_flat_tiles_are_left_out_by_the_variance_over_the_range(make_raster, tmp
 )
 def test_the_same_seed_gives_the_same_bytes_whatever_the_pool(make_raster, tmp_path, options):
     scenes = three_places(make_raster)
-    job.build(scenes, tmp_path / "a", size=32, **options)
+    job.build(scenes, tmp_path / "a", Options(size=32, **options))
     with pools.threads(3) as pool:
-        job.build(scenes, tmp_path / "b", size=32, pool=pool, **options)
+        job.build(scenes, tmp_path / "b", Options(size=32, **options), pool=pool)
     found = content(tmp_path / "a")
     assert len(found) >= 4
     assert found == content(tmp_path / "b")
@@ -232,7 +233,7 @@ def test_the_order_is_by_chance_and_that_of_the_seed(make_raster, tmp_path):
     path = make_raster(texture(1, 200, 200))
     orders = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        job.build([path], tmp_path / name, size=16, validation=0, seed=seed)
+        job.build([path], tmp_path / name, Options(size=16, validation=0, seed=seed))
         orders.append([s.window for s in training(tmp_path / name)])
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
@@ -240,7 +241,7 @@ def test_the_order_is_by_chance_and_that_of_the_seed(make_raster, tmp_path):
 
 
 def test_the_means_of_the_images_are_beside_them(make_raster, tmp_path):
-    job.build(three_places(make_raster), tmp_path / "out", size=32)
+    job.build(three_places(make_raster), tmp_path / "out", Options(size=32))
     means = json.loads((tmp_path / "out" / "x2" / "mean_values.json").read_text())
     every = [s for found in samples(tmp_path / "out" / "x2").values() for s in found]
     for name in records.IMAGES:
@@ -249,8 +250,8 @@ def test_the_means_of_the_images_are_beside_them(make_raster, tmp_path):
 
 def test_the_enlarged_image_can_be_made_while_reading(make_raster, tmp_path):
     path = make_raster(texture(1, 96, 96))
-    job.build([path], tmp_path / "a", size=48, validation=0)
-    job.build([path], tmp_path / "b", size=48, validation=0, bic_up=False)
+    job.build([path], tmp_path / "a", Options(size=48, validation=0))
+    job.build([path], tmp_path / "b", Options(size=48, validation=0, bic_up=False))
     for one, other in zip(training(tmp_path / "a"), training(tmp_path / "b"), strict=True):
         assert other.bic_up is None
         inner = np.s_[:, 8:-8, 8:-8]
@@ -263,10 +264,10 @@ def test_every_band_by_itself_makes_one_set_of_many_sensors(make_raster, tmp_pat
         make_raster(texture(1, 48, 48, seed=1, dtype="uint16", high=9000), "pan.tif", transform=at(500_000, 5_000_000)),
     ]
     with pytest.raises(OptionError, match=r"rgbn\.tif' has 4, '.*pan\.tif' has 1; .*--bands 1,2,3, .*--each-band"):
-        job.build(scenes, tmp_path / "out", size=24)
+        job.build(scenes, tmp_path / "out", Options(size=24))
     with pytest.raises(OptionError, match=r"rgbn\.tif' is uint8, '.*pan\.tif' is uint16; .*--dtype uint16"):
-        job.build(scenes, tmp_path / "out", size=24, each_band=True)
-    made = job.build(scenes, tmp_path / "out", size=24, each_band=True, dtype="uint16", validation=0)
+        job.build(scenes, tmp_path / "out", Options(size=24, each_band=True))
+    made = job.build(scenes, tmp_path / "out", Options(size=24, each_band=True, dtype="uint16", validation=0))
     found = training(tmp_path / "out")
     assert made.tiles["Training"] == len(found) == 4 * (4 + 1)
     assert {(s.scene, s.bands) for s in found} == {("rgbn.tif", (b,)) for b in (1, 2, 3, 4)} | {("pan.tif", (1,))}
@@ -281,8 +282,8 @@ def test_every_band_by_itself_makes_one_set_of_many_sensors(make_raster, tmp_pat
 
 def test_one_band_of_many_is_the_band_of_the_whole_set(make_raster, tmp_path):
     path = make_raster(texture(3, 48, 48))
-    job.build([path], tmp_path / "each", size=24, validation=0, each_band=True)
-    job.build([path], tmp_path / "all", size=24, validation=0)
+    job.build([path], tmp_path / "each", Options(size=24, validation=0, each_band=True))
+    job.build([path], tmp_path / "all", Options(size=24, validation=0))
     whole = {s.window: s for s in training(tmp_path / "all")}
     for one in training(tmp_path / "each"):
         for name in records.IMAGES:
@@ -294,12 +295,12 @@ def test_a_dtype_that_loses_values_is_refused(make_raster, tmp_path, dtype):
     with pytest.raises(
         OptionError, match=r"is uint16, whose values .* does not hold; take --dtype uint16|dtype must be one of"
     ):
-        job.build([make_raster(texture(1, 48, 48, dtype="uint16"))], tmp_path / "out", size=24, dtype=dtype)
+        job.build([make_raster(texture(1, 48, 48, dtype="uint16"))], tmp_path / "out", Options(size=24, dtype=dtype))
 
 
 def test_chosen_bands_are_the_samples(make_raster, tmp_path):
     image = texture(3, 48, 48)
-    job.build([make_raster(image)], tmp_path / "out", size=48, validation=0, bands=(3, 1))
+    job.build([make_raster(image)], tmp_path / "out", Options(size=48, validation=0, bands=(3, 1)))
     [one] = training(tmp_path / "out")
     assert (one.gt == image[[2, 0]]).all()
     assert one.bands == (3, 1)
@@ -312,7 +313,7 @@ def test_scenes_of_one_name_in_two_folders_are_told_apart(make_raster, tmp_path)
         make_raster(texture(1, 48, 48, seed=i), f"{name}/scene.tif", transform=at(4e5 + 5000 * i, 5e6))
         for i, name in enumerate("ab")
     ]
-    job.build(scenes, tmp_path / "out", size=24, validation=0)
+    job.build(scenes, tmp_path / "out", Options(size=24, validation=0))
     assert {s.scene for s in training(tmp_path / "out")} == {"a/scene.tif", "b/scene.tif"}
 
 
@@ -320,7 +321,7 @@ def test_a_scene_of_ground_control_points_has_its_tiles_on_the_map(make_raster, 
     truth = at(400_000, 5_000_000)
     points = [GroundControlPoint(r, c, *(truth @ (c, r)), 0.0) for r in (0, 48) for c in (0, 48)]
     path = make_raster(texture(1, 48, 48), crs=CRS.from_epsg(32633), transform=Affine.identity(), gcps=points)
-    job.build([path], tmp_path / "out", size=24, validation=0)
+    job.build([path], tmp_path / "out", Options(size=24, validation=0))
     for one in training(tmp_path / "out"):
         assert np.allclose(one.transform, tuple(truth @ Affine.translation(one.window.col_off, one.window.row_off))[:6])
         assert CRS.from_wkt(one.crs).to_epsg() == 32633
@@ -351,10 +352,10 @@ def test_only_tiles_inside_the_areas_are_taken(make_raster, tmp_path, degrees, t
     tiles = {
         tile.core: shapely.Polygon([transform @ corner for corner in corners(tile.core)]) for tile in Grid(160, 160, 16)
     }
-    job.build([path], tmp_path / "in", size=16, validation=0, aoi=str(file))
+    job.build([path], tmp_path / "in", Options(size=16, validation=0, aoi=str(file)))
     inside = {one.window for one in training(tmp_path / "in")}
     assert inside == {core for core, tile in tiles.items() if area.buffer(0.01).contains(tile)}
-    made = job.build([path], tmp_path / "out", size=16, validation=0, exclude=str(file))
+    made = job.build([path], tmp_path / "out", Options(size=16, validation=0, exclude=str(file)))
     outside = {one.window for one in training(tmp_path / "out")}
     assert outside == {core for core, tile in tiles.items() if not area.intersects(tile)}
     assert made.left_out == {"exclude": 100 - len(outside)}
@@ -373,7 +374,9 @@ def test_areas_may_be_of_any_vector_format(make_raster, tmp_path):
     for name in ("area.gpkg", "area.shp"):
         write(tmp_path / name, shapely.to_wkb(np.array([area])), [], [], crs="EPSG:32633", geometry_type="Polygon")
         made = job.build(
-            [make_raster(texture(1, 96, 96))], tmp_path / name[-3:], size=16, validation=0, aoi=str(tmp_path / name)
+            [make_raster(texture(1, 96, 96))],
+            tmp_path / name[-3:],
+            Options(size=16, validation=0, aoi=str(tmp_path / name)),
         )
         assert made.tiles["Training"] == 9
 
@@ -388,20 +391,20 @@ def test_areas_that_are_none_are_said(make_raster, tmp_path):
         (tmp_path / "none.gpkg", "there is no such file"),
     ]:
         with pytest.raises(DatasetError, match=told):
-            job.build([scene], tmp_path / "out", size=16, aoi=str(name))
+            job.build([scene], tmp_path / "out", Options(size=16, aoi=str(name)))
     lost = make_raster(name="lost.tif", crs=None, transform=Affine.identity())
     far = geojson(tmp_path / "far.geojson", shapely.box(0, 0, 1, 1))
     with pytest.raises(OptionError, match="has no CRS"):
-        job.build([lost], tmp_path / "out", size=16, aoi=str(far))
+        job.build([lost], tmp_path / "out", Options(size=16, aoi=str(far)))
     with pytest.raises(DatasetError, match=r"no training tile of 16 x 16 .* left out: 9 outside the areas of --aoi"):
-        job.build([scene], tmp_path / "out", size=16, aoi=str(far))
+        job.build([scene], tmp_path / "out", Options(size=16, aoi=str(far)))
     assert not (tmp_path / "out").exists()
 
 
 def test_so_many_tiles_are_taken_by_chance_and_shared_out(make_raster, tmp_path):
     scenes = three_places(make_raster)
-    whole = job.build(scenes, tmp_path / "whole", size=16, validation=0.3)
-    made = job.build(scenes, tmp_path / "some", size=16, validation=0.3, max_tiles=40)
+    whole = job.build(scenes, tmp_path / "whole", Options(size=16, validation=0.3))
+    made = job.build(scenes, tmp_path / "some", Options(size=16, validation=0.3, max_tiles=40))
     assert sum(whole.tiles.values()) == 108
     assert made.tiles == {"Training": 27, "Validation": 13}
     every = {(s.scene, s.window) for found in samples(tmp_path / "whole" / "x2").values() for s in found}
@@ -411,9 +414,9 @@ def test_so_many_tiles_are_taken_by_chance_and_shared_out(make_raster, tmp_path)
 def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
     scenes = three_places(make_raster)
     for most, tiles in ((1, [1, 0, 0]), (2, [1, 1, 0]), (5, [3, 1, 1])):
-        made = job.build(scenes, tmp_path / f"{most}", size=16, validation=0.3, test=0.3, max_tiles=most)
+        made = job.build(scenes, tmp_path / f"{most}", Options(size=16, validation=0.3, test=0.3, max_tiles=most))
         assert [made.tiles.get(split, 0) for split in storage.TFDS_SPLITS] == tiles
-    job.build(scenes, tmp_path / "some", size=16, validation=0, max_tiles=30)
+    job.build(scenes, tmp_path / "some", Options(size=16, validation=0, max_tiles=30))
     found = training(tmp_path / "some")
     assert len({one.scene for one in found}) == 3
     # Not those of one corner.
@@ -423,14 +426,14 @@ def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
 @pytest.mark.parametrize("most", range(1, 12))
 def test_every_split_gets_a_tile_before_one_gets_two(make_raster, tmp_path, most):
     places = [make_raster(texture(1, 16, 16), f"s{i}.tif", transform=at(400_000 + 5000 * i, 5e6)) for i in range(10)]
-    made = job.build(places, tmp_path / "out", size=16, validation=0.1, test=0.8, max_tiles=most)
+    made = job.build(places, tmp_path / "out", Options(size=16, validation=0.1, test=0.8, max_tiles=most))
     assert made.tiles["Training"] == 1
     assert sum(made.tiles.values()) == min(most, 10)
 
 
 def test_tiles_of_a_part_are_taken_by_chance_too(make_raster, tmp_path):
     scene = make_raster(texture(1, 320, 320))
-    job.build([scene], tmp_path / "out", size=16, validation=0, max_tiles=150)
+    job.build([scene], tmp_path / "out", Options(size=16, validation=0, max_tiles=150))
     # Parts are of two tiles: those beside each other would fill every second column alike.
     found = {(one.window.col_off // 16, one.window.row_off // 16) for one in training(tmp_path / "out")}
     assert len(found) == 150
@@ -445,7 +448,7 @@ def test_no_tiles_are_made_for_a_split_that_is_full(make_raster, tmp_path, monke
     made = []
     made_part = job.made_part
     monkeypatch.setattr(job, "made_part", lambda task, **how: made.append(task) or made_part(task, **how))
-    found = job.build([full, poor], tmp_path / "out", size=16, validation=0.5, max_tiles=40, min_valid=0.5)
+    found = job.build([full, poor], tmp_path / "out", Options(size=16, validation=0.5, max_tiles=40, min_valid=0.5))
     [rich] = {split for split, tiles in found.tiles.items() if tiles == 20}
     assert sum(task.splits[0] == rich for task in made) == 20
     assert sum(task.splits[0] != rich for task in made) == 100
@@ -455,7 +458,7 @@ def test_other_pixels_make_a_set_with_another_digest(make_raster, tmp_path):
     digests = []
     for seed in (0, 1, 1):
         scene = make_raster(texture(1, 64, 64, seed=seed), "a.tif")
-        job.build([scene], tmp_path / "out", size=16, overwrite=True, gzip=bool(len(digests) == 2))
+        job.build([scene], tmp_path / "out", Options(size=16, gzip=bool(len(digests) == 2)), overwrite=True)
         digests.append(records.read_card(tmp_path / "out" / "x2")["sha256"])
     assert digests[0] != digests[1] == digests[2]
 
@@ -463,8 +466,8 @@ def test_other_pixels_make_a_set_with_another_digest(make_raster, tmp_path):
 def test_each_band_may_have_its_own_modulation_transfer(make_raster, tmp_path):
     scene = make_raster(texture(2, 100, 100))
     way = Degradation(("mtf",), mtf=(0.1, 0.5))
-    job.build([scene], tmp_path / "each", size=32, validation=0, each_band=True, degradation=way)
-    job.build([scene], tmp_path / "whole", size=32, validation=0, degradation=way)
+    job.build([scene], tmp_path / "each", Options(size=32, validation=0, each_band=True, degradation=way))
+    job.build([scene], tmp_path / "whole", Options(size=32, validation=0, degradation=way))
     each = {(one.window, one.bands[0]): one.down[0] for one in training(tmp_path / "each")}
     for one in training(tmp_path / "whole"):
         for band in (1, 2):
@@ -476,27 +479,27 @@ def test_a_scene_of_nowhere_is_named_when_it_is_asked_where_its_tiles_lie(make_r
     area = tmp_path / "area.geojson"
     area.write_text(json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [20, 0], [20, 60], [0, 60], [0, 0]]]}))
     with pytest.raises(OptionError, match=r"lost\.tif': it has no CRS, .* which tiles lie in .*area\.geojson"):
-        job.build([placed, lost], tmp_path / "out", size=16, aoi=area)
+        job.build([placed, lost], tmp_path / "out", Options(size=16, aoi=area))
 
 
 def test_what_can_be_known_is_refused_before_the_work(make_raster, tmp_path):
     scene = make_raster()
     with pytest.raises(OptionError, match="multiple of the scale 2, got 33"):
-        job.build([scene], tmp_path / "out", size=33)
+        job.build([scene], tmp_path / "out", Options(size=33))
     with pytest.raises(DatasetError, match=r"no training tile of 96 x 96 pixels .* 'scene.tif' has|has 60 x 50 pixels"):
-        job.build([scene], tmp_path / "out", size=96)
+        job.build([scene], tmp_path / "out", Options(size=96))
     with pytest.raises(OptionError, match="given for 2 bands, and the scenes have 3"):
-        job.build([scene], tmp_path / "out", size=16, degradation=Degradation(("mtf",), mtf=(0.2, 0.3)))
+        job.build([scene], tmp_path / "out", Options(size=16, degradation=Degradation(("mtf",), mtf=(0.2, 0.3))))
     assert not (tmp_path / "out").exists()
-    job.build([scene], tmp_path / "out", size=16)
+    job.build([scene], tmp_path / "out", Options(size=16))
     with pytest.raises(OutputError, match="holds a training set"):
-        job.build([scene], tmp_path / "out", size=16)
-    job.build([scene], tmp_path / "out", size=16, overwrite=True)
+        job.build([scene], tmp_path / "out", Options(size=16))
+    job.build([scene], tmp_path / "out", Options(size=16), overwrite=True)
 
 
 def test_scenes_smaller_than_a_tile_are_passed_over_and_told(make_raster, tmp_path, caplog):
     scenes = [make_raster(texture(1, 60, 60)), make_raster(texture(1, 10, 10), "small.tif", transform=at(5e5, 5e6))]
-    assert job.build(scenes, tmp_path / "out", size=32).tiles["Training"] == 1
+    assert job.build(scenes, tmp_path / "out", Options(size=32)).tiles["Training"] == 1
     assert "1 scenes are smaller than a tile and are passed over" in caplog.text
     assert "small.tif' has 10 x 10 pixels" in caplog.text
 
@@ -505,7 +508,7 @@ def test_an_empty_result_says_which_filter_removed_how_many(make_raster, tmp_pat
     image = np.full((1, 96, 96), 7, np.uint8)
     image[:, :24] = 0
     with pytest.raises(DatasetError, match=r"left out: 4 with too little valid \(--min-valid\), 12 too flat"):
-        job.build([make_raster(image, nodata=0)], tmp_path / "out", size=24, min_variance=1e-6)
+        job.build([make_raster(image, nodata=0)], tmp_path / "out", Options(size=24, min_variance=1e-6))
     assert not (tmp_path / "out").exists()
 
 
@@ -514,7 +517,7 @@ def test_no_space_is_said_before_the_work(make_raster, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OutputError, match=r"may need .* where .* are free; .*--max-tiles, --no-bic-up"):
-        job.build([scene], tmp_path / "out", size=16)
+        job.build([scene], tmp_path / "out", Options(size=16))
     assert not (tmp_path / "out").exists()
 
 
@@ -528,30 +531,32 @@ def test_no_space_at_the_end_leaves_no_set(make_raster, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "framed", full)
         with pytest.raises(OutputError, match=r"no space left in .*; free some and run the same command again"):
-            job.build([scene], tmp_path / "out", size=16)
+            job.build([scene], tmp_path / "out", Options(size=16))
     assert not (tmp_path / "out" / "x2").exists()
-    assert job.build([scene], tmp_path / "out", size=16).tiles["Training"]
+    assert job.build([scene], tmp_path / "out", Options(size=16)).tiles["Training"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x2"]
 
 
 def test_a_build_that_fails_leaves_the_older_set_and_goes_on_to_the_same_bytes(make_raster, tmp_path):
     scenes = three_places(make_raster)
-    job.build(scenes, tmp_path / "out", size=16)
+    job.build(scenes, tmp_path / "out", Options(size=16))
     before = content(tmp_path / "out")
-    wanted = content(tmp_path / "other") if job.build(scenes, tmp_path / "other", size=8) else None
+    wanted = content(tmp_path / "other") if job.build(scenes, tmp_path / "other", Options(size=8)) else None
 
     def stop(done, total):
         if done > total // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job.build(scenes, tmp_path / "out", size=8, overwrite=True, progress=stop)
+        job.build(scenes, tmp_path / "out", Options(size=8), overwrite=True, progress=stop)
     assert content(tmp_path / "out" / "x2") == {k.relative_to("x2"): v for k, v in before.items()}
     steps = []
     with pytest.raises(OutputError, match=r"parts of another job: size .* --restart"):
-        job.build(scenes, tmp_path / "out", size=12, overwrite=True)
+        job.build(scenes, tmp_path / "out", Options(size=12), overwrite=True)
     with pools.threads(2) as pool:
-        job.build(scenes, tmp_path / "out", size=8, overwrite=True, pool=pool, progress=lambda *s: steps.append(s))
+        job.build(
+            scenes, tmp_path / "out", Options(size=8), overwrite=True, pool=pool, progress=lambda *s: steps.append(s)
+        )
     assert content(tmp_path / "out") == wanted
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x2"]
 
@@ -563,12 +568,13 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(make_ra
         for i in range(6)
     ]
     options = {"size": 16, "degradation": Degradation(("mtf", "noise"))}
-    job.build(scenes, tmp_path / "whole", **options)
+    job.build(scenes, tmp_path / "whole", Options(**options))
     code = (
         "import sys; from geosr import pools; from geosr.dataset import job as dataset\n"
-        "from geosr.rasters.degradation import Degradation\n"
+        "from geosr.dataset.options import Options; from geosr.rasters.degradation import Degradation\n"
         "with pools.threads(2) as pool:\n"
-        "    dataset.build(sys.argv[2:], sys.argv[1], size=16, degradation=Degradation(('mtf', 'noise')), pool=pool)"
+        "    options = Options(size=16, degradation=Degradation(('mtf', 'noise')))\n"
+        "    dataset.build(sys.argv[2:], sys.argv[1], options, pool=pool)"
     )
     command = [sys.executable, "-c", code, tmp_path / "out", *scenes]
     chance, kills = random.Random(0), 0

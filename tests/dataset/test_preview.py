@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from geosr.dataset import job
+from geosr.dataset.options import Options
 from geosr.dataset.preview import preview
 from geosr.errors import OutputError
 from tests.conftest import texture
@@ -17,7 +18,7 @@ def made(make_raster, tmp_path):
         )
         for i in range(3)
     ]
-    job.build(scenes, tmp_path / "out", size=48, validation=0.3)
+    job.build(scenes, tmp_path / "out", Options(size=48, validation=0.3))
     return tmp_path / "out"
 
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from geosr.cli.main import main
 from geosr.dataset import job, records
+from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
 from geosr.errors import DatasetError
 from geosr.grid import Window
@@ -84,7 +85,7 @@ def test_a_truncated_or_foreign_shard_is_named_with_the_record(tmp_path):
 
 
 def test_a_set_that_has_fewer_samples_than_it_says_is_none(make_raster, tmp_path):
-    job.build([make_raster(texture(1, 64, 64))], tmp_path, size=16, validation=0)
+    job.build([make_raster(texture(1, 64, 64))], tmp_path, Options(size=16, validation=0))
     folder = tmp_path / "x2"
     card = json.loads((folder / records.CARD).read_text())
     card["tiles"]["Training"] += 1

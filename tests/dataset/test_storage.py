@@ -9,6 +9,7 @@ import rasterio
 from affine import Affine
 
 from geosr.dataset import job, records, storage
+from geosr.dataset.options import Options
 from geosr.errors import DatasetError
 from tests.conftest import texture
 from tests.dataset.test_job import at, training
@@ -33,7 +34,7 @@ def test_tensorflow_datasets_loads_a_set_with_the_pixels_of_the_scene(make_raste
         make_raster(texture(3, 96, 96, seed=i, dtype=dtype, high=200), f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6))
         for i in range(4)
     ]
-    made = job.build(scenes, tmp_path / "out", size=32, validation=0.3, test=0.2)
+    made = job.build(scenes, tmp_path / "out", Options(size=32, validation=0.3, test=0.2))
     assert len(made.tiles) == 3
     seen = set()
     for split, name in storage.TFDS_SPLITS.items():
@@ -58,7 +59,7 @@ def test_tensorflow_datasets_loads_a_set_with_the_pixels_of_the_scene(make_raste
 
 
 def test_shards_are_even_and_named_as_they_should_be(make_raster, tmp_path, many_shards):
-    job.build([make_raster(texture(1, 256, 256))], tmp_path / "out", size=32, validation=0)
+    job.build([make_raster(texture(1, 256, 256))], tmp_path / "out", Options(size=32, validation=0))
     paths = sorted((tmp_path / "out" / "x2" / "Training").glob("*.tfrecord-*"))
     count = len(paths)
     assert [path.name for path in paths] == [f"geosr-train.tfrecord-{k:05d}-of-{count:05d}" for k in range(count)]
@@ -70,7 +71,7 @@ def test_shards_are_even_and_named_as_they_should_be(make_raster, tmp_path, many
 def test_gzip_is_smaller_read_as_the_same_and_not_offered_to_tensorflow_datasets(make_raster, tmp_path):
     path = make_raster(texture(1, 96, 96) // 64 * 64)
     for name, zipped in (("plain", False), ("zipped", True)):
-        job.build([path], tmp_path / name, size=32, validation=0, gzip=zipped)
+        job.build([path], tmp_path / name, Options(size=32, validation=0, gzip=zipped))
     plain, zipped = (list((tmp_path / n / "x2" / "Training").iterdir()) for n in ("plain", "zipped"))
     assert {path.name for path in plain} - {path.name for path in zipped} == {"dataset_info.json", "features.json"}
     assert sum(p.stat().st_size for p in zipped) < 0.5 * sum(p.stat().st_size for p in plain if "tfrecord" in p.name)
@@ -80,7 +81,7 @@ def test_gzip_is_smaller_read_as_the_same_and_not_offered_to_tensorflow_datasets
 
 def test_a_summary_is_what_is_there(make_raster, tmp_path):
     scenes = [make_raster(texture(2, 96, 96, seed=i), f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i in range(4)]
-    job.build(scenes, tmp_path / "out", size=32, validation=0.25, min_valid=0.5)
+    job.build(scenes, tmp_path / "out", Options(size=32, validation=0.25, min_valid=0.5))
     told = storage.summary(tmp_path / "out")
     assert json.loads(json.dumps(told)) == told
     assert (told["bands"], told["dtype"], told["size"], told["scale"], told["bic_up"]) == (2, "uint8", 32, 2, True)
@@ -96,7 +97,7 @@ def test_a_summary_is_what_is_there(make_raster, tmp_path):
 
 
 def test_a_set_that_lost_its_shards_is_said(make_raster, tmp_path):
-    job.build([make_raster(texture(1, 96, 96))], tmp_path / "out", size=32, validation=0)
+    job.build([make_raster(texture(1, 96, 96))], tmp_path / "out", Options(size=32, validation=0))
     [shard] = (tmp_path / "out" / "x2" / "Training").glob("*.tfrecord-*")
     shard.unlink()
     with pytest.raises(DatasetError, match=r"no training set in .*Training"):
@@ -130,7 +131,7 @@ def test_a_set_is_made_and_looked_at_without_tensorflow(make_raster, tmp_path):
 
 
 def test_reading_an_example_needs_no_side_knowledge(make_raster, tmp_path):
-    job.build([make_raster(texture(2, 64, 64))], tmp_path / "out", size=32, validation=0)
+    job.build([make_raster(texture(2, 64, 64))], tmp_path / "out", Options(size=32, validation=0))
     [one, *_] = records.read(tmp_path / "out" / "x2" / "Training")
     found = records.features(records.encode(one))
     assert {"gt", "down", "bic_up", "dtype", "shape", "scale", "range", "scene", "window", "crs"} < set(found)

@@ -188,12 +188,13 @@ def test_the_wide_span_of_four_bands_is_as_much_work_as_span_four_times():
     ],
 )
 def test_a_mixture_is_the_weighted_sum_of_its_losses(text, parts):
-    from geosr.models.losses import LOSSES, Mixture
+    from geosr.models import LOSSES, registered
+    from geosr.models.losses import Mixture
 
     a, b = np.random.default_rng(0).random((2, 1, 40, 40, 1), "float32")
     error = np.abs(a - b).astype("float64")
     by_hand = {"l1": error.mean(), "l2": (error**2).mean(), "charbonnier": np.sqrt(error**2 + 1e-6).mean()}
-    by_hand["ssim"] = float(LOSSES["ssim"](a, b)[0])
+    by_hand["ssim"] = float(registered(LOSSES["ssim"])(a, b)[0])
     expected = sum(weight * by_hand[name] for name, weight in parts.items())
     assert float(Mixture(text)(a, b)) == pytest.approx(expected, rel=1e-5)
 
@@ -250,7 +251,7 @@ def test_muon_moves_inner_kernels_alone_and_as_far_as_adam_would(name):
 
     rate = 1e-3
     starts, ends = {}, {}
-    for kind in optimizers.OPTIMIZERS:
+    for kind in models.OPTIMIZERS:
         keras.utils.set_random_seed(0)
         model = models.build(name, 2)
         variables = model.trainable_variables
@@ -319,18 +320,20 @@ def test_a_shipped_card_is_shown_with_its_scores(name, scale):
 def test_luma_changes_the_luma_alone(random_idn):
     rgb = np.random.default_rng(0).random((1, 3, 40, 40)).astype("float32") * 255
     values = fixed(0, 255, 3)
-    made = upscalers.load(str(random_idn()), mode="luma")(rgb, values)[0]
+    made = upscalers.load_upscaler(str(random_idn()), mode="luma")(rgb, values)[0]
     low, high = enlarge(rgb[0], 2), made
     weights = upscalers.LUMA
     added = high - low
     assert np.abs(added).max() > 1
     assert np.abs(added - added[0]).max() < 1e-3  # the same in every colour: Cb and Cr are bicubic's
-    each = upscalers.load(str(random_idn()))(np.einsum("nbij,b->nij", rgb, weights)[:, None], fixed(0, 255, 1))[0, 0]
+    each = upscalers.load_upscaler(str(random_idn()))(
+        np.einsum("nbij,b->nij", rgb, weights)[:, None], fixed(0, 255, 1)
+    )[0, 0]
     assert np.abs(np.einsum("bij,b->ij", high, weights) - each).max() < 1e-2
 
 
 def test_a_network_pickles_as_its_path(random_idn):
-    network = upscalers.load(str(random_idn()))
+    network = upscalers.load_upscaler(str(random_idn()))
     data = pickle.dumps(network)
     assert len(data) < 1000
     x = np.random.default_rng(0).random((1, 1, 40, 40)) * 255
@@ -379,7 +382,7 @@ def test_what_is_no_model_is_refused_and_never_executed(name, tmp_path):
     if name.startswith("pickle"):
         path.write_bytes(pickle.dumps({"model": 1}))
     with pytest.raises(ModelError, match=name) as error:
-        upscalers.load(str(path))
+        upscalers.load_upscaler(str(path))
     assert "\n" not in str(error.value)
 
 
@@ -390,7 +393,7 @@ def test_a_model_with_code_in_it_is_refused(tmp_path):
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
     model.save(tmp_path / "lambda.keras")
     with pytest.raises(ModelError, match="loaded safely"):
-        upscalers.load(str(tmp_path / "lambda.keras"))
+        upscalers.load_upscaler(str(tmp_path / "lambda.keras"))
 
 
 def test_a_model_of_unknown_reach_is_refused(tmp_path):
@@ -401,12 +404,12 @@ def test_a_model_of_unknown_reach_is_refused(tmp_path):
     model = keras.Model(inputs, keras.layers.UpSampling2D(2)(keras.layers.Add()([inputs, pooled])))
     model.save(tmp_path / "pool.keras")
     with pytest.raises(ModelError, match=r"sees farther than 128 pixels .* --blend"):
-        upscalers.load(str(tmp_path / "pool.keras"))
+        upscalers.load_upscaler(str(tmp_path / "pool.keras"))
 
 
 def test_a_scale_that_is_not_shipped_names_what_is():
     with pytest.raises(ModelError, match=r"no shipped model 'idn' for scale 7; there are .*bicubic"):
-        upscalers.load("idn", 7)
+        upscalers.load_upscaler("idn", 7)
 
 
 def test_bicubic_is_no_network_to_show():
@@ -417,4 +420,4 @@ def test_bicubic_is_no_network_to_show():
 
 def test_a_scale_that_is_not_the_model_s_is_refused(random_idn):
     with pytest.raises(ModelError, match="enlarges by 2, not by 4"):
-        upscalers.load(str(random_idn()), 4)
+        upscalers.load_upscaler(str(random_idn()), 4)

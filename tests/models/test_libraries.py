@@ -10,6 +10,7 @@ import pytest
 
 from geosr import models
 from geosr.dataset import job
+from geosr.dataset.options import Options
 from tests.conftest import texture
 
 PICTURE = """
@@ -70,7 +71,7 @@ def test_a_weight_file_gives_the_same_pictures_on_every_backend(backend, name, t
 @pytest.fixture
 def data(make_raster, tmp_path):
     scenes = [make_raster(texture(1, 100, 100, seed=i), f"s{i}.tif", crs=None) for i in range(3)]
-    job.build(scenes, tmp_path / "data", size=32, validation=0.3)
+    job.build(scenes, tmp_path / "data", Options(size=32, validation=0.3))
     return tmp_path / "data"
 
 

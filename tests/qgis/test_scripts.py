@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from geosr.burst import job, judging
-from geosr.burst.reducers import REDUCERS
+from geosr.burst.options import ALIGN_MODES, METHODS, Options
 from geosr.cli.burst import burst
 from geosr.cli.dataset import dataset
 from geosr.cli.main import main
@@ -146,9 +145,9 @@ def test_the_choices_are_those_of_the_library():
     raster, stack = constants(SCRIPTS[2]), constants(SCRIPTS[0])
     assert tuple(raster["DATA_TYPES"]) == profile.DTYPES
     assert raster["MODELS"] == ["bicubic", *sorted({card.name for card in cards.shipped()})]
-    assert set(stack["METHODS"]) == set(REDUCERS)
-    assert tuple(stack["DEFAULT_METHODS"]) == job.METHODS
-    assert tuple(stack["ALIGN_MODES"]) == judging.ALIGN_MODES
+    assert set(stack["METHODS"]) == set(METHODS)
+    assert tuple(stack["DEFAULT_METHODS"]) == Options().methods
+    assert tuple(stack["ALIGN_MODES"]) == ALIGN_MODES
 
 
 @each

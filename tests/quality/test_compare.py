@@ -17,7 +17,7 @@ from geosr.cli.main import main
 from geosr.errors import OptionError, RasterError
 from geosr.grid import Window
 from geosr.quality import page
-from geosr.quality.compare import compare
+from geosr.quality.compare import compare_rasters
 from geosr.rasters.resample import enlarge, shrink
 from tests.conftest import DATA, texture
 
@@ -49,7 +49,7 @@ def read(path):
 
 
 def test_scores_are_those_of_the_pixels(trio):
-    told = compare(*trio, windows=1)
+    told = compare_rasters(*trio, windows=1)
     [place] = told.places
     low, high, truth = map(read, trio)
     (top, bottom), (left, right) = place.window.toranges()
@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_pixels(trio):
 
 def test_what_bicubic_made_is_bicubic(make_raster, tmp_path):
     source = make_raster(texture(2, 90, 90, dtype="uint16", high=9000))
-    told = compare(source, made(source, tmp_path / "o.tif"))
+    told = compare_rasters(source, made(source, tmp_path / "o.tif"))
     for place in told.places:
         assert np.abs(place.pictures[0] - place.pictures[1]).max() <= 0.501
         assert place.scores["consistency"][0] == pytest.approx(place.scores["consistency"][1], rel=0.02)
@@ -86,7 +86,7 @@ def test_the_most_detailed_places_come_first_and_none_lies_over_another(make_ras
     for row, col, amount in ((0, 0, 300), (256, 384, 900), (512, 128, 600)):
         array[:, row : row + 128, col : col + 128] += texture(1, 128, 128, dtype="uint16", high=amount)
     source = make_raster(array)
-    told = compare(source, made(source, tmp_path / "o.tif", scale=4))
+    told = compare_rasters(source, made(source, tmp_path / "o.tif", scale=4))
     spots = [(place.window.row_off, place.window.col_off) for place in told.places]
     assert spots[:3] == [(256, 384), (512, 128), (0, 0)]
     assert len(set(spots)) == len(spots) == 8
@@ -102,7 +102,7 @@ def test_a_large_scene_is_shown_by_its_places(make_raster, tmp_path):
             for row, col in ((512, 4096), (5120, 1024)):
                 block = texture(1, 256, 256, seed=row).repeat(k, 1).repeat(k, 2)
                 out.write(block, window=((row * k, (row + 256) * k), (col * k, (col + 256) * k)))
-    told = compare(tmp_path / "low.tif", tmp_path / "high.tif", windows=2)
+    told = compare_rasters(tmp_path / "low.tif", tmp_path / "high.tif", windows=2)
     spots = sorted((place.window.row_off, place.window.col_off) for place in told.places)
     np.testing.assert_allclose(spots, [(512, 4096), (5120, 1024)], atol=128)
     assert len(page.page(told)) < 3_000_000
@@ -111,7 +111,7 @@ def test_a_large_scene_is_shown_by_its_places(make_raster, tmp_path):
 def test_a_part_and_chosen_bands_are_compared_with_their_own(make_raster, tmp_path):
     source = make_raster(texture(4, 200, 220))
     output = made(source, tmp_path / "o.tif", bands=(3, 1), window=(40, 60, 100, 90), alpha="band")
-    told = compare(source, output, bands=(2,))
+    told = compare_rasters(source, output, bands=(2,))
     with rasterio.open(source) as data:
         whole = data.read(1).astype(float)
     for place in told.places:
@@ -137,9 +137,9 @@ def test_holes_do_not_touch_the_scores_and_are_hatched(make_raster, tmp_path):
     whole = make_raster(array.copy(), "whole.tif")
     array[:, 30:50, 40:70] = -9999
     holed = make_raster(array, nodata=-9999)
-    told = compare(holed, made(holed, tmp_path / "o.tif"), windows=1)
+    told = compare_rasters(holed, made(holed, tmp_path / "o.tif"), windows=1)
     [place] = told.places
-    [other] = compare(whole, made(whole, tmp_path / "w.tif"), windows=1).places
+    [other] = compare_rasters(whole, made(whole, tmp_path / "w.tif"), windows=1).places
     assert not place.valid[60:100, 80:140].any()
     assert place.valid[:50].all()
     known = np.isfinite(place.error)
@@ -148,7 +148,7 @@ def test_holes_do_not_touch_the_scores_and_are_hatched(make_raster, tmp_path):
     np.testing.assert_allclose(place.error[:25], other.error[:25], atol=1)
     assert place.scores["consistency"][1] == pytest.approx(other.scores["consistency"][1], rel=0.1)
     assert '"mask":"data:image/webp' in page.page(told)
-    assert '"mask":null' in page.page(compare(whole, tmp_path / "w.tif", windows=1))
+    assert '"mask":null' in page.page(compare_rasters(whole, tmp_path / "w.tif", windows=1))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_rasters_of_other_ground_are_refused(make_raster, tmp_path, change, said
         texture(1, 100, 120), "after.tif", **{"transform": Affine(5, 0, 400_000, 0, -5, 5_000_000), **change}
     )
     with pytest.raises(RasterError) as error:
-        compare(before, after)
+        compare_rasters(before, after)
     assert said in str(error.value)
     assert "does not cover the ground of" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -177,27 +177,27 @@ def test_rasters_of_other_ground_are_refused(make_raster, tmp_path, change, said
 
 def test_rasters_without_a_place_are_compared_by_their_sizes(make_raster, tmp_path):
     before = make_raster(texture(1, 50, 60), "a.tif", crs=None, transform=Affine.identity())
-    told = compare(before, made(before, tmp_path / "o.tif"))
+    told = compare_rasters(before, made(before, tmp_path / "o.tif"))
     assert not told.located
     other = make_raster(texture(1, 99, 120), "b.tif", crs=None, transform=Affine.identity())
     with pytest.raises(RasterError, match="in whole pixels"):
-        compare(before, other)
+        compare_rasters(before, other)
 
 
 def test_other_bands_and_a_coarse_truth_are_refused(trio, make_raster):
     before, after, _ = trio
     gray = make_raster(texture(1, 300, 400), "gray.tif", transform=Affine(5, 0, 400_000, 0, -5, 5_000_000))
     with pytest.raises(OptionError, match="has 3 bands and"):
-        compare(before, gray)
+        compare_rasters(before, gray)
     with pytest.raises(OptionError, match="choose the same of both"):
-        compare(before, after, gray)
+        compare_rasters(before, after, gray)
     with pytest.raises(RasterError, match="has larger pixels"):
-        compare(before, after, before)
+        compare_rasters(before, after, before)
     with pytest.raises(OptionError, match="has no band 7 to compare"):
-        compare(before, after, bands=(7,))
+        compare_rasters(before, after, bands=(7,))
     empty = make_raster(np.zeros((1, 50, 60), "uint8"), "empty.tif", nodata=0)
     with pytest.raises(RasterError, match="has no valid pixel"):
-        compare(empty, make_raster(np.zeros((1, 100, 120), "uint8"), "e2.tif", nodata=0,
+        compare_rasters(empty, make_raster(np.zeros((1, 100, 120), "uint8"), "e2.tif", nodata=0,
                                    transform=Affine(5, 0, 400_000, 0, -5, 5_000_000)))  # fmt: skip
 
 
@@ -224,7 +224,7 @@ class References(HTMLParser):
 
 
 def test_the_page_is_whole_by_itself(trio):
-    text = page.page(compare(*trio))
+    text = page.page(compare_rasters(*trio))
     parser = References()
     parser.feed(text)
     assert not parser.open
@@ -247,7 +247,7 @@ def test_names_are_words_and_never_marks(make_raster, tmp_path):
     with rasterio.open(source, "r+") as data:
         data.set_band_description(1, "</script><script>alert(1)</script>")
     output = made(source, tmp_path / "x.tif")
-    text = page.page(compare(source, output))
+    text = page.page(compare_rasters(source, output))
     assert "<h1>a&amp;b.tif and x.tif</h1>" in text
     assert "<script>alert" not in text
 
@@ -285,7 +285,7 @@ def test_outputs_are_kept_and_inputs_never_written(trio, tmp_path):
 
 def test_the_real_scene_is_compared(tmp_path):
     source = DATA / "landsat8_great_salt_lake.tif"
-    told = compare(source, made(source, tmp_path / "o.tif"), windows=4)
+    told = compare_rasters(source, made(source, tmp_path / "o.tif"), windows=4)
     assert len(told.places) == 4
     for place in told.places:
         corners = np.array(place.corners)

@@ -15,7 +15,8 @@ from geosr.errors import OptionError, OutputError, RasterError
 from geosr.models import cards
 from geosr.quality import evaluate as job
 from geosr.quality import metrics
-from geosr.quality.evaluate import Options, evaluate
+from geosr.quality.evaluate import evaluate_model
+from geosr.quality.options import Options
 from geosr.quality.scores import Scores
 from geosr.rasters.degradation import Degradation
 from geosr.rasters.radiometry import to_dtype
@@ -23,6 +24,7 @@ from geosr.rasters.resample import enlarge, shrink
 from geosr.rasters.source import RasterSource, scene_range
 from geosr.superresolve.job import super_resolve
 from geosr.superresolve.plan import Options as Asked
+from geosr.superresolve.upscalers import load_upscaler
 from tests.conftest import one_line_error, peak_memory, texture
 
 METHODS = ["nearest", "bilinear", "bicubic", "lanczos"]
@@ -57,13 +59,13 @@ def test_the_scene_is_degraded_as_asked(make_raster):
     array = texture(2, 160, 160, dtype="uint8")
     how = Degradation(("mtf", "quantise"), mtf=(0.1, 0.5), bits=4)
     scene = make_raster(array)
-    [result] = evaluate("bicubic", [scene], Options(degradation=how)).scenes
+    [result] = evaluate_model("bicubic", [scene], Options(degradation=how)).scenes
     low = to_dtype(how(array, 2, values=scene_range(RasterSource(scene))), "uint8")
     psnr = [
         peak_signal_noise_ratio(*b, data_range=255) for b in zip(array, to_dtype(enlarge(low, 2), "uint8"), strict=True)
     ]
     assert result.methods["bicubic"].psnr == pytest.approx(np.mean(psnr))
-    [plain] = evaluate("bicubic", [scene]).scenes
+    [plain] = evaluate_model("bicubic", [scene]).scenes
     assert abs(plain.methods["bicubic"].psnr - np.mean(psnr)) > 0.5
 
 
@@ -73,7 +75,7 @@ def test_plots_of_scenes_of_one_name_have_each_their_own():
 
 def test_scores_are_those_of_the_whole_image(make_raster):
     array = texture(3, 150, 171, dtype="uint8")
-    [result] = evaluate("bicubic", [make_raster(array)]).scenes
+    [result] = evaluate_model("bicubic", [make_raster(array)]).scenes
     truth = array[:, :150, :170]
     low = to_dtype(shrink(truth, 2), "uint8")
     made = to_dtype(enlarge(low, 2), "uint8")
@@ -98,7 +100,7 @@ def test_scores_are_those_of_the_whole_image(make_raster):
 
 @pytest.mark.parametrize(("scale", "side"), [(2, 64), (3, 192), (4, 128)])
 def test_scores_do_not_depend_on_the_tiles(holed, scale, side):
-    whole, tiled = (numbers(evaluate("bicubic", [holed], Options(scale=scale, side=n))) for n in (960, side))
+    whole, tiled = (numbers(evaluate_model("bicubic", [holed], Options(scale=scale, side=n))) for n in (960, side))
     assert list(whole) == METHODS
     for name in whole:
         assert tiled[name] == pytest.approx(whole[name], rel=1e-9, nan_ok=True), name
@@ -107,7 +109,7 @@ def test_scores_do_not_depend_on_the_tiles(holed, scale, side):
 def test_scores_of_a_network_do_not_depend_on_the_tiles(make_raster, random_idn):
     source = make_raster(texture(1, 200, 190, dtype="float32", high=1))
     model = str(random_idn())
-    whole, tiled = (numbers(evaluate(model, [source], Options(side=side))) for side in (256, 64))
+    whole, tiled = (numbers(evaluate_model(model, [source], Options(side=side))) for side in (256, 64))
     assert tiled["random_x2_1.keras"] == pytest.approx(whole["random_x2_1.keras"], rel=1e-4, nan_ok=True)
 
 
@@ -121,7 +123,7 @@ def test_the_network_makes_what_superresolve_makes_of_the_shrunk_scene(make_rast
     super_resolve(low, tmp_path / "made.tif", asked)
     with rasterio.open(tmp_path / "made.tif") as made:
         found = made.read()
-    [result] = evaluate(str(random_idn()), [source], Options(range=given)).scenes
+    [result] = evaluate_model(str(random_idn()), [source], Options(range=given)).scenes
     got = result.methods["random_x2_1.keras"]
     # Its peak is that of the scene in any case, so that ranges can be compared.
     assert got.psnr == pytest.approx(metrics.psnr(found, array, peak=values.high[0] - values.low[0])[0], abs=1e-3)
@@ -135,7 +137,7 @@ def test_pixels_without_data_do_not_count(holed, make_raster):
     with rasterio.open(holed) as scene:
         array = scene.read()
     other = make_raster(np.where(array == 0, 65535, array), "other.tif", nodata=65535)
-    one, two = (numbers(evaluate("bicubic", [path])) for path in (holed, other))
+    one, two = (numbers(evaluate_model("bicubic", [path])) for path in (holed, other))
     for name in METHODS:
         assert one[name] == pytest.approx(two[name], rel=1e-9, nan_ok=True)
 
@@ -144,20 +146,20 @@ def test_transparency_is_a_mask_and_no_band(make_raster):
     array = texture(4, 100, 120)
     array[3] = np.where(np.tri(100, 120, -20), 0, 255)
     source = make_raster(array, photometric="RGB", alpha="YES")
-    [result] = evaluate("bicubic", [source]).scenes
+    [result] = evaluate_model("bicubic", [source]).scenes
     plain = make_raster(array[:3], "plain.tif")
     assert result.bands == 3
     assert result.methods["bicubic"].psnr != pytest.approx(
-        evaluate("bicubic", [plain]).scenes[0].methods["bicubic"].psnr
+        evaluate_model("bicubic", [plain]).scenes[0].methods["bicubic"].psnr
     )
-    assert evaluate("bicubic", [source], Options(alpha="band")).scenes[0].bands == 4
+    assert evaluate_model("bicubic", [source], Options(alpha="band")).scenes[0].bands == 4
 
 
 def test_the_border_is_left_out(make_raster):
     array = texture(1, 100, 100)
     source = make_raster(array)
     made = to_dtype(enlarge(to_dtype(shrink(array, 2), "uint8"), 2), "uint8")
-    got = evaluate("bicubic", [source], Options(border=7)).total["bicubic"]
+    got = evaluate_model("bicubic", [source], Options(border=7)).total["bicubic"]
     cut = np.s_[:, 7:-7, 7:-7]
     assert got.psnr == pytest.approx(metrics.psnr(made[cut], array[cut], peak=255)[0])
     assert got.ssim == pytest.approx(metrics.ssim(made[cut], array[cut], peak=255)[0])
@@ -165,18 +167,18 @@ def test_the_border_is_left_out(make_raster):
 
 def test_totals_are_means_and_errors_of_two_units_have_none(make_raster):
     paths = [make_raster(texture(2, 80, 90, seed=i), f"s{i}.tif") for i in range(2)]
-    report = evaluate("bicubic", paths)
+    report = evaluate_model("bicubic", paths)
     one, two = (result.methods["lanczos"] for result in report.scenes)
     assert report.total["lanczos"].psnr == pytest.approx((one.psnr + two.psnr) / 2)
     assert report.total["lanczos"].consistency == pytest.approx((one.consistency + two.consistency) / 2)
     wide = make_raster(texture(1, 80, 90, dtype="uint16", high=9000), "wide.tif")
-    total = evaluate("bicubic", [*paths, wide]).total["lanczos"]
+    total = evaluate_model("bicubic", [*paths, wide]).total["lanczos"]
     assert (total.consistency, total.rmse, total.sam) == (None, None, None)
     assert total.ssim is not None
 
 
 def test_a_constant_scene_has_what_can_be_told_of_it(make_raster):
-    [result] = evaluate("bicubic", [make_raster(np.full((1, 70, 70), 9, "uint8"))]).scenes
+    [result] = evaluate_model("bicubic", [make_raster(np.full((1, 70, 70), 9, "uint8"))]).scenes
     got = result.methods["bicubic"]
     assert (got.psnr, got.ssim, got.rmse, got.ergas) == (np.inf, pytest.approx(1), 0, 0)
     assert (got.sam, got.recovered, got.energy) == (None, None, None)
@@ -185,8 +187,8 @@ def test_a_constant_scene_has_what_can_be_told_of_it(make_raster):
 def test_a_constant_band_says_nothing_of_the_others(make_raster):
     bands = texture(2, 80, 90)
     constant = np.full((1, 80, 90), 9, "uint8")
-    [two] = evaluate("bicubic", [make_raster(bands, "two.tif")]).scenes
-    [three] = evaluate("bicubic", [make_raster(np.concatenate([bands, constant]), "three.tif")]).scenes
+    [two] = evaluate_model("bicubic", [make_raster(bands, "two.tif")]).scenes
+    [three] = evaluate_model("bicubic", [make_raster(np.concatenate([bands, constant]), "three.tif")]).scenes
     for name, scored in three.methods.items():
         assert scored.psnr == pytest.approx(two.methods[name].psnr)
 
@@ -199,7 +201,7 @@ def test_bitmaps_with_a_newer_header_than_gdal_reads_are_read(tmp_path):
     for at, value in ((2, len(newer)), (10, 122), (14, 108)):
         newer[at : at + 4] = value.to_bytes(4, "little")
     (tmp_path / "new.bmp").write_bytes(newer)
-    one, two = (numbers(evaluate("bicubic", [tmp_path / name])) for name in ("old.bmp", "new.bmp"))
+    one, two = (numbers(evaluate_model("bicubic", [tmp_path / name])) for name in ("old.bmp", "new.bmp"))
     assert one["bicubic"] == pytest.approx(two["bicubic"], nan_ok=True)
 
 
@@ -218,7 +220,7 @@ def test_the_cards_figures_are_those_of_the_command(shared, scale):
     [told] = card.scores.values()
     places = {"NAIP North Carolina": "naip_nc_m_3607824.tif", "Landsat 8 pan": "l8_pan_elkton_va.tif"}
     for place, name in places.items():
-        total = evaluate("idn", [shared / "val" / name], Options(scale=scale, border=scale)).total
+        total = evaluate_model("idn", [shared / "val" / name], Options(scale=scale, border=scale)).total
         assert total["bicubic"].psnr == pytest.approx(told[place]["bicubic"], abs=0.01)
         assert total["idn"].psnr - total["bicubic"].psnr == pytest.approx(told[place]["gain"], abs=0.01)
 
@@ -281,7 +283,7 @@ def test_what_cannot_be_scored_is_told_in_a_line_before_any_work(make_raster, mo
 def test_a_model_of_other_bands_or_scale_is_refused(make_raster, random_idn):
     source = make_raster(texture(2, 40, 40))
     with pytest.raises(OptionError, match=r"gives 2 bands but .* takes 3; choose them with --bands"):
-        evaluate(str(random_idn(2, 3)), [source])
+        evaluate_model(str(random_idn(2, 3)), [source])
     assert "no shipped model 'idn' for scale 7" in one_line_error(ran("idn", source, "-s", "7"))
     assert "there is no model 'nosuch'" in one_line_error(ran("nosuch", source))
     assert ran("idn").exit_code == 2
@@ -291,7 +293,7 @@ def test_scattered_pixels_that_no_shrunk_scene_would_show_are_told(make_raster):
     array = np.zeros((1, 40, 40), "uint8")
     array[:, ::2, ::2] = 7
     with pytest.raises(RasterError, match="no valid pixel that a shrunk scene would show"):
-        evaluate("bicubic", [make_raster(array, nodata=0)])
+        evaluate_model("bicubic", [make_raster(array, nodata=0)])
 
 
 def test_outputs_are_not_replaced_unless_asked(make_raster, tmp_path):
@@ -304,7 +306,7 @@ def test_outputs_are_not_replaced_unless_asked(make_raster, tmp_path):
     assert ran("bicubic", source, "--csv", tmp_path / "scores.csv", "--overwrite").exit_code == 0
     assert (tmp_path / "scores.csv").read_text().startswith("scene,method,scale")
     with pytest.raises(OutputError, match="is a file; name a folder"):
-        evaluate("bicubic", [source], plots_folder=tmp_path / "scores.csv")
+        evaluate_model("bicubic", [source], plots_folder=tmp_path / "scores.csv")
 
 
 def test_an_interrupted_run_leaves_nothing(make_raster, tmp_path, monkeypatch):
@@ -329,7 +331,7 @@ def test_plots_of_each_scene_are_pictures(make_raster, tmp_path, bands):
     array = texture(bands, 200, 150, dtype="uint16", high=5000)
     array[:, 20:50, 20:60] = 0
     paths = [make_raster(array, name, nodata=0) for name in ("scene.tif", "b/scene.tif", "other.tif")]
-    evaluate("bicubic", paths, plots_folder=tmp_path / "plots")
+    evaluate_model("bicubic", paths, plots_folder=tmp_path / "plots")
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     assert names == {f"{scene}_{what}.png" for scene in ("scene_1", "scene_2", "other") for what in job.PLOTS}
     for name in names:
@@ -341,7 +343,7 @@ def test_plots_of_each_scene_are_pictures(make_raster, tmp_path, bands):
 def test_maps_hold_the_errors_of_their_cells(holed, monkeypatch):
     """Cells of 8 x 8 pixels, put together from tiles; their mean is that of the pixels."""
     monkeypatch.setattr(job, "MAP", 50)
-    upscaler = job.upscalers.load("bicubic", 2)
+    upscaler = load_upscaler("bicubic", 2)
     scene = job._scene(str(holed), upscaler, "bicubic", Options(side=128))
     maps = job.Maps(scene)
     for tile in scene.grid:

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from geosr.cli.main import main
 from geosr.grid import Window
 from geosr.quality.detail import lattice, side_for
-from geosr.quality.info import OVERSAMPLED, info, sharpness
+from geosr.quality.info import OVERSAMPLED, inspect_raster, sharpness
 from geosr.rasters.resample import enlarge, shrink
 from geosr.rasters.source import RasterSource
-from geosr.superresolve.plan import Options
+from geosr.superresolve.options import Options
 from tests.conftest import DATA, texture
 
 BICUBIC = Options(model="bicubic")
@@ -29,7 +29,7 @@ def test_it_tells_what_the_job_would_take_and_make(make_raster):
     source = make_raster(array, nodata=0, photometric="RGB")
     with rasterio.open(source, "r+") as data:
         data.set_band_description(2, "grass")
-    told = info(source, BICUBIC)
+    told = inspect_raster(source, BICUBIC)
     assert (told.width, told.height, told.dtype, told.crs, told.pixel) == (300, 200, "uint16", "EPSG:32633", (10, 10))
     assert told.bounds == (400_000, 4_998_000, 403_000, 5_000_000)
     assert told.invalid == pytest.approx(0.1)
@@ -67,10 +67,10 @@ def test_the_command_says_it_in_lines_and_as_json(make_raster):
 
 def test_how_a_network_takes_the_bands_is_told(make_raster, random_idn):
     source = make_raster(texture(3, 64, 64))
-    assert info(source, Options(model=str(random_idn()))).taken == "each band by itself"
-    assert "luma" in info(source, Options(model=str(random_idn()), bands_mode="luma")).taken
-    assert info(source, Options(model=str(random_idn(2, 3)))).taken == "all bands together"
-    assert info(source, Options(model="bicubic", range=(0, 100))).range == "as given with --range"
+    assert inspect_raster(source, Options(model=str(random_idn()))).taken == "each band by itself"
+    assert "luma" in inspect_raster(source, Options(model=str(random_idn()), bands_mode="luma")).taken
+    assert inspect_raster(source, Options(model=str(random_idn(2, 3)))).taken == "all bands together"
+    assert inspect_raster(source, Options(model="bicubic", range=(0, 100))).range == "as given with --range"
 
 
 def test_what_is_lost_and_transparency_are_told(make_raster):
@@ -116,7 +116,7 @@ def shares(path):
 def test_a_real_scene_is_told_from_one_that_was_enlarged(tmp_path, name, before):
     assert min(shares(DATA / name)) > OVERSAMPLED
     assert max(shares(enlarged(DATA / name, tmp_path / "o.tif", before=before))) < OVERSAMPLED
-    told = info(tmp_path / "o.tif", Options(model="bicubic", alpha="band"))
+    told = inspect_raster(tmp_path / "o.tif", Options(model="bicubic", alpha="band"))
     assert told.oversampled == [band.number for band in told.bands]
     assert "x2 adds nothing" in run(tmp_path / "o.tif", "-m", "bicubic").stdout
     assert "the pixels hold detail of their size" in run(DATA / name, "-m", "bicubic").stdout
@@ -140,14 +140,14 @@ def test_single_bands_that_were_enlarged_are_named(make_raster, tmp_path):
         fine = data.read()[:, :256, :256]
     fine[1] = np.clip(np.rint(enlarge(np.rint(shrink(fine[1:2], 2)), 2)), 0, 255)[0]
     source = make_raster(fine)
-    assert info(source, BICUBIC).oversampled == [2]
+    assert inspect_raster(source, BICUBIC).oversampled == [2]
     assert "band 2 was enlarged before" in run(source, "-m", "bicubic").stdout
 
 
 def test_what_cannot_be_measured_is_not_told(make_raster):
     small, flat = make_raster(texture(1, 40, 200), "s.tif"), make_raster(np.full((1, 99, 99), 7, "uint8"), "f.tif")
     for source in (small, flat):
-        assert info(source, BICUBIC).bands[0].oversampled is None
+        assert inspect_raster(source, BICUBIC).bands[0].oversampled is None
         assert "could not be measured" in run(source, "-m", "bicubic").stdout
 
 
@@ -156,7 +156,7 @@ def test_holes_do_not_make_a_scene_look_sharp(make_raster, tmp_path):
         low = data.read([1])[:, :200, :200]
     made = np.clip(np.rint(enlarge(low, 2)), 1, 255).astype("uint8")
     made[:, 100:130, 100:160] = 0
-    assert info(make_raster(made, nodata=0), BICUBIC).oversampled == [1]
+    assert inspect_raster(make_raster(made, nodata=0), BICUBIC).oversampled == [1]
 
 
 # Places

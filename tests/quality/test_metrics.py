@@ -247,9 +247,9 @@ def test_the_best_estimate_has_what_it_takes_off_the_error():
 @given(seeds)
 def test_invented_detail_is_not_recovered(seed):
     """Noise as strong as the missing detail brings back all the energy, and none of the truth."""
-    truth = texture(1, 256, 256, seed=seed % 1000, dtype="float64")
+    truth = texture(1, 512, 512, seed=seed % 1000, dtype="float64")
     plain = enlarge(shrink(truth, 2), 2)
-    other = texture(1, 256, 256, seed=seed % 1000 + 1000, dtype="float64")
+    other = texture(1, 512, 512, seed=seed % 1000 + 1000, dtype="float64")
     made = plain + other - enlarge(shrink(other, 2), 2)
     found, bicubic = (metrics.spectra(result, truth, scale=2) for result in (made, plain))
     assert found.energy[0] > 0.8

@@ -11,7 +11,7 @@ from affine import Affine
 
 import geosr
 from geosr.quality import page
-from geosr.quality.compare import compare
+from geosr.quality.compare import compare_rasters
 from tests.conftest import texture
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
@@ -83,7 +83,7 @@ def report(tmp_path_factory):
         with rasterio.open(paths[-1], "w", driver="GTiff", height=array.shape[1], width=array.shape[2],
                            photometric="RGB", **profile) as out:  # fmt: skip
             out.write(array)
-    told = compare(*paths, windows=4)
+    told = compare_rasters(*paths, windows=4)
     path = folder / "report.html"
     path.write_text(page.page(told))
     return path, told
@@ -335,7 +335,7 @@ def test_a_raster_without_a_place_and_one_of_one_band_are_shown(browse, make_ras
     source = make_raster(texture(1, 70, 80), crs=None, transform=Affine.identity())
     geosr.super_resolve(source, tmp_path / "o.tif", geosr.Options(model="bicubic"))
     path = tmp_path / "plain.html"
-    path.write_text(page.page(compare(source, tmp_path / "o.tif")))
+    path.write_text(page.page(compare_rasters(source, tmp_path / "o.tif")))
     driver = browse(path)
     view = driver.find_element(By.ID, "view")
     ActionChains(driver).move_to_element(view).perform()

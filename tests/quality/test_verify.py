@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from geosr.cli.main import main
 from geosr.errors import RasterError
-from geosr.quality.verify import verify
+from geosr.quality.verify import verify_output
 from geosr.superresolve.job import super_resolve
-from geosr.superresolve.plan import Options
+from geosr.superresolve.options import Options
 from tests.conftest import texture
 
 BICUBIC = Options(model="bicubic", scale=2)
@@ -45,7 +45,7 @@ def rewritten(path, change=lambda block: block, **profile):
 
 
 def test_what_was_made_is_what_it_claims(pair):
-    report = verify(*pair)
+    report = verify_output(*pair)
     assert report.ok
     assert report.recomputed == 0
     assert report.bounds_error < 1e-9
@@ -74,7 +74,7 @@ def test_outputs_of_any_options_are_what_they_claim(make_raster, random_idn, tmp
         array[3] = np.where(np.tri(260, 240, -50), 0, 255)
     source = make_raster(array, **{"nodata": None, **{k: v for k, v in more.items() if k != "dtype"}})
     super_resolve(source, tmp_path / "out.tif", Options(**{"model": "bicubic", "scale": 2, **options}))
-    report = verify(source, tmp_path / "out.tif", windows=4)
+    report = verify_output(source, tmp_path / "out.tif", windows=4)
     assert report.ok, report.checks
     assert report.recomputed is not None
 
@@ -82,8 +82,8 @@ def test_outputs_of_any_options_are_what_they_claim(make_raster, random_idn, tmp
 def test_a_network_of_one_s_own_is_computed_again_when_it_is_given(make_raster, random_idn, tmp_path):
     source, model = make_raster(texture(1, 150, 150)), str(random_idn())
     super_resolve(source, tmp_path / "out.tif", Options(model=model))
-    assert verify(source, tmp_path / "out.tif").recomputed is None
-    assert verify(source, tmp_path / "out.tif", model=model).recomputed <= 1
+    assert verify_output(source, tmp_path / "out.tif").recomputed is None
+    assert verify_output(source, tmp_path / "out.tif", model=model).recomputed <= 1
 
 
 def test_a_picture_that_moved_by_a_tenth_of_a_pixel_is_found(make_raster, tmp_path):
@@ -97,7 +97,7 @@ def test_a_picture_that_moved_by_a_tenth_of_a_pixel_is_found(make_raster, tmp_pa
         return np.fft.ifft2(np.fft.fft2(block) * np.exp(-2j * np.pi * rows * 0.2)).real.astype("float32")
 
     rewritten(tmp_path / "out.tif", move)
-    report = verify(source, tmp_path / "out.tif")
+    report = verify_output(source, tmp_path / "out.tif")
     assert report.shift[0] == pytest.approx(0.1, abs=0.03)
     assert report.shift[1] == pytest.approx(0, abs=0.02)
     assert {"shift", "computed again"} <= set(off(report))
@@ -117,7 +117,7 @@ def test_a_picture_that_moved_by_a_tenth_of_a_pixel_is_found(make_raster, tmp_pa
 def test_what_is_off_is_found(pair, change, profile, found):
     source, output = pair
     rewritten(output, change or (lambda block: block), **profile)
-    assert found in off(verify(source, output))
+    assert found in off(verify_output(source, output))
 
 
 def test_tags_that_were_dropped_are_found(pair):
@@ -125,7 +125,7 @@ def test_tags_that_were_dropped_are_found(pair):
     with rasterio.open(output, "r+") as out:
         out.update_tags(MISSION="other")
         out.descriptions = ("", "nir")
-    assert verify(source, output).missing == ["some tags", "the descriptions of the bands"]
+    assert verify_output(source, output).missing == ["some tags", "the descriptions of the bands"]
 
 
 def test_an_enlargement_by_another_program_is_compared(make_raster, tmp_path):
@@ -137,14 +137,14 @@ def test_an_enlargement_by_another_program_is_compared(make_raster, tmp_path):
         }  # fmt: skip
     with rasterio.open(tmp_path / "other.tif", "w", **profile) as out:
         out.write(large)
-    report = verify(source, tmp_path / "other.tif")
+    report = verify_output(source, tmp_path / "other.tif")
     assert report.ok, report.checks
     assert (report.model, report.recomputed) == (None, None)
 
 
 def test_rasters_that_do_not_belong_together_are_told(make_raster):
     with pytest.raises(RasterError, match="has 60 x 50 pixels, which is no multiple of the 59 x 50 of"):
-        verify(make_raster(texture(1, 50, 59), "a.tif"), make_raster(texture(1, 50, 60), "b.tif"))
+        verify_output(make_raster(texture(1, 50, 59), "a.tif"), make_raster(texture(1, 50, 60), "b.tif"))
 
 
 def test_the_command_says_it_and_returns_1_when_something_is_off(pair):
@@ -165,7 +165,7 @@ def test_tags_that_geosr_does_not_write_are_told(pair):
     with rasterio.open(output, "r+") as out:
         out.update_tags(GEOSR_RANGE="everything")
     with pytest.raises(RasterError, match=r"the GEOSR_ tags of .* are not those that geosr writes"):
-        verify(source, output)
+        verify_output(source, output)
 
 
 def test_a_nodata_value_that_nobody_chose_is_found(make_raster, tmp_path):
@@ -173,9 +173,9 @@ def test_a_nodata_value_that_nobody_chose_is_found(make_raster, tmp_path):
     super_resolve(source, tmp_path / "out.tif", BICUBIC)
     with rasterio.open(tmp_path / "out.tif", "r+") as out:
         out.nodata = 255
-    assert verify(source, tmp_path / "out.tif").missing == ["the nodata value"]
+    assert verify_output(source, tmp_path / "out.tif").missing == ["the nodata value"]
     super_resolve(source, tmp_path / "chosen.tif", Options(model="bicubic", nodata=255, dtype="uint16"))
-    assert verify(source, tmp_path / "chosen.tif").ok
+    assert verify_output(source, tmp_path / "chosen.tif").ok
 
 
 def test_outputs_with_skipped_blocks_are_what_they_claim(make_raster, tmp_path):
@@ -186,17 +186,17 @@ def test_outputs_with_skipped_blocks_are_what_they_claim(make_raster, tmp_path):
     data[offset : offset + 60] = b"\xff" * 60
     source.write_bytes(data)
     super_resolve(source, tmp_path / "out.tif", Options(model="bicubic", skip_errors=True))
-    assert verify(source, tmp_path / "out.tif").ok
+    assert verify_output(source, tmp_path / "out.tif").ok
 
 
 def test_compression_with_loss_has_its_tolerance_and_lossless_none(make_raster, tmp_path):
     source = make_raster(texture(3, 300, 300), photometric="RGB")
     super_resolve(source, tmp_path / "lossy.tif", Options(model="bicubic", creation={"COMPRESS": "JPEG"}))
-    assert verify(source, tmp_path / "lossy.tif").ok
+    assert verify_output(source, tmp_path / "lossy.tif").ok
     super_resolve(source, tmp_path / "lerc.tif", Options(model="bicubic", creation={"COMPRESS": "LERC"}))
-    assert verify(source, tmp_path / "lerc.tif").ok
+    assert verify_output(source, tmp_path / "lerc.tif").ok
     rewritten(tmp_path / "lerc.tif", lambda block: np.where(np.indices(block.shape)[1] < 300, block, 0))
-    assert "computed again" in off(verify(source, tmp_path / "lerc.tif"))
+    assert "computed again" in off(verify_output(source, tmp_path / "lerc.tif"))
 
 
 @pytest.mark.parametrize("dtype", ["uint32", "int8", "float64"])
@@ -205,7 +205,7 @@ def test_wide_noise_is_what_it_claims(make_raster, random_idn, tmp_path, dtype):
     array = np.where(np.random.default_rng(0).random((1, 150, 150)) < 0.5, low, high).astype(dtype)
     source = make_raster(array)
     super_resolve(source, tmp_path / "out.tif", BICUBIC)
-    assert verify(source, tmp_path / "out.tif").ok
+    assert verify_output(source, tmp_path / "out.tif").ok
 
 
 def test_json_has_no_infinity(make_raster, tmp_path):

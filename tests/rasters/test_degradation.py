@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from geosr.errors import OptionError
-from geosr.rasters.degradation import DEGRADATIONS, SENSORS, SHRINKING, Degradation, gaussian_taps
+from geosr.rasters.degradation import SENSORS, SHRINKING, STEPS, Degradation
+from geosr.rasters.degrading import gaussian_taps
 from geosr.rasters.radiometry import fixed
 from geosr.rasters.resample import shrink
 
@@ -174,4 +175,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(OptionError, match=r"mtf must be below 0\.707 at scale 2, got 0\.8"):
         Degradation(("mtf",), mtf=(0.8,)).check(3, 2)
     Degradation(("mtf",), mtf=(0.8,)).check(3, 3)
-    assert set(SHRINKING) < set(DEGRADATIONS)
+    assert set(SHRINKING) < set(STEPS)

@@ -26,7 +26,7 @@ def share(profile, upscaler, **limits):
 
 @pytest.mark.parametrize(("model", "scale"), SHIPPED)
 def test_halos_are_at_most_12_percent_of_the_work(model, scale):
-    upscaler = upscalers.load(model, scale)
+    upscaler = upscalers.load_upscaler(model, scale)
     for side in (*range(1000, 4200, 37), 5000, 8192, 10_000, 20_000, 50_000):
         assert share(Profile(side, side, 3, "uint8"), upscaler, limit=8 * GIB) <= 0.12, side
 
@@ -35,19 +35,19 @@ def test_halos_are_at_most_12_percent_of_the_work(model, scale):
 @given(sides, sides, st.sampled_from(SHIPPED), st.sampled_from([("uint8", 3), ("uint16", 4), ("float32", 1)]))
 def test_nor_are_they_on_oblong_rasters(width, height, model, kind):
     dtype, count = kind
-    found = share(Profile(width, height, count, dtype), upscalers.load(*model), limit=8 * GIB)
+    found = share(Profile(width, height, count, dtype), upscalers.load_upscaler(*model), limit=8 * GIB)
     assert found <= 0.12
 
 
 def test_a_large_scene_is_cut_into_the_smallest_tiles_that_waste_little():
     profile = Profile(20_000, 20_000, 3, "uint8")
-    sizes = {model: budget.tile_size(profile, upscalers.load(*model), limit=8 * GIB) for model in SHIPPED}
+    sizes = {model: budget.tile_size(profile, upscalers.load_upscaler(*model), limit=8 * GIB) for model in SHIPPED}
     assert sizes == dict(zip(SHIPPED, (1152, 1024, 1024, 768, 768, 768), strict=True))
-    assert budget.tile_size(profile, upscalers.load("bicubic", 2)) <= 1024
+    assert budget.tile_size(profile, upscalers.load_upscaler("bicubic", 2)) <= 1024
 
 
 def test_less_memory_gives_smaller_tiles_and_keeps_to_it():
-    profile, upscaler = Profile(5000, 5000, 3, "uint8"), upscalers.load("idn", 2)
+    profile, upscaler = Profile(5000, 5000, 3, "uint8"), upscalers.load_upscaler("idn", 2)
     for mib in (1100, 1500, 3000, 6000):
         size = budget.tile_size(profile, upscaler, limit=mib * 2**20)
         assert budget.memory(size, profile, upscaler) <= mib * 2**20
@@ -55,7 +55,7 @@ def test_less_memory_gives_smaller_tiles_and_keeps_to_it():
 
 
 def test_a_narrow_raster_does_not_get_blocks_of_its_length():
-    profile, upscaler = Profile(100, 50_000, 3, "uint8"), upscalers.load("span", 2)
+    profile, upscaler = Profile(100, 50_000, 3, "uint8"), upscalers.load_upscaler("span", 2)
     assert budget.memory(50_000, profile, upscaler) < budget.memory(5000, replace(profile, width=5000), upscaler)
 
 
@@ -81,7 +81,7 @@ def test_without_a_word_of_the_machine_s_memory_there_is_a_usual_one(monkeypatch
 
 def on_gpu(monkeypatch, memory, model="span"):
     monkeypatch.setattr(runtimes, "gpu_memory", lambda name: memory)
-    return upscalers.load(model, 2)
+    return upscalers.load_upscaler(model, 2)
 
 
 def test_a_gpu_is_given_larger_tiles_which_fit_into_half_of_it(monkeypatch):

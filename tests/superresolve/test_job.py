@@ -30,11 +30,12 @@ from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import fixed
 from geosr.rasters.resample import enlarge
 from geosr.rasters.source import ArraySource
-from geosr.superresolve.estimate import estimate
+from geosr.superresolve.estimate import estimate_job
 from geosr.superresolve.job import is_done, super_resolve, write
-from geosr.superresolve.plan import Options, plan
-from geosr.superresolve.tiles import upscaled
-from geosr.superresolve.upscalers import Bicubic, load
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import make_plan
+from geosr.superresolve.tiles import enlarged_tiles
+from geosr.superresolve.upscalers import Bicubic, load_upscaler
 from tests.conftest import camera, texture
 
 BICUBIC = Options(model="bicubic", scale=2)
@@ -58,7 +59,7 @@ def assembled(array, upscaler, *, size, halo=None, nodata=None):
     out = np.zeros((len(array), array.shape[1] * k, array.shape[2] * k))
     for tile in grid:
         read = source.read(tile.outer)
-        [made] = upscaled([tile], [read], source=source, upscaler=upscaler, values=values)
+        [made] = enlarged_tiles([tile], [read], source=source, upscaler=upscaler, values=values)
         core = tile.core.scale(k)
         out[:, core.row_off : core.row_off + core.height, core.col_off : core.col_off + core.width] = made
     return out
@@ -76,7 +77,7 @@ def test_tiled_bicubic_is_the_bicubic_of_the_whole(width, height, size, k, halo)
 @settings(max_examples=6)
 @given(st.integers(20, 70), st.integers(20, 70), st.integers(16, 50), st.sampled_from([2, 4]))
 def test_a_tiled_network_is_the_network_on_the_whole(random_idn, width, height, size, k):
-    upscaler = load(str(random_idn(k)))
+    upscaler = load_upscaler(str(random_idn(k)))
     array = texture(1, height, width, seed=size)
     whole = assembled(array, upscaler, size=max(width, height))
     assert np.abs(whole - enlarge(array, k)).max() > 3
@@ -85,7 +86,7 @@ def test_a_tiled_network_is_the_network_on_the_whole(random_idn, width, height, 
 
 
 def test_half_the_halo_is_not_enough(random_idn):
-    upscaler = load(str(random_idn()))
+    upscaler = load_upscaler(str(random_idn()))
     array = texture(1, 90, 90)
     whole = assembled(array, upscaler, size=90)
     assert np.abs(assembled(array, upscaler, size=30, halo=upscaler.halo // 2) - whole).max() > 0.01
@@ -349,7 +350,7 @@ def test_bands_are_chosen_in_order(make_raster, tmp_path):
 def test_another_dtype_keeps_nodata_or_is_refused(make_raster, tmp_path):
     source = make_raster(texture(1, 30, 30, dtype="int16", low=1, high=3000), nodata=-1)
     with pytest.raises(OptionError, match="nodata -1 does not fit in uint16; give one that does with --nodata"):
-        plan(source, replace(BICUBIC, dtype="uint16"))
+        make_plan(source, replace(BICUBIC, dtype="uint16"))
     with rasterio.open(result(source, tmp_path, replace(BICUBIC, dtype="uint16", nodata=65535))) as out:
         assert (out.nodata, out.dtypes) == (65535, ("uint16",))
 
@@ -362,14 +363,14 @@ def test_creation_options_override(make_raster, tmp_path):
 def test_a_network_of_three_bands_takes_exactly_three(make_raster, random_idn, tmp_path):
     options = Options(model=str(random_idn(2, 3)))
     with pytest.raises(OptionError, match=r"gives 4 bands but .* takes 3; choose them with --bands"):
-        plan(make_raster(texture(4, 20, 20)), options)
+        make_plan(make_raster(texture(4, 20, 20)), options)
     with rasterio.open(result(make_raster(texture(4, 20, 20)), tmp_path, replace(options, bands=(3, 2, 1)))) as out:
         assert out.count == 3
 
 
 def test_luma_needs_three_bands(make_raster):
     with pytest.raises(OptionError, match="needs red, green and blue, got 4 bands"):
-        plan(make_raster(texture(4, 20, 20)), Options(bands_mode="luma"))
+        make_plan(make_raster(texture(4, 20, 20)), Options(bands_mode="luma"))
 
 
 # Nothing half-written
@@ -573,7 +574,7 @@ def test_numbers_that_are_not_need_a_value_in_integers(make_raster, tmp_path):
     array[0, 5, 5] = np.nan
     source = make_raster(array)
     with pytest.raises(OptionError, match=r"uint8 has no value for pixels that are not a number; .*--nodata"):
-        plan(source, replace(BICUBIC, dtype="uint8"))
+        make_plan(source, replace(BICUBIC, dtype="uint8"))
     with rasterio.open(result(source, tmp_path, replace(BICUBIC, dtype="uint8", nodata=0))) as out:
         assert np.argwhere(out.read(1) == 0).tolist() == [[10, 10], [10, 11], [11, 10], [11, 11]]
 
@@ -594,7 +595,7 @@ def test_another_dtype_is_refused_beside_transparency(make_raster):
     array[3] = 255
     source = make_raster(array, photometric="RGB", alpha="YES")
     with pytest.raises(OptionError, match="leave it out with --bands"):
-        plan(source, replace(BICUBIC, dtype="uint16"))
+        make_plan(source, replace(BICUBIC, dtype="uint16"))
 
 
 def test_transparency_that_is_left_out_becomes_a_mask(make_raster, tmp_path):
@@ -643,7 +644,7 @@ def test_a_network_is_loaded_once_by_many_threads(make_raster, random_idn, tmp_p
     path.write_bytes(random_idn().read_bytes())
     options = Options(model=str(path), tile=32)
     source = make_raster(texture(1, 100, 100))
-    plan(source, options)
+    make_plan(source, options)
     monkeypatch.setattr(models, "load", lambda *args, **kwargs: loads.append(args) or load_one(*args, **kwargs))
     with pools.threads(4) as pool:
         result(source, tmp_path, options, pool=pool)
@@ -661,23 +662,23 @@ def test_a_job_that_failed_without_a_part_does_not_stand_in_the_way(make_raster,
 @pytest.mark.parametrize("option", [("COMPRESS", "FOO"), ("FOO", "BAR"), ("BLOCKXSIZE", "100")])
 def test_creation_options_that_gdal_would_pass_over_are_refused_before_the_work(make_raster, option):
     with pytest.raises(OptionError, match=r"GDAL refuses the creation options .*change --co"):
-        plan(make_raster(), replace(BICUBIC, creation=dict([option])))
+        make_plan(make_raster(), replace(BICUBIC, creation=dict([option])))
 
 
 def test_a_finished_output_is_known_again_until_its_input_changes(make_raster, tmp_path):
     source = make_raster()
     output = result(source, tmp_path)
-    assert is_done(plan(source, BICUBIC), output)
-    assert not is_done(plan(source, replace(BICUBIC, scale=3)), output)
-    assert not is_done(plan(source, replace(BICUBIC, window=(0, 0, 60, 50), overviews=True)), output)
+    assert is_done(make_plan(source, BICUBIC), output)
+    assert not is_done(make_plan(source, replace(BICUBIC, scale=3)), output)
+    assert not is_done(make_plan(source, replace(BICUBIC, window=(0, 0, 60, 50), overviews=True)), output)
     os.utime(source, (time.time() + 60, time.time() + 60))
-    assert not is_done(plan(source, BICUBIC), output)
+    assert not is_done(make_plan(source, BICUBIC), output)
 
 
 def test_luma_of_colours_in_another_order_is_refused(make_raster):
     source = make_raster(photometric="RGB")
     with pytest.raises(OptionError, match="needs red, green and blue, got blue, green, red"):
-        plan(source, Options(bands_mode="luma", bands=(3, 2, 1)))
+        make_plan(source, Options(bands_mode="luma", bands=(3, 2, 1)))
 
 
 def test_an_exact_transform_comes_before_control_points_and_that_is_said(make_raster, tmp_path, caplog):
@@ -911,9 +912,9 @@ def test_bounds_choose_the_pixels_that_they_touch(make_raster, tmp_path):
     with rasterio.open(result(source, tmp_path, replace(BICUBIC, bounds=asked))) as out:
         assert tuple(out.bounds) == (left + 100, top - 210, left + 300, top - 90)
     with pytest.raises(OptionError, match=r"bounds 0,0,1,1 lies outside the raster's 400000,4999500,400600,5000000"):
-        plan(source, replace(BICUBIC, bounds=(0, 0, 1, 1)))
+        make_plan(source, replace(BICUBIC, bounds=(0, 0, 1, 1)))
     with pytest.raises(OptionError, match="the window 50,0,20,20 is not inside 60 x 50 pixels"):
-        plan(source, replace(BICUBIC, window=(50, 0, 20, 20)))
+        make_plan(source, replace(BICUBIC, window=(50, 0, 20, 20)))
 
 
 # Damage
@@ -922,7 +923,7 @@ def test_bounds_choose_the_pixels_that_they_touch(make_raster, tmp_path):
 def test_blocks_that_cannot_be_read_become_nodata_and_are_told(make_raster, tmp_path):
     array = texture(2, 200, 200, low=1, high=200)
     source = damaged(make_raster(array, nodata=0, interleave="band", **TILED), 1, 2)
-    job = plan(source, replace(BICUBIC, skip_errors=True, tile=50))
+    job = make_plan(source, replace(BICUBIC, skip_errors=True, tile=50))
     found = write(job, tmp_path / "out.tif")
     assert [(band, astuple(window)) for band, window in found] == [(1, (128, 64, 64, 64))]
     with rasterio.open(tmp_path / "out.tif") as out:
@@ -953,7 +954,7 @@ def test_what_cannot_be_read_is_marked_however_the_raster_marks(make_raster, tmp
     options = replace(BICUBIC, skip_errors=True)
     if kind == "uint16":
         with pytest.raises(OptionError, match="--skip-errors needs a value for what cannot be read"):
-            plan(source, options)
+            make_plan(source, options)
         options = replace(options, nodata=7)
     with rasterio.open(result(source, tmp_path, options)) as out:
         seen = np.isfinite(out.read(1)) if kind == "float32" else out.dataset_mask() > 0
@@ -966,8 +967,8 @@ def test_damage_found_before_an_interruption_is_told_after_it(make_raster, tmp_p
     source = damaged(make_raster(texture(1, 200, 200), nodata=0, **TILED), 0, 0)
     options = replace(BICUBIC, skip_errors=True, tile=50)
     with pytest.raises(RuntimeError):
-        write(plan(source, options), tmp_path / "out.tif", progress=stop_at(9))
-    assert len(write(plan(source, options), tmp_path / "out.tif")) == 1
+        write(make_plan(source, options), tmp_path / "out.tif", progress=stop_at(9))
+    assert len(write(make_plan(source, options), tmp_path / "out.tif")) == 1
 
 
 # Memory and disk
@@ -976,15 +977,15 @@ def test_damage_found_before_an_interruption_is_told_after_it(make_raster, tmp_p
 def test_memory_chooses_the_tile_and_the_workers(make_raster, random_idn):
     source = make_raster(texture(3, 900, 900))
     options = Options(model=str(random_idn()))
-    plans = {mib: plan(source, replace(options, memory=mib * 2**20)) for mib in (1100, 1536, 6000)}
+    plans = {mib: make_plan(source, replace(options, memory=mib * 2**20)) for mib in (1100, 1536, 6000)}
     sizes = [job.grid.size for job in plans.values()]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
     assert plans[1100].workers(1000) < 1000
     for mib, job in plans.items():
-        assert job.needed(job.workers(1000)) <= mib * 2**20
+        assert job.memory_needed(job.workers(1000)) <= mib * 2**20
     with pytest.raises(OptionError, match=r"tiles of 128 need \d+ MiB here; give it more with --memory"):
-        plan(source, replace(options, memory=200 * 2**20))
+        make_plan(source, replace(options, memory=200 * 2**20))
 
 
 def test_without_resume_the_bytes_are_the_same_and_no_parts_are_kept(make_raster, tmp_path):
@@ -1014,8 +1015,8 @@ def test_the_disk_holds_no_more_than_is_said(make_raster, tmp_path, options, mos
     source, output = make_raster(texture(3, 800, 800, seed=3)), tmp_path / "out" / "o.tif"
     output.parent.mkdir()
     resume = options.pop("resume", True)
-    job = plan(source, replace(BICUBIC, tile=128, **options), output)
-    said = estimate(job, output, resume=resume)
+    job = make_plan(source, replace(BICUBIC, tile=128, **options), output)
+    said = estimate_job(job, output, resume=resume)
     peak = 0
 
     def weigh():
@@ -1151,8 +1152,8 @@ def test_no_part_of_the_input_is_the_output(make_raster, tmp_path):
 def test_an_output_of_other_options_is_not_done(make_raster, tmp_path, change):
     source = make_raster()
     output = result(source, tmp_path)
-    assert is_done(plan(source, BICUBIC, output), output)
-    assert not is_done(plan(source, replace(BICUBIC, **change), output), output)
+    assert is_done(make_plan(source, BICUBIC, output), output)
+    assert not is_done(make_plan(source, replace(BICUBIC, **change), output), output)
 
 
 def test_a_damaged_part_is_said_with_the_remedy(make_raster, tmp_path):
@@ -1218,7 +1219,7 @@ def test_a_mask_that_cannot_be_read_hides_what_it_may(make_raster, tmp_path, dty
     beside.write_bytes(data)
     with pytest.raises(RasterError, match=r"cannot read the mask of .*--skip-errors"):
         super_resolve(source, tmp_path / "o.tif", BICUBIC)
-    assert write(plan(source, replace(BICUBIC, skip_errors=True)), tmp_path / "o.tif")
+    assert write(make_plan(source, replace(BICUBIC, skip_errors=True)), tmp_path / "o.tif")
     with rasterio.open(tmp_path / "o.tif") as out:
         assert not out.dataset_mask()[:128, :128].any()
 
@@ -1226,14 +1227,14 @@ def test_a_mask_that_cannot_be_read_hides_what_it_may(make_raster, tmp_path, dty
 def test_a_tile_that_memory_does_not_hold_is_refused(make_raster):
     source = make_raster(texture(1, 3000, 3000))
     with pytest.raises(OptionError, match=r"tiles of 3000 need .* give it more with --memory, or a smaller --tile"):
-        plan(source, replace(BICUBIC, tile=8192, memory=300 * 2**20))
+        make_plan(source, replace(BICUBIC, tile=8192, memory=300 * 2**20))
 
 
 def test_bounds_need_a_transform(make_raster):
     for transform in (Affine.identity(), Affine(1, 1, 4e5, 1, 1, 5e6)):
         source = make_raster(crs=None, transform=transform)
         with pytest.raises(OptionError, match="no transform that bounds could be told by; give --window"):
-            plan(source, replace(BICUBIC, bounds=(0, 0, 1, 1)))
+            make_plan(source, replace(BICUBIC, bounds=(0, 0, 1, 1)))
 
 
 def test_holes_that_nobody_declared_are_told_of(make_raster, tmp_path, caplog):

@@ -15,7 +15,8 @@ from geosr.errors import OutputError
 from geosr.models import cards
 from geosr.rasters.source import RasterSource
 from geosr.superresolve import stac
-from geosr.superresolve.plan import Options, plan
+from geosr.superresolve.options import Options
+from geosr.superresolve.plan import make_plan
 from tests.conftest import DATA, texture
 
 pystac = pytest.importorskip("pystac", reason="pip install 'geosr[stac]'")
@@ -128,7 +129,7 @@ def test_without_rio_stac_the_line_says_what_to_install(make_raster, tmp_path, m
 
 
 def test_an_item_that_cannot_be_written_leaves_nothing(make_raster, tmp_path, monkeypatch):
-    job = plan(make_raster(), Options(model="bicubic"))
+    job = make_plan(make_raster(), Options(model="bicubic"))
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

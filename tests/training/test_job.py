@@ -10,11 +10,12 @@ import pytest
 from geosr import models, pools
 from geosr.dataset import job as dataset
 from geosr.dataset import records
+from geosr.dataset.options import Options as DatasetOptions
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
 from geosr.models import cards
 from geosr.rasters.resample import enlarge, shrink
 from geosr.training import batches, job
-from geosr.training.job import Options
+from geosr.training.options import Options
 from tests.conftest import texture
 
 QUICK = Options(model="tiny", epochs=2, batch=4, crop=12, rate=1e-3)
@@ -28,7 +29,7 @@ def tiny(monkeypatch):
 @pytest.fixture
 def data(make_raster, tmp_path):
     scenes = [make_raster(texture(2, 100, 100, seed=i), f"s{i}.tif", crs=None) for i in range(3)]
-    dataset.build(scenes, tmp_path / "data", size=32, validation=0.3)
+    dataset.build(scenes, tmp_path / "data", DatasetOptions(size=32, validation=0.3))
     return tmp_path / "data"
 
 

@@ -64,6 +64,15 @@ class Stack:
     step: int
     """Every so many pixels one goes to the report's maps."""
 
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The images, in the order of their parts."""
+        return (*self.methods, *self.extras)
+
+    def part(self, tile: Tile, plane: int) -> int:
+        """Return the number of a tile's part: 0 is the alignment, and after the planes come the report's maps."""
+        return 1 + tile.index * (len(self.planes) + 1) + plane
+
 
 def tile_size(frames: int, bands: int, memory: int, *, halo: int, jobs: int) -> int:
     """Rows and columns of the largest tiles of which `jobs` at once fit in the memory.

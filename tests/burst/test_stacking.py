@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geosr.burst import stack
+from geosr.burst import stacking
 from geosr.burst.exif import Metadata
 from geosr.burst.homography import enlarging
 from geosr.burst.reducers import REDUCERS
-from geosr.burst.stack import Layer, Stack
+from geosr.burst.stacking import Layer, Stack
 from geosr.errors import OptionError
 from geosr.grid import Grid, Tile
 from geosr.rasters.profile import Profile
@@ -28,12 +28,12 @@ def job(images, matrices, *, size=32, scale=2, sharpen=1.0, methods=("mean", "ro
     return Stack(
         layers=tuple(layers),
         metadata=Metadata(),
-        grid=Grid(profile.width, profile.height, size, stack.halo_of(scale, sharpen)),
+        grid=Grid(profile.width, profile.height, size, stacking.halo_of(scale, sharpen)),
         profile=profile,
         methods=methods,
         extras=(),
         sharpen=sharpen,
-        sigma=stack.SHARPEN_SIGMA * scale,
+        sigma=stacking.SHARPEN_SIGMA * scale,
         factor=1.0,
         step=4,
     )
@@ -43,8 +43,8 @@ def made(work, method):
     """The whole image, put together from its tiles, before rounding."""
     whole = np.zeros((work.profile.count, work.profile.height, work.profile.width), np.float32)
     for tile in work.grid:
-        values, covered, used = stack.stacked(tile, work)
-        plane = stack.sharpened(REDUCERS[method](values, used), covered.any(axis=0), work)
+        values, covered, used = stacking.stacked(tile, work)
+        plane = stacking.sharpened(REDUCERS[method](values, used), covered.any(axis=0), work)
         rows, cols = tile.core.slices(within=work.profile.window)
         whole[:, rows, cols] = tile.trim(plane)
     return whole
@@ -89,12 +89,12 @@ def test_where_no_frame_is_nothing_counts():
     [image] = frames([np.eye(3)], size=SMALL)
     away = np.array([[1, 0, 40.0], [0, 1, 0], [0, 0, 1]])
     work = job([image], [away])
-    _, covered, used = stack.stacked(Tile(0, work.profile.window, work.profile.window), work)
+    _, covered, used = stacking.stacked(Tile(0, work.profile.window, work.profile.window), work)
     assert not covered[0, :, 102:].any()
     assert covered[0, :, :96].all()
     assert (used == covered).all()
     far = np.array([[1, 0, 4000.0], [0, 1, 0], [0, 0, 1]])
-    assert not stack.stacked(Tile(0, work.profile.window, work.profile.window), job([image], [far]))[1].any()
+    assert not stacking.stacked(Tile(0, work.profile.window, work.profile.window), job([image], [far]))[1].any()
 
 
 def test_clipped_pixels_count_only_where_no_other_frame_has_more():
@@ -103,7 +103,7 @@ def test_clipped_pixels_count_only_where_no_other_frame_has_more():
     bright[:, :10], dark[:, :5] = 100, 255
     ends = [(-np.inf, 254.0), (-np.inf, 254.0)]
     work = job([bright, dark], [np.eye(3)] * 2, scale=1, sharpen=0.0, ends=ends)
-    _, covered, used = stack.stacked(Tile(0, work.profile.window, work.profile.window), work)
+    _, covered, used = stacking.stacked(Tile(0, work.profile.window, work.profile.window), work)
     assert covered.all()
     assert used[0, :, :6].all() and not used[0, :, 14:].any()
     assert used[1, :, 10:].all() and not used[1, :, :2].any()
@@ -111,22 +111,22 @@ def test_clipped_pixels_count_only_where_no_other_frame_has_more():
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 8), st.integers(400, 4000))
 def test_tiles_fit_in_the_memory(count, bands, jobs, megabytes):
-    halo = stack.halo_of(2, 1.0)
+    halo = stacking.halo_of(2, 1.0)
     try:
-        size = stack.tile_size(count, bands, megabytes * 10**6, halo=halo, jobs=jobs)
+        size = stacking.tile_size(count, bands, megabytes * 10**6, halo=halo, jobs=jobs)
     except OptionError as error:
         assert "--memory" in str(error)
         return
     values = count * bands * 4 * (size + 2 * halo) ** 2
-    assert jobs * 3 * values + stack.BASE_MEMORY <= megabytes * 10**6
+    assert jobs * 3 * values + stacking.BASE_MEMORY <= megabytes * 10**6
 
 
 def test_sharpening_keeps_the_level_and_lifts_edges():
     image = np.zeros((1, 40, 40), np.float32)
     image[:, :, 20:] = 100
     work = job([np.zeros((20, 20, 1), np.uint8)], [np.eye(3)])
-    out = stack.sharpened(image, np.ones((40, 40), bool), work)
+    out = stacking.sharpened(image, np.ones((40, 40), bool), work)
     assert out.mean() == pytest.approx(image.mean(), abs=0.5)
     assert out.max() > 110
-    hidden = stack.sharpened(image, np.arange(40) >= np.full((40, 1), 20), work)
+    hidden = stacking.sharpened(image, np.arange(40) >= np.full((40, 1), 20), work)
     np.testing.assert_allclose(hidden[:, :, 20:], 100, atol=1e-3)

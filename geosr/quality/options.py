@@ -1,0 +1,47 @@
+"""The options of an evaluation, declared once for the library and the command line. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geosr.choices import check_options, option
+from geosr.models.computing import Computing
+from geosr.rasters.degradation import Degradation
+from geosr.rasters.kinds import ALPHA_MODES
+
+PROTOCOLS = ("scene", "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of an evaluation.
+
+    Raises:
+        OptionError: a value is not allowed.
+    """
+
+    scale: int | None = option(None, "Enlargement; the model's own by default, or 2.")
+    computing: Computing = Computing()
+    bands: tuple[int, ...] | None = option(None, "Bands to use, in this order, from 1.")
+    alpha: str = option(
+        "auto",
+        "Treat a band labelled alpha as transparency (mask) or as data (band); near infrared is often mislabelled.",
+        choices=ALPHA_MODES,
+    )
+    degradation: Degradation = Degradation()
+    range: tuple[float, float] | None = option(
+        None, "Values that become 0 and 1 for the network, of every band; those of each scene by default."
+    )
+    protocol: str = option(
+        "scene",
+        "scene: all bands, the shrunk scene rounded to its type. paper: as papers on photographs do, the Y of 8-bit "
+        "red, green and blue alone, shrunk without rounding, with SCALE pixels at the edges shaved.",
+        choices=PROTOCOLS,
+    )
+    border: int | None = option(
+        None, "Pixels at the edges that do not count; 0, or SCALE with --protocol paper.", least=0
+    )
+    side: int = option(768, "Rows and columns of a tile, in pixels of the truth, about.", least=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,115 @@
+"""The steps of degradations, as functions on blocks (bands, rows, cols). Knows arrays alone, no rasters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from geosr.errors import OptionError
+from geosr.grid import Block
+from geosr.rasters.radiometry import Range
+from geosr.rasters.resample import REACH, decimate, shrink
+
+if TYPE_CHECKING:
+    from geosr.rasters.degradation import Degradation
+
+NARROWEST = 0.15
+"""Standard deviation in pixels of a Gaussian that is all but the mean of the nearest pixels."""
+WIDEST_MTF = 0.01
+"""The transfer of the widest Gaussian that is searched."""
+
+
+def degraded(block: Block, degradation: Degradation, scale: int, *, values: Range, seed: Sequence[int] = (0,)) -> Block:
+    """Return the block after all steps of a degradation; see `Degradation.__call__`."""
+    shrunk = bicubic(block, scale) if degradation.steps[0] == "bicubic" else mtf(block, scale, degradation.mtf)
+    for step in degradation.steps[1:]:
+        shrunk = SPOILING[step](shrunk, degradation, values, seed)
+    return shrunk
+
+
+def bicubic(block: Block, scale: int) -> Block:
+    """Return the block shrunk by the kernel that training, inference and scoring share."""
+    return shrink(block, scale)
+
+
+def mtf(block: Block, scale: int, gains: Sequence[float]) -> Block:
+    """Return the block filtered by a Gaussian with these transfers (one, or one a band), at the pixels' centres."""
+    bands = gains if len(gains) > 1 else tuple(gains) * len(block)
+    return np.stack(
+        [decimate(band, scale, gaussian_taps(gain, scale)) for band, gain in zip(block, bands, strict=True)]
+    )
+
+
+def noise(block: Block, degradation: Degradation, values: Range, seed: Sequence[int]) -> Block:
+    """Return the block with normal noise of variance shot^2 x + read^2, x its values over the range from 0 to 1.
+
+    Source: A. Foi et al., Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data, IEEE
+    TIP 17 (2008).
+    """
+    shot, read = degradation.noise
+    x = values.normalise(block)
+    deviation = np.sqrt(shot**2 * np.maximum(x, 0) + read**2)
+    normal = np.random.default_rng(tuple(seed)).standard_normal(block.shape)
+    return np.asarray(values.restore(x + deviation * normal).astype(block.dtype))
+
+
+def quantise(block: Block, degradation: Degradation, values: Range, seed: Sequence[int]) -> Block:
+    """Return the block rounded to the levels of the range, which go on beyond its ends: nothing is clipped."""
+    steps = 2**degradation.bits - 1
+    low, high = (np.array(ends)[:, None, None] for ends in (values.low, values.high))
+    x = (block - low) / (high - low)
+    return np.asarray(values.restore(np.rint(x * steps) / steps).astype(block.dtype))
+
+
+SPOILING: dict[str, Callable[[Block, Degradation, Range, Sequence[int]], Block]] = {
+    "noise": noise,
+    "quantise": quantise,
+}
+
+
+def reach(degradation: Degradation, scale: int) -> int:
+    """Return the pixels on each side that a pixel of the result depends on; a multiple of the scale."""
+    if degradation.steps[0] == "mtf":
+        return max(_reach(gain, scale) for gain in degradation.mtf)
+    return REACH * scale
+
+
+@cache
+def gaussian_taps(gain: float, k: int) -> NDArray[np.float64]:
+    """Return the weights of a Gaussian around the centre of `k` pixels with response `gain` at 1 / 2k cycles a pixel.
+
+    The response is that of the sampled weights, not of the function they are taken from: the two differ where the
+    Gaussian is narrower than a pixel.
+
+    Raises:
+        OptionError: no weights have it: between two pixels, for an even `k`, the best that can be had is their mean.
+    """
+    reach = _reach(gain, k)
+    distance = np.arange(-reach, reach + k) - (k - 1) / 2
+    wave = np.cos(np.pi * distance / k)
+
+    def weights(sigma: float) -> NDArray[np.float64]:
+        taps = np.exp(-0.5 * (distance / sigma) ** 2)
+        normalised: NDArray[np.float64] = taps / taps.sum()
+        return normalised
+
+    highest = float(weights(NARROWEST) @ wave)
+    if gain >= highest:
+        raise OptionError(f"mtf must be below {highest:.3f} at scale {k}, got {gain:g}")
+    sigma = brentq(lambda sigma: float(weights(sigma) @ wave) - gain, NARROWEST, 2 * _sigma(WIDEST_MTF, k), xtol=1e-12)
+    return weights(sigma)
+
+
+def _sigma(gain: float, k: int) -> float:
+    """Return the deviation of the Gaussian whose transform is `gain` at 1 / 2k."""
+    return float(2 * k / np.pi * np.sqrt(-np.log(gain) / 2))
+
+
+def _reach(gain: float, k: int) -> int:
+    """Return four standard deviations, as whole squares of `k` pixels: what lies beyond weighs 1e-4 together."""
+    return int(np.ceil(4 * _sigma(gain, k) / k)) * k

@@ -1,0 +1,73 @@
+"""The options of a super-resolution, declared once for the library and the command line. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from geosr.choices import check_options, option
+from geosr.errors import OptionError
+from geosr.models import DEFAULT
+from geosr.models.computing import Computing as Computing
+from geosr.rasters.kinds import ALPHA_MODES, DTYPES
+
+BANDS_MODES = ("auto", "each", "luma")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices that decide the output; None means that the raster and the model decide.
+
+    Raises:
+        OptionError: a value is not allowed, or two contradict each other.
+    """
+
+    scale: int | None = option(None, "Enlargement; the model's own by default, or 2.", least=1)
+    model: str = option(DEFAULT, "bicubic, a shipped model, or a .keras, .onnx or .xml (OpenVINO) file.")
+    computing: Computing = Computing()
+    bands: tuple[int, ...] | None = option(None, "Bands to use, in this order, from 1.")
+    bands_mode: str = option(
+        "auto",
+        "How a network of one band treats several: each by itself, or the luma of red, green and blue alone (three "
+        "times cheaper; for photographs). auto is each.",
+        choices=BANDS_MODES,
+    )
+    alpha: str = option(
+        "auto",
+        "Treat a band labelled alpha as transparency (mask) or as data (band); near infrared is often mislabelled.",
+        choices=ALPHA_MODES,
+    )
+    range: tuple[float, float] | None = option(None, "Values that become 0 and 1 for the network, of every band.")
+    window: tuple[int, int, int, int] | None = option(
+        None, "Super-resolve only these pixels of the input; the result is that part of the whole's."
+    )
+    bounds: tuple[float, float, float, float] | None = option(
+        None, "Super-resolve only the pixels that these bounds in the CRS of the input touch."
+    )
+    dtype: str | None = option(
+        None, "Data type of the output; the input's by default. Values saturate, they are not scaled.", choices=DTYPES
+    )
+    nodata: float | None = option(None, "Nodata value of the output; the input's by default.")
+    format: str | None = option(None, "GDAL driver of the output, as COG; by the ending of OUTPUT by default.")
+    overviews: bool | None = option(None, "Build overviews in the output; by default if the input has them.")
+    tile: int | None = option(
+        None,
+        "Rows and columns of a tile's core; chosen from the raster, the model and the memory by default.",
+        least=1,
+    )
+    batch: int | None = option(None, "Tiles in a task; one by default, and more if they are small.", least=1)
+    memory: int | None = option(
+        None,
+        "Memory limit, as 800MB or 4GiB; the tile size is chosen for it.  [default: half of the machine's, at most "
+        "8GiB]",
+        least=1,
+    )
+    skip_errors: bool = option(False, "Turn blocks that cannot be read into nodata; exit status 3.")
+    creation: Mapping[str, str] | None = option(None, "GDAL creation option, as COMPRESS=ZSTD.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.bands is not None and not (isinstance(self.bands, Sequence) and self.bands):
+            raise OptionError(f"bands must be band numbers from 1, as (4, 3, 2), got {self.bands!r}")
+        if self.window and self.bounds:
+            raise OptionError("a part is given by its window or by its bounds, not by both")
