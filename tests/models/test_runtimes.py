@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from geosr import Computing, Options, machine, models, super_resolve
+from geosr import Options, machine, models, super_resolve
 from geosr.cli.main import main
 from geosr.cli.options import taken
 from geosr.errors import ModelError, OptionError
