@@ -28,7 +28,7 @@ from geosr.errors import OptionError, OutputError
 from geosr.files import output_folder, size_text
 from geosr.grid import Grid
 from geosr.parts import Parts
-from geosr.rasters import writer
+from geosr.rasters import compression, writer
 from geosr.rasters.profile import Profile
 from geosr.superresolve.provenance import Provenance, without_provenance
 
@@ -299,7 +299,7 @@ def _join(plan: BurstPlan, work: Stack, parts: Parts, plane: int, path: Path) ->
     if name in work.extras:
         bare = Profile(profile.width, profile.height, 1, EXTRAS[name])
         profile = replace(bare, crs=profile.crs, transform=profile.transform, gcps=profile.gcps, rpcs=profile.rpcs)
-    creation = writer.creation_options(profile.dtype, plan.options.creation or {})
+    creation = compression.creation_options(profile.dtype, plan.options.creation or {})
     pieces = ((tile.core, parts.path(work.part(tile, plane))) for tile in work.grid)
     for _ in writer.join(pieces, path, profile, creation):
         pass

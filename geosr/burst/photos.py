@@ -16,6 +16,7 @@ from geosr.burst.exif import Metadata
 from geosr.errors import BurstError, RasterError
 from geosr.grid import Block, Window
 from geosr.rasters import writer
+from geosr.rasters.compression import UNCOMPRESSED
 from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import to_dtype
 from geosr.rasters.resample import enlarge
@@ -42,7 +43,6 @@ _TURNS = {
 }
 ROLLS = {1: 0, 3: 180, 6: 90, 8: 270}
 """Degrees by which photos that are not mirrored are turned to be upright."""
-_UNPACKED = {"TILED": "YES", "BLOCKXSIZE": "256", "BLOCKYSIZE": "256", "BIGTIFF": "IF_SAFER", "INTERLEAVE": "PIXEL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def prepare(photo: Photo, folder: Path) -> Frame:
     try:
         if photo.packed:
             bare = replace(photo.profile, tags={}, band_tags=())
-            writer.store(pixels, bare, _upright(source, photo, shrinker), _UNPACKED)
+            writer.store(pixels, bare, _upright(source, photo, shrinker), UNCOMPRESSED)
             ready = RasterSource(pixels, alpha="mask" if photo.profile.alpha is not None else "band")
         else:
             for _ in _upright(source, photo, shrinker):

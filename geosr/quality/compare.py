@@ -18,7 +18,8 @@ from geosr.quality import detail, metrics, page
 from geosr.quality.page import Comparison, Place
 from geosr.rasters import gdal
 from geosr.rasters.nodata import enlarge_nearest, filled_block
-from geosr.rasters.profile import RGB, Profile, band_name, crs_name
+from geosr.rasters.placement import crs_name
+from geosr.rasters.profile import RGB, Profile, band_name
 from geosr.rasters.resample import REACH, enlarge
 from geosr.rasters.source import RasterSource
 from geosr.superresolve.provenance import Provenance

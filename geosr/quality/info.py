@@ -9,9 +9,9 @@ import numpy as np
 
 from geosr.grid import Block, Tile
 from geosr.quality import detail, metrics
-from geosr.rasters import profile as profiles
 from geosr.rasters.nodata import filled_block
-from geosr.rasters.profile import Bounds
+from geosr.rasters.placement import Bounds, bounds, crs_name, geographic_bounds
+from geosr.rasters.profile import band_name
 from geosr.rasters.radiometry import PERCENTILES
 from geosr.rasters.source import THUMBNAIL, RasterSource
 from geosr.superresolve.estimate import Estimate, estimate_job
@@ -105,10 +105,10 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
         width=profile.width,
         height=profile.height,
         dtype=profile.dtype,
-        crs=profiles.crs_name(profile),
+        crs=crs_name(profile),
         pixel=pixel,
-        bounds=profiles.bounds(profile, profile.window) if located else None,
-        degrees=profiles.footprint(profile),
+        bounds=bounds(profile, profile.window) if located else None,
+        degrees=geographic_bounds(profile),
         bands=[_band(job, i, sharpness(source, i, (block, good))) for i in range(profile.count)],
         range=_why(job, options),
         nodata=profile.nodata,
@@ -156,7 +156,7 @@ def _band(job: Plan, position: int, sharp: float | None) -> Band:
     image = position != profile.alpha
     return Band(
         number=job.source.indexes[position],
-        name=profiles.band_name(profile, position),
+        name=band_name(profile, position),
         kind="image" if image else "transparency",
         low=job.values.low[position] if image else None,
         high=job.values.high[position] if image else None,

@@ -16,9 +16,8 @@ from geosr.grid import Block, Tile, Window
 from geosr.models import cards
 from geosr.models.computing import Computing
 from geosr.quality.metrics import inconsistencies
-from geosr.rasters import profile as profiles
 from geosr.rasters.nodata import enlarge_nearest
-from geosr.rasters.profile import Profile
+from geosr.rasters.profile import Profile, differences
 from geosr.rasters.source import THUMBNAIL, RasterSource
 from geosr.superresolve.job import output_block
 from geosr.superresolve.options import Options
@@ -244,7 +243,7 @@ def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
 
 def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Report:
     wanted = replace(job.profile, tags=without_provenance(job.profile.tags))
-    missing = [what for what in sorted(set(profiles.differences(made.profile, wanted))) if what != "the transform"]
+    missing = [what for what in sorted(set(differences(made.profile, wanted))) if what != "the transform"]
     moved = np.array([one.shift for one in measured if one.shift is not None])
     again = [one.recomputed for one in measured if one.recomputed is not None]
     errors = np.concatenate([one.errors for one in measured])

@@ -1,4 +1,4 @@
-"""Where the pixels of a raster lie: outlines of windows on the map, and true polygons in degrees to compare them by.
+"""Where the pixels of a raster lie: bounds and outlines of windows on the map, and true polygons in degrees.
 
 A raster lies where its transform says; or else its ground control points; or else its RPCs, at the height that they are
 made for. Knows profiles and windows, no pixels.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer, RPCTransformer
 from rasterio.warp import transform as warp
+from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from geosr.grid import Window
@@ -27,19 +28,57 @@ STEPS = 4
 """Points on a side of an outline: the side of a tile is not straight on another map."""
 SCENE_STEPS = 32
 """Points on a side of the outline of a whole scene."""
+Bounds = tuple[float, float, float, float]
 Rings = NDArray[np.float64]
 """Outlines (n, points, 2) of x and y, not closed; not finite where there is no such place on the map."""
 
 
+def bounds(profile: Profile, window: Window) -> Bounds:
+    """Return left, bottom, right and top of the window on the map; without a transform x is column, y minus row."""
+    corners = [_transform(profile) @ corner for corner in _corners(window)]
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def window_of(profile: Profile, bounds: Bounds) -> Window:
+    """Return the whole pixels that bounds (left, bottom, right, top) touch; it may hang over the raster's edges."""
+    left, bottom, right, top = bounds
+    corners = [~_transform(profile) @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
+    # Bounds that are meant to lie on the edge of a pixel lie beside it by rounding.
+    cols, rows = (np.round(axis, 6) for axis in zip(*corners, strict=True))
+    col, row = int(np.floor(cols.min())), int(np.floor(rows.min()))
+    return Window(col, row, int(np.ceil(cols.max())) - col, int(np.ceil(rows.max())) - row)
+
+
+def geographic_bounds(profile: Profile) -> Bounds | None:
+    """Return west, south, east and north of the raster in degrees; None when that cannot be known."""
+    if profile.crs is None:
+        return None
+    try:
+        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
+    except gdal.ERRORS:
+        return None
+    return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
+
+
+def crs_name(profile: Profile) -> str | None:
+    """Return the code of the CRS, as EPSG:32633, or its name, or a word for one without either; None without a CRS."""
+    if profile.crs is None:
+        return None
+    authority = profile.crs.to_authority()
+    name = profile.crs.to_wkt().partition('"')[2].partition('"')[0]
+    return ":".join(authority) if authority else name or "without a name"
+
+
 def crs_of(profile: Profile) -> CRS | None:
-    """The CRS that the raster is placed in; None when it is placed nowhere on Earth's map."""
+    """Return the CRS that the raster is placed in; None when it is placed nowhere on Earth's map."""
     if profile.located or not (profile.gcps or profile.rpcs):
         return profile.crs
     return profile.gcps_crs if profile.gcps else DEGREES
 
 
 def outlines(profile: Profile, windows: Sequence[Window], steps: int = STEPS) -> Rings:
-    """The windows' outlines on the map of `crs_of`, from the first pixel on clockwise; of pixels where that is None."""
+    """Return the windows' outlines on the map of `crs_of`, from the first pixel on clockwise; in pixels without one."""
     corners = np.array([_corners(window) for window in windows], np.float64).reshape(-1, 4, 2)
     ends = np.roll(corners, -1, axis=1)
     parts = np.arange(steps) / steps
@@ -48,7 +87,7 @@ def outlines(profile: Profile, windows: Sequence[Window], steps: int = STEPS) ->
 
 
 def place_of(profile: Profile, window: Window) -> tuple[CRS | None, Affine]:
-    """The CRS and the transform of the window's pixels; for ground control points and RPCs, the nearest there is."""
+    """Return the CRS and the transform of the window's pixels; for control points and RPCs, the nearest ones."""
     if profile.located or crs_of(profile) is None:
         return profile.crs, profile.crop(window).transform
     (top, bottom), (left, right) = window.toranges()
@@ -60,7 +99,7 @@ def place_of(profile: Profile, window: Window) -> tuple[CRS | None, Affine]:
 
 
 def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
-    """The outlines on another map; not finite where they have no place there."""
+    """Return the outlines on another map; not finite where they have no place there."""
     if source == target or not rings.size:
         return rings.copy()
     with gdal.environment(), gdal.said():
@@ -75,7 +114,7 @@ def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
 
 
 def areas(rings: Rings, crs: CRS, onto: CRS = DEGREES) -> list[BaseGeometry]:
-    """The outlines as polygons in degrees, of -180 to 180; an empty one where there is no such place.
+    """Return the outlines as polygons in degrees, of -180 to 180; an empty one where there is no such place.
 
     One across the antimeridian is in two parts, one around a pole reaches to it.
     """
@@ -83,7 +122,7 @@ def areas(rings: Rings, crs: CRS, onto: CRS = DEGREES) -> list[BaseGeometry]:
 
 
 def footprint(profile: Profile, margin: int = 0) -> BaseGeometry:
-    """The whole raster's polygon in degrees, with that many pixels around it; empty when it is not known."""
+    """Return the whole raster's polygon in degrees, with that many pixels around it; empty when it is not known."""
     crs = crs_of(profile)
     if crs is None:
         return shapely.Polygon()
@@ -94,20 +133,24 @@ def footprint(profile: Profile, margin: int = 0) -> BaseGeometry:
     return shapely.union_all([_area(core), _area(wide)])
 
 
+def _transform(profile: Profile) -> Affine:
+    return profile.transform if profile.located else Affine(1, 0, 0, 0, -1, 0)
+
+
 def _corners(window: Window) -> list[tuple[int, int]]:
     (top, bottom), (left, right) = window.toranges()
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def _placed(profile: Profile, points: Rings) -> Rings:
-    """Columns and rows (n, points, 2) on the map."""
+    """Return columns and rows (n, points, 2) on the map."""
     cols, rows = points[..., 0].ravel(), points[..., 1].ravel()
     if profile.located or crs_of(profile) is None:
         a, b, c, d, e, f = tuple(profile.transform)[:6]
         return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f]).reshape(points.shape)
     with ExitStack() as stack, gdal.environment():
-        made = GCPTransformer(list(profile.gcps)) if profile.gcps else RPCTransformer(profile.rpcs)
-        xs, ys = stack.enter_context(made).xy(rows.tolist(), cols.tolist(), offset="ul")
+        transformer = GCPTransformer(list(profile.gcps)) if profile.gcps else RPCTransformer(profile.rpcs)
+        xs, ys = stack.enter_context(transformer).xy(rows.tolist(), cols.tolist(), offset="ul")
     return np.column_stack([xs, ys]).reshape(points.shape)
 
 

@@ -1,9 +1,12 @@
-"""What a raster is, apart from its pixels: read off a dataset, and carried to another size or part of it."""
+"""Profiles: everything about a raster but its pixels, read from a dataset, and carried to another size or part of it.
+
+Adding an item of metadata is one entry in ITEMS, and a field of Profile.
+"""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -16,14 +19,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.rpc import RPC
-from rasterio.warp import transform_bounds
 
 from geosr.errors import UnsupportedRaster
 from geosr.grid import Window
 from geosr.rasters import gdal
 from geosr.rasters.kinds import DTYPES
-
-Bounds = tuple[float, float, float, float]
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -36,7 +36,7 @@ _LOST_ELEMENTS = {"CategoryNames": "category names", "GDALRasterAttributeTable":
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Everything about a raster but its pixels."""
+    """Everything about a raster but its pixels; see ITEMS."""
 
     width: int
     height: int
@@ -66,47 +66,29 @@ class Profile:
     """What the raster has and an output cannot carry."""
 
     def scale(self, k: int) -> Profile:
-        """The same ground under `k` times as many rows and columns.
+        """Return the same ground under `k` times as many rows and columns.
 
         CRS and bounds stay; the pixel size is divided. GCP pixel coordinates are corner-based and scale by `k`;
         RPC line and sample offsets are centre-based: (offset + 0.5) * k - 0.5.
         """
-        return replace(
-            self,
-            width=self.width * k,
-            height=self.height * k,
-            transform=self.transform @ Affine.scale(1 / k) if self.located else self.transform,
-            gcps=tuple(moved(gcp, gcp.row * k, gcp.col * k) for gcp in self.gcps),
-            rpcs=_scaled_rpcs(self.rpcs, k),
-        )
+        return replace(self, **{item.name: item.scale(self, k) for item in ITEMS if item.scale})
 
     def crop(self, window: Window) -> Profile:
-        """The part of the raster in the window, on its own ground."""
+        """Return the part of the raster in the window, on its own ground."""
         if window == self.window:
             return self
-        return replace(
-            self,
-            width=window.width,
-            height=window.height,
-            transform=self.transform @ Affine.translation(window.col_off, window.row_off)
-            if self.located
-            else self.transform,
-            gcps=tuple(moved(gcp, gcp.row - window.row_off, gcp.col - window.col_off) for gcp in self.gcps),
-            rpcs=_moved_rpcs(self.rpcs, window),
-        )
+        return replace(self, **{item.name: item.crop(self, window) for item in ITEMS if item.crop})
 
     def bands(self, indexes: Sequence[int]) -> Profile:
-        """The profile of the bands with these numbers, from 1, in this order."""
+        """Return the profile of the bands with these numbers, from 1, in this order."""
         picked = [i - 1 for i in indexes]
+        values: dict[str, Any] = {
+            item.name: tuple(getattr(self, item.name)[i] for i in picked) for item in ITEMS if item.per_band
+        }
         return replace(
             self,
+            **values,
             count=len(picked),
-            descriptions=tuple(self.descriptions[i] for i in picked),
-            units=tuple(self.units[i] for i in picked),
-            scales=tuple(self.scales[i] for i in picked),
-            offsets=tuple(self.offsets[i] for i in picked),
-            colorinterp=tuple(self.colorinterp[i] for i in picked),
-            band_tags=tuple(self.band_tags[i] for i in picked),
             alpha=picked.index(self.alpha) if self.alpha in picked else None,
             # Without its band, transparency becomes a mask.
             masked=self.masked or (self.alpha is not None and self.alpha not in picked),
@@ -128,8 +110,28 @@ class Profile:
         return Window(0, 0, self.width, self.height)
 
 
-def of(dataset: Any) -> Profile:
-    """What an open rasterio dataset is.
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of metadata: how it is read, written, scaled, cropped and compared."""
+
+    name: str
+    """The field of Profile."""
+    words: str
+    """Its name in a warning that it is lost."""
+    read: Callable[[Any], Any]
+    """From an open dataset."""
+    write: Callable[[Any, Profile], None] | None = None
+    """To a dataset that is open for writing, in the order of ITEMS; None: it is given when the file is created."""
+    scale: Callable[[Profile, int], Any] | None = None
+    crop: Callable[[Profile, Window], Any] | None = None
+    per_band: bool = False
+    """A tuple with a value for each band."""
+    same: Callable[[Profile, Profile], bool] | None = None
+    """True if an output, the first, has what the second says; by default the two are equal."""
+
+
+def profile_of(dataset: Any) -> Profile:
+    """Return the profile of an open rasterio dataset.
 
     Raises:
         UnsupportedRaster: it has a palette, single bits, complex numbers, or bands of several dtypes or nodata values.
@@ -139,152 +141,269 @@ def of(dataset: Any) -> Profile:
 
 
 def described(dataset: Any) -> Profile:
-    """What an open rasterio dataset is, of whatever kind."""
-    gcps, gcps_crs = dataset.gcps
-    flags = dataset.mask_flag_enums
-    return Profile(
-        width=dataset.width,
-        height=dataset.height,
-        count=dataset.count,
-        dtype=dataset.dtypes[0],
-        crs=dataset.crs,
-        transform=dataset.transform,
-        nodata=dataset.nodata,
-        descriptions=dataset.descriptions,
-        units=dataset.units,
-        scales=dataset.scales,
-        offsets=dataset.offsets,
-        colorinterp=dataset.colorinterp,
-        tags=_tags(dataset),
-        band_tags=tuple(_tags(dataset, i) for i in dataset.indexes),
-        gcps=tuple(gcps),
-        gcps_crs=gcps_crs,
-        rpcs=dataset.rpcs,
-        masked=any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags) or bool(own_masks(dataset)),
-        alpha=dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None,
-        overviews=any(dataset.overviews(i) for i in dataset.indexes),
-        lost=tuple(_lost(dataset)),
-    )
+    """Return the profile of an open rasterio dataset of any kind."""
+    return Profile(**{item.name: item.read(dataset) for item in ITEMS}, lost=tuple(_lost(dataset)))
+
+
+def write_metadata(out: Any, profile: Profile) -> None:
+    """Write the items of a profile that are not given when a file is created."""
+    for item in ITEMS:
+        if item.write:
+            item.write(out, profile)
+
+
+def differences(output: Profile, wanted: Profile) -> list[str]:
+    """Return the words for the items of `wanted` that `output` does not have."""
+    return [item.words for item in ITEMS if not (item.same or _equal(item.name))(output, wanted)]
 
 
 def own_masks(dataset: Any) -> list[int]:
-    """Numbers, from 1, of the bands that have a mask of their own, which GDAL gives no flag."""
+    """Return the numbers, from 1, of the bands that have a mask of their own, which GDAL gives no flag."""
     return [i for i, flags in zip(dataset.indexes, dataset.mask_flag_enums, strict=True) if not flags]
 
 
-def bounds(profile: Profile, window: Window) -> Bounds:
-    """Left, bottom, right and top of the window on the map; without a transform x is the column, y the negative row."""
-    transform = profile.transform if profile.located else Affine(1, 0, 0, 0, -1, 0)
-    (top, bottom), (left, right) = window.toranges()
-    corners = [transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
-    xs, ys = zip(*corners, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def window_of(profile: Profile, bounds: Bounds) -> Window:
-    """The whole pixels that bounds on the map (left, bottom, right, top) touch; it may hang over the raster's edges."""
-    transform = profile.transform if profile.located else Affine(1, 0, 0, 0, -1, 0)
-    left, bottom, right, top = bounds
-    corners = [~transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
-    # Bounds that are meant to lie on the edge of a pixel lie beside it by rounding.
-    cols, rows = (np.round(axis, 6) for axis in zip(*corners, strict=True))
-    col, row = int(np.floor(cols.min())), int(np.floor(rows.min()))
-    return Window(col, row, int(np.ceil(cols.max())) - col, int(np.ceil(rows.max())) - row)
-
-
-def footprint(profile: Profile, window: Window | None = None) -> Bounds | None:
-    """West, south, east and north of the window, or all, in degrees; None when that cannot be known."""
-    if profile.crs is None:
-        return None
-    try:
-        ground = bounds(profile, window or profile.window)
-        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *ground)
-    except gdal.ERRORS:
-        return None
-    return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
-
-
-def crs_name(profile: Profile) -> str | None:
-    """The code of the CRS, as EPSG:32633, or its name, or a word for one without either; None if there is none."""
-    if profile.crs is None:
-        return None
-    authority = profile.crs.to_authority()
-    name = profile.crs.to_wkt().partition('"')[2].partition('"')[0]
-    return ":".join(authority) if authority else name or "without a name"
-
-
 def band_name(profile: Profile, position: int) -> str | None:
-    """What the band at this position, from 0, is called, or its colour."""
-    said = profile.descriptions[position] if profile.descriptions else None
+    """Return the description of the band at this position, from 0, or its colour."""
+    description = profile.descriptions[position] if profile.descriptions else None
     colour = profile.colorinterp[position] if profile.colorinterp else ColorInterp.undefined
     plain = colour in (ColorInterp.undefined, ColorInterp.gray, ColorInterp.alpha)
-    return said or (None if plain else str(colour.name))
+    return description or (None if plain else str(colour.name))
 
 
-def differences(found: Profile, wanted: Profile) -> list[str]:
-    """What of `wanted` is not in `found`, in words."""
-    told = [words for name, words in _WORDS.items() if not _same(getattr(found, name), getattr(wanted, name))]
+def moved(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
+    """Return the control point at another row and column of the image."""
+    return GroundControlPoint(row, col, gcp.x, gcp.y, gcp.z, gcp.id, gcp.info)
+
+
+def _equal(name: str) -> Callable[[Profile, Profile], bool]:
+    """Return a comparison of a field, in which two values that are no numbers are equal."""
+
+    def same(output: Profile, wanted: Profile) -> bool:
+        one, other = getattr(output, name), getattr(wanted, name)
+        return bool(one == other or (one != one and other != other))
+
+    return same
+
+
+def _same_colours(output: Profile, wanted: Profile) -> bool:
     # Not every format has a word for what is not defined.
-    if any(
-        one not in (other, ColorInterp.undefined) for one, other in zip_longest(wanted.colorinterp, found.colorinterp)
-    ) and (wanted.colorinterp):
-        told.append("colour interpretation")
-    if wanted.overviews and not found.overviews:
-        told.append("overviews")
-    corners = [(0, 0), (wanted.width, 0), (0, wanted.height)]
-    places = [np.array([profile.transform @ corner for corner in corners]) for profile in (found, wanted)]
-    pixel = np.abs(np.array(wanted.transform)[[0, 1, 3, 4]]).max()
-    if np.abs(places[0] - places[1]).max() > 1e-6 * pixel:
-        told.append("the transform")
-    for name in ("descriptions", "units"):
-        # Some formats invent names for bands that have none.
-        if any(one and one != other for one, other in zip_longest(getattr(wanted, name), getattr(found, name))):
-            told.append(f"the {name} of the bands")
-    for name, default in (("scales", 1.0), ("offsets", 0.0)):
+    pairs = zip_longest(wanted.colorinterp, output.colorinterp)
+    return not wanted.colorinterp or all(one in (other, ColorInterp.undefined) for one, other in pairs)
+
+
+def _same_texts(name: str) -> Callable[[Profile, Profile], bool]:
+    # Some formats invent names for bands that have none.
+    def same(output: Profile, wanted: Profile) -> bool:
+        pairs = zip_longest(getattr(wanted, name), getattr(output, name))
+        return all(not one or one == other for one, other in pairs)
+
+    return same
+
+
+def _same_numbers(name: str, default: float) -> Callable[[Profile, Profile], bool]:
+    def same(output: Profile, wanted: Profile) -> bool:
         plain = (default,) * wanted.count
-        if (getattr(found, name) or plain) != (getattr(wanted, name) or plain):
-            told.append(f"the {name} of the bands")
-    points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (found, wanted)]
-    if wanted.gcps and not wanted.located and points[0] != points[1]:
-        told.append("ground control points")
-    if wanted.rpcs is not None and (found.rpcs is None or not _same_camera(found.rpcs, wanted.rpcs)):
-        told.append("RPCs")
-    if _missing([wanted.tags], [found.tags]) or _missing(wanted.band_tags, found.band_tags):
-        told.append("some tags")
-    return told
+        return bool((getattr(output, name) or plain) == (getattr(wanted, name) or plain))
+
+    return same
 
 
-_WORDS = {
-    "width": "the size",
-    "height": "the size",
-    "count": "the number of bands",
-    "dtype": "the data type",
-    "crs": "the CRS",
-    "nodata": "the nodata value",
-    "masked": "the mask band",
-}
+def _same_transform(output: Profile, wanted: Profile) -> bool:
+    corners = [(0, 0), (wanted.width, 0), (0, wanted.height)]
+    one, other = (np.array([profile.transform @ corner for corner in corners]) for profile in (output, wanted))
+    pixel = np.abs(np.array(wanted.transform)[[0, 1, 3, 4]]).max()
+    return bool(np.abs(one - other).max() <= 1e-6 * pixel)
 
 
-def _same(one: object, other: object) -> bool:
-    """Equal, as two values that are no numbers are here."""
-    return one == other or (one != one and other != other)
+def _same_gcps(output: Profile, wanted: Profile) -> bool:
+    points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (output, wanted)]
+    return not wanted.gcps or wanted.located or points[0] == points[1]
 
 
-def _same_camera(one: RPC, other: RPC) -> bool:
-    """Equal but for error estimates, which GDAL calls -1 where there are none."""
-    pairs = [(value, other.to_dict()[name]) for name, value in one.to_dict().items() if not name.startswith("err_")]
-    return all(np.allclose(value, wanted, rtol=1e-12, atol=0) for value, wanted in pairs)
+def _same_rpcs(output: Profile, wanted: Profile) -> bool:
+    """Compare all but error estimates, which GDAL calls -1 where there are none."""
+    if wanted.rpcs is None or output.rpcs is None:
+        return wanted.rpcs is None
+    other = output.rpcs.to_dict()
+    pairs = [(value, other[name]) for name, value in wanted.rpcs.to_dict().items() if not name.startswith("err_")]
+    return all(np.allclose(value, found, rtol=1e-12, atol=0) for value, found in pairs)
 
 
-def _missing(wanted: Sequence[Mapping[str, Mapping[str, str]]], found: Sequence[Mapping[str, Any]]) -> bool:
-    if len(wanted) != len(found):
-        return any(tags for tags in wanted)
-    return any(
-        got.get(domain, {}).get(name) != value
-        for want, got in zip(wanted, found, strict=True)
-        for domain, tags in want.items()
+def _has_tags(output: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Mapping[str, str]]]) -> bool:
+    if len(wanted) != len(output):
+        return not any(wanted)
+    return all(
+        there.get(domain, {}).get(name) == value
+        for domains, there in zip(wanted, output, strict=True)
+        for domain, tags in domains.items()
         for name, value in tags.items()
     )
+
+
+def _scaled_rpcs(profile: Profile, k: int) -> RPC | None:
+    if profile.rpcs is None:
+        return None
+    values = profile.rpcs.to_dict()
+    for name in ("line", "samp"):
+        values[f"{name}_off"] = (values[f"{name}_off"] + 0.5) * k - 0.5
+        values[f"{name}_scale"] *= k
+    return RPC(**values)
+
+
+def _cropped_rpcs(profile: Profile, window: Window) -> RPC | None:
+    if profile.rpcs is None:
+        return None
+    values = profile.rpcs.to_dict()
+    values["line_off"] -= window.row_off
+    values["samp_off"] -= window.col_off
+    return RPC(**values)
+
+
+def _write_tags(out: Any, profile: Profile) -> None:
+    for domain, tags in profile.tags.items():
+        out.update_tags(ns=domain or None, **_parted(domain, tags))
+
+
+def _write_band_tags(out: Any, profile: Profile) -> None:
+    for i, domains in enumerate(profile.band_tags, 1):
+        for domain, tags in domains.items():
+            out.update_tags(i, ns=domain or None, **_parted(domain, tags))
+
+
+def _parted(domain: str, tags: Mapping[str, str]) -> Mapping[str, str]:
+    """Part a document at its first sign of equality, with which rasterio joins name and value."""
+    if domain not in tags:
+        return tags
+    name, _, value = tags[domain].partition("=")
+    return {name: value}
+
+
+def _write_place(out: Any, profile: Profile) -> None:
+    """Write the transform and the CRS, or without them the ground control points."""
+    if profile.located:
+        out.transform = profile.transform
+        if profile.crs is not None:
+            out.crs = profile.crs
+    elif profile.gcps:
+        out.gcps = list(profile.gcps), profile.gcps_crs or CRS()
+
+
+def _write_rpcs(out: Any, profile: Profile) -> None:
+    if profile.rpcs is not None:
+        out.rpcs = profile.rpcs
+
+
+def _write_colours(out: Any, profile: Profile) -> None:
+    if profile.colorinterp:
+        out.colorinterp = profile.colorinterp
+
+
+def _write_texts(name: str, setter: str) -> Callable[[Any, Profile], None]:
+    def write(out: Any, profile: Profile) -> None:
+        for i, text in enumerate(getattr(profile, name), 1):
+            if text:
+                getattr(out, setter)(i, text)
+
+    return write
+
+
+def _write_scales(out: Any, profile: Profile) -> None:
+    if any(scale != 1 for scale in profile.scales) or any(offset != 0 for offset in profile.offsets):
+        out.scales, out.offsets = profile.scales, profile.offsets
+
+
+def _is_masked(dataset: Any) -> bool:
+    flags = dataset.mask_flag_enums
+    return any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags) or bool(own_masks(dataset))
+
+
+def _alpha(dataset: Any) -> int | None:
+    return dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None
+
+
+def _always(output: Profile, wanted: Profile) -> bool:
+    return True
+
+
+ITEMS = (
+    Item("width", "the size", lambda d: d.width, scale=lambda p, k: p.width * k, crop=lambda p, w: w.width),
+    Item("height", "the size", lambda d: d.height, scale=lambda p, k: p.height * k, crop=lambda p, w: w.height),
+    Item("count", "the number of bands", lambda d: d.count),
+    Item("dtype", "the data type", lambda d: d.dtypes[0]),
+    Item("nodata", "the nodata value", lambda d: d.nodata),
+    Item("masked", "the mask band", _is_masked),
+    Item("alpha", "transparency", _alpha, same=_always),  # told by the colour interpretation
+    Item(
+        "overviews",
+        "overviews",
+        lambda d: any(d.overviews(i) for i in d.indexes),
+        same=lambda output, wanted: output.overviews or not wanted.overviews,
+    ),
+    # PixelIsPoint comes first: GDAL shifts the stored tie point by half a pixel when it knows of it.
+    Item("tags", "some tags", lambda d: _tags(d), _write_tags, same=lambda o, w: _has_tags([o.tags], [w.tags])),
+    Item(
+        "transform",
+        "the transform",
+        lambda d: d.transform,
+        _write_place,
+        scale=lambda p, k: p.transform @ Affine.scale(1 / k) if p.located else p.transform,
+        crop=lambda p, w: p.transform @ Affine.translation(w.col_off, w.row_off) if p.located else p.transform,
+        same=_same_transform,
+    ),
+    Item("crs", "the CRS", lambda d: d.crs),
+    Item(
+        "gcps",
+        "ground control points",
+        lambda d: tuple(d.gcps[0]),
+        scale=lambda p, k: tuple(moved(gcp, gcp.row * k, gcp.col * k) for gcp in p.gcps),
+        crop=lambda p, w: tuple(moved(gcp, gcp.row - w.row_off, gcp.col - w.col_off) for gcp in p.gcps),
+        same=_same_gcps,
+    ),
+    Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_always),
+    Item("rpcs", "RPCs", lambda d: d.rpcs, _write_rpcs, scale=_scaled_rpcs, crop=_cropped_rpcs, same=_same_rpcs),
+    Item(
+        "colorinterp",
+        "colour interpretation",
+        lambda d: d.colorinterp,
+        _write_colours,
+        per_band=True,
+        same=_same_colours,
+    ),
+    Item(
+        "band_tags",
+        "some tags",
+        lambda d: tuple(_tags(d, i) for i in d.indexes),
+        _write_band_tags,
+        per_band=True,
+        same=lambda o, w: _has_tags(o.band_tags, w.band_tags),
+    ),
+    Item(
+        "descriptions",
+        "the descriptions of the bands",
+        lambda d: d.descriptions,
+        _write_texts("descriptions", "set_band_description"),
+        per_band=True,
+        same=_same_texts("descriptions"),
+    ),
+    Item(
+        "units",
+        "the units of the bands",
+        lambda d: d.units,
+        _write_texts("units", "set_band_unit"),
+        per_band=True,
+        same=_same_texts("units"),
+    ),
+    Item(
+        "scales",
+        "the scales of the bands",
+        lambda d: d.scales,
+        _write_scales,
+        per_band=True,
+        same=_same_numbers("scales", 1.0),
+    ),
+    Item("offsets", "the offsets of the bands", lambda d: d.offsets, per_band=True, same=_same_numbers("offsets", 0.0)),
+)
+"""The items of metadata, in the order in which they are written."""
 
 
 def _check_kind(dataset: Any) -> None:
@@ -337,15 +456,15 @@ def _lost(dataset: Any) -> Iterator[str]:
 
 
 def _lost_elements(dataset: Any) -> Iterator[str]:
-    """What rasterio has no words for but GDAL tells of when it describes the dataset as a VRT."""
+    """Yield what rasterio has no words for but GDAL names when it describes the dataset as a VRT."""
     with MemoryFile(ext=".vrt") as memory:
         try:
             rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            described = ET.fromstring(memory.read())
+            description = ET.fromstring(memory.read())
         except (*gdal.ERRORS, ET.ParseError):
             return
     for element, words in _LOST_ELEMENTS.items():
-        if described.find(f".//{element}") is not None:
+        if description.find(f".//{element}") is not None:
             yield words
 
 
@@ -358,7 +477,7 @@ def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:
 
 
 def _tags_of(dataset: Any, domain: str, *band: int) -> dict[str, str]:
-    """The names and values of a domain; a document, as of xml:XMP, has its domain for name.
+    """Return the names and values of a domain; a document, as of xml:XMP, has its domain for name.
 
     Raises:
         ValueError: they are not UTF-8; a document without a sign of equality, which rasterio cannot write.
@@ -378,27 +497,3 @@ def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
     found = {ns: _tags_of(dataset, ns, *band) for ns in sorted(domains) if _can_be_carried(dataset, ns, *band)}
     kept = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in found.items()}
     return {ns: tags for ns, tags in kept.items() if tags}
-
-
-def moved(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
-    """The control point at another place in the image."""
-    return GroundControlPoint(row, col, gcp.x, gcp.y, gcp.z, gcp.id, gcp.info)
-
-
-def _scaled_rpcs(rpcs: RPC | None, k: int) -> RPC | None:
-    if rpcs is None:
-        return None
-    values = rpcs.to_dict()
-    for name in ("line", "samp"):
-        values[f"{name}_off"] = (values[f"{name}_off"] + 0.5) * k - 0.5
-        values[f"{name}_scale"] *= k
-    return RPC(**values)
-
-
-def _moved_rpcs(rpcs: RPC | None, window: Window) -> RPC | None:
-    if rpcs is None:
-        return None
-    values = rpcs.to_dict()
-    values["line_off"] -= window.row_off
-    values["samp_off"] -= window.col_off
-    return RPC(**values)

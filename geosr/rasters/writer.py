@@ -1,4 +1,4 @@
-"""Rasters out: blocks encoded as parts, parts joined into a GeoTIFF, and that copied to any format that GDAL writes."""
+"""Rasters written: blocks encoded as parts, parts joined into a GeoTIFF, and copies in any format of GDAL."""
 
 from __future__ import annotations
 
@@ -23,23 +23,16 @@ from rasterio.io import MemoryFile
 from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Window
 from geosr.quiet import silent_stderr
-from geosr.rasters import gdal, profile
-from geosr.rasters.profile import RGB, Profile, moved
+from geosr.rasters import compression, gdal
+from geosr.rasters.profile import RGB, Profile, described, differences, moved, write_metadata
 
-BLOCK_SIZE = 256
-"""Rows and columns of the output's blocks; of parts that cover whole blocks, none is compressed twice."""
-LOSSLESS = ("DEFLATE", "LZW", "ZSTD")
-LEVEL = "1"
-"""Of DEFLATE: with a predictor 1.5 to 2 times as fast as GDAL's own choice, 6, for pictures of 0.975 to 1.008 times the
-size; 7 times for large areas of one value, of 1.11 times the size."""
 NOTE = "GEOSR_NOTE"
-"""The tag of a part that holds what is to be known of it."""
-_WITHOUT_LOSS = {"JP2OpenJPEG": {"QUALITY": "100", "REVERSIBLE": "YES"}, "WEBP": {"LOSSLESS": "YES"}}
+"""The tag of a part with notes on it for the joined raster."""
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 
 def driver_of(path: Path) -> str:
-    """GDAL's driver for a file of this name.
+    """Return GDAL's driver for a file of this name.
 
     Raises:
         OptionError: no driver that writes has this ending.
@@ -54,7 +47,7 @@ def driver_of(path: Path) -> str:
 
 
 def name_in(driver: str, name: str) -> str:
-    """A file's name with the ending that fits the driver; it is kept if it does."""
+    """Return a file's name with an ending that fits the driver: its own, if it does."""
     stem, _, ending = name.rpartition(".")
     fitting = [ext for ext, of in raster_driver_extensions().items() if of == ("GTiff" if driver == "COG" else driver)]
     return name if ending.lower() in fitting or not fitting else f"{stem or name}.{fitting[0]}"
@@ -63,26 +56,24 @@ def name_in(driver: str, name: str) -> str:
 def encode(
     block: Block, mask: NDArray[np.bool_] | None = None, *, compress: str | None = None, note: str | None = None
 ) -> bytes:
-    """A part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF.
+    """Return a part: the block (bands, rows, cols), and its mask (rows, cols) if it has one, as the bytes of a GeoTIFF.
 
-    Compressed without loss: quickly, see `quickest`; or as an output with `compress`, if that is without loss.
+    Compressed without loss: quickly, or as an output with `compress`, if that is lossless.
     """
-    chosen = quickest() if compress is None else {"COMPRESS": compress if compress in LOSSLESS else "DEFLATE"}
-    return _tiff(block, mask, note, creation_options(str(block.dtype), chosen))
+    options: Mapping[str, str] = part_options()
+    if compress is not None:
+        options = {"COMPRESS": compress if compression.has_predictor(compress) else compression.DEFAULT}
+    return _tiff(block, mask, note, compression.creation_options(str(block.dtype), options))
 
 
 @cache
-def quickest() -> Mapping[str, str]:
-    """The options of a compression that is quick: that of Zstandard, for which some builds of GDAL have no codec.
-
-    It takes a tenth of the time of GDAL's own choice for -1 to 12 % more disk, on 8 to 64 bits, integers and not.
-    """
-    options = {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "INTERLEAVE": "BAND"}
+def part_options() -> Mapping[str, str]:
+    """Return the options of parts that this build of GDAL has the codec for."""
     try:
-        _tiff(np.zeros((1, 1, 1), np.uint8), None, None, options)
+        _tiff(np.zeros((1, 1, 1), np.uint8), None, None, compression.PART)
     except gdal.ERRORS:
         return {}
-    return options
+    return compression.PART
 
 
 def _tiff(block: Block, mask: NDArray[np.bool_] | None, note: str | None, options: Mapping[str, str]) -> bytes:
@@ -103,7 +94,7 @@ def _tiff(block: Block, mask: NDArray[np.bool_] | None, note: str | None, option
 def join(
     parts: Iterable[tuple[Window, Path | bytes]], path: Path, wanted: Profile, options: Mapping[str, str]
 ) -> Iterator[str | None]:
-    """Writes the GeoTIFF at `path` from parts, in order, and yields each part's note when it is written.
+    """Write the GeoTIFF at `path` from parts, in order, and yield each part's note when it is written.
 
     Raises:
         OutputError: the file cannot be written whole, for lack of space or permission.
@@ -130,7 +121,7 @@ def join(
 
 
 def store(path: Path, wanted: Profile, blocks: Iterable[tuple[Window, Block]], options: Mapping[str, str]) -> None:
-    """Writes blocks, each to its window, into a GeoTIFF at `path`.
+    """Write blocks, each to its window, into a GeoTIFF at `path`.
 
     Raises:
         OutputError: the file cannot be written whole.
@@ -141,33 +132,33 @@ def store(path: Path, wanted: Profile, blocks: Iterable[tuple[Window, Block]], o
 
 
 def add_overviews(path: Path) -> None:
-    """Builds averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block."""
+    """Build averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block."""
     with _writing(path), rasterio.open(path, "r+") as out:
         levels = [2]
-        while min(out.width, out.height) // levels[-1] > BLOCK_SIZE:
+        while min(out.width, out.height) // levels[-1] > compression.BLOCK_SIZE:
             levels.append(2 * levels[-1])
         out.build_overviews(levels, Resampling.average)
 
 
 def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> None:
-    """Writes the raster `source` to `path` in another format.
+    """Write the raster `source` to `path` in another format.
 
     Raises:
         OutputError: GDAL cannot.
     """
     with _writing(path):
-        rasterio.shutil.copy(source, path, driver=driver, **format_options(driver, options))
+        rasterio.shutil.copy(source, path, driver=driver, **compression.format_options(driver, options))
     if driver == "COG":
         _check_whole(path, sparse=False)
 
 
 def lost(path: Path, wanted: Profile) -> list[str]:
-    """What of a profile is not in the file at `path`, in words."""
+    """Return the words for the items of a profile that are not in the file at `path`."""
     try:
         with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
             if written.count != wanted.count:
                 return ["the bands (see its subdatasets)"]
-            return sorted(set(profile.differences(profile.described(written), wanted)))
+            return sorted(set(differences(described(written), wanted)))
     except gdal.ERRORS as error:
         raise OutputError(
             f"what was written to {os.fspath(path)!r} cannot be read back: {gdal.reason(error)}"
@@ -175,7 +166,7 @@ def lost(path: Path, wanted: Profile) -> list[str]:
 
 
 def stale(path: Path) -> list[Path]:
-    """The files beside an older output of this name that GDAL would take for parts of the new one."""
+    """Return the files beside an older output of this name that GDAL would take for parts of the new one."""
     return [
         *(path.with_name(path.name + ending) for ending in _SIDECARS),
         *(path.with_suffix(ending) for ending in (".tfw", ".tifw") if path.suffix.lower() in (".tif", ".tiff")),
@@ -183,7 +174,7 @@ def stale(path: Path) -> list[Path]:
 
 
 def driver_named(name: str) -> str:
-    """GDAL's driver of this name, in whatever case.
+    """Return GDAL's driver of this name, in whatever case.
 
     Raises:
         OptionError: there is none.
@@ -196,7 +187,7 @@ def driver_named(name: str) -> str:
 
 
 def check_creation(wanted: Profile, driver: str, options: Mapping[str, str], name: str = "small.tif") -> list[str]:
-    """Tries driver and options on a small raster, since GDAL passes over options that it does not know.
+    """Try driver and options on a small raster, since GDAL ignores options that it does not know.
 
     Returns the names of the files that come beside one called `name`.
 
@@ -205,81 +196,38 @@ def check_creation(wanted: Profile, driver: str, options: Mapping[str, str], nam
     """
     if "NBITS" in options:
         raise OptionError("NBITS would cut values; leave it out")
-    told = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
+    subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
         small = {"driver": "GTiff", "width": 256, "height": 256, "count": wanted.count, "dtype": wanted.dtype}
         if wanted.located:
             small |= {"crs": wanted.crs, "transform": wanted.transform}
         path = Path(folder) / name
-        extra = creation_options(wanted.dtype, options) if driver == "GTiff" else {}
+        extra = compression.creation_options(wanted.dtype, options) if driver == "GTiff" else {}
         try:
             with gdal.environment(), gdal.quiet(), MemoryFile() as memory:
                 memory.open(**{**small, **_photometric(wanted.colorinterp), **extra}).close()
                 if driver != "GTiff":
-                    rasterio.shutil.copy(memory.name, path, driver=driver, **format_options(driver, options))
+                    rasterio.shutil.copy(
+                        memory.name, path, driver=driver, **compression.format_options(driver, options)
+                    )
             if path.is_dir():
                 raise OptionError(f"{driver} makes a folder, not a file; choose another --format")
             if driver != "GTiff":
                 # A format that only refers to the pixels of another file, as VRT, holds none now.
                 with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
                     written.read()
-            beside = sorted(found.name for found in Path(folder).iterdir() if found != path)
+            side_files = sorted(file.name for file in Path(folder).iterdir() if file != path)
         except OptionError:
             raise
         except (*gdal.ERRORS, ValueError) as error:
-            raise OptionError(f"GDAL refuses {told}: {gdal.reason(error)}; change --co or --format") from error
+            raise OptionError(f"GDAL refuses {subject}: {gdal.reason(error)}; change --co or --format") from error
     if lines and options:
-        raise OptionError(f"GDAL refuses {told}: {lines[0]}; change --co")
-    return beside
-
-
-def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """GDAL's options for a tiled, compressed GeoTIFF with the predictor that fits the dtype; `extra` overrides."""
-    options = {
-        "TILED": "YES",
-        "BLOCKXSIZE": str(BLOCK_SIZE),
-        "BLOCKYSIZE": str(BLOCK_SIZE),
-        "COMPRESS": "DEFLATE",
-        "BIGTIFF": "IF_SAFER",
-    } | {name.upper(): value for name, value in extra.items()}
-    if options["COMPRESS"].upper() == "DEFLATE":
-        options.setdefault("ZLEVEL", LEVEL)
-    if options["COMPRESS"].upper() in LOSSLESS:
-        options.setdefault("PREDICTOR", "3" if np.dtype(dtype).kind == "f" else "2")
-    return options
-
-
-def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """GDAL's options for a copy in another format, without loss where that can be chosen; `extra` overrides."""
-    given = {name.upper(): value for name, value in extra.items()}
-    if driver == "COG":
-        default = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BIGTIFF": "IF_SAFER"}
-        compress = given.get("COMPRESS", "DEFLATE").upper()
-        if compress == "DEFLATE":
-            default["LEVEL"] = LEVEL
-        if compress not in LOSSLESS:
-            del default["PREDICTOR"]
-    else:
-        default = _WITHOUT_LOSS.get(driver, {})
-    return default | given
-
-
-def is_lossy(driver: str, options: Mapping[str, str]) -> bool:
-    """Whether these options change pixels, as nodata, by compression."""
-    compress = options.get("COMPRESS", "").upper()
-    error = float(options.get("MAX_Z_ERROR", "0") or 0)
-    return (
-        driver == "JPEG"
-        or (
-            compress in ("JPEG", "WEBP", "JXL")
-            and options.get("WEBP_LOSSLESS", options.get("JXL_LOSSLESS", "NO")).upper() not in ("YES", "TRUE", "ON")
-        )
-        or (compress.startswith("LERC") and error > 0)
-    )
+        raise OptionError(f"GDAL refuses {subject}: {lines[0]}; change --co")
+    return side_files
 
 
 def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None, str | None]:
-    """A part's block, its mask if it has one, and its note.
+    """Return a part's block, its mask if it has one, and its note.
 
     Raises:
         OutputError: it was damaged since it was kept.
@@ -304,7 +252,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _create(path: Path, wanted: Profile, options: Mapping[str, str]) -> Any:
-    """A new GeoTIFF, open for writing, with everything the profile says."""
+    """Create a GeoTIFF with everything the profile says, and return it open for writing."""
     out = rasterio.open(
         path,
         "w",
@@ -316,50 +264,19 @@ def _create(path: Path, wanted: Profile, options: Mapping[str, str]) -> Any:
         nodata=wanted.nodata,
         **{**_photometric(wanted.colorinterp), **options},
     )
-    # PixelIsPoint first: GDAL shifts the stored tie point by half a pixel when it knows of it.
-    for domain, tags in wanted.tags.items():
-        out.update_tags(ns=domain or None, **_parted(domain, tags))
-    if wanted.located:
-        out.transform = wanted.transform
-        if wanted.crs is not None:
-            out.crs = wanted.crs
-    elif wanted.gcps:
-        out.gcps = list(wanted.gcps), wanted.gcps_crs or CRS()
-    if wanted.rpcs is not None:
-        out.rpcs = wanted.rpcs
-    if wanted.colorinterp:
-        out.colorinterp = wanted.colorinterp
-    for i, tags_of_band in enumerate(wanted.band_tags, 1):
-        for domain, tags in tags_of_band.items():
-            out.update_tags(i, ns=domain or None, **_parted(domain, tags))
-    for i, description in enumerate(wanted.descriptions, 1):
-        if description:
-            out.set_band_description(i, description)
-    for i, unit in enumerate(wanted.units, 1):
-        if unit:
-            out.set_band_unit(i, unit)
-    if any(scale != 1 for scale in wanted.scales) or any(offset != 0 for offset in wanted.offsets):
-        out.scales, out.offsets = wanted.scales, wanted.offsets
+    write_metadata(out, wanted)
     return out
 
 
-def _parted(domain: str, tags: Mapping[str, str]) -> Mapping[str, str]:
-    """rasterio joins name and value with a sign of equality, so a document is parted there."""
-    if domain not in tags:
-        return tags
-    name, _, value = tags[domain].partition("=")
-    return {name: value}
-
-
 def _photometric(colorinterp: Sequence[ColorInterp]) -> dict[str, str]:
-    """GDAL guesses a fourth band of 8 bits to be alpha unless told."""
+    """Return options without which GDAL guesses a fourth band of 8 bits to be alpha."""
     rgb = tuple(colorinterp[:3]) == RGB
     alpha = ColorInterp.alpha in colorinterp
     return {"PHOTOMETRIC": "RGB" if rgb else "MINISBLACK", "ALPHA": "UNSPECIFIED" if alpha else "NO"}
 
 
 def _settle_colours(path: Path, wanted: Profile) -> None:
-    """Colours that a GeoTIFF has no field for, as gray beside red, green and blue, can be set when it exists."""
+    """Set colours that a GeoTIFF has no field for, as gray beside red, green and blue, which needs a finished file."""
     with rasterio.open(path) as written:
         wrong = bool(wanted.colorinterp) and written.colorinterp != wanted.colorinterp
     if wrong:
@@ -368,7 +285,7 @@ def _settle_colours(path: Path, wanted: Profile) -> None:
 
 
 def _settle_control_points(path: Path, wanted: Profile) -> None:
-    """Where pixels are points, GDAL moves control points when it reads them, but not when it writes them."""
+    """Move control points where pixels are points: GDAL moves them when it reads, but not when it writes."""
     if not wanted.gcps or wanted.located:
         return
     with rasterio.open(path) as written:
@@ -380,7 +297,7 @@ def _settle_control_points(path: Path, wanted: Profile) -> None:
 
 
 def _settle_crs(path: Path, wanted: Profile) -> None:
-    """A CRS that GeoTIFF keys cannot spell goes into a file beside the raster, where GDAL looks first."""
+    """Write a CRS that GeoTIFF keys cannot spell into a file beside the raster, where GDAL looks first."""
     if wanted.crs is None or _crs(path) == wanted.crs:
         return
     beside = path.with_name(path.name + ".aux.xml")
@@ -397,9 +314,9 @@ def _crs(path: Path) -> Any:
 
 
 def _check_whole(path: Path, *, sparse: bool) -> None:
-    """GDAL can close a file on a full disk without an error: every block must lie inside the file.
+    """Refuse a file with blocks beyond its end, which GDAL leaves on a full disk without an error.
 
-    In a sparse file, blocks of zeros are not there.
+    In a sparse file, blocks of zeros are not stored.
     """
     size = path.stat().st_size
     with gdal.quiet(), rasterio.open(path) as written:
@@ -407,7 +324,7 @@ def _check_whole(path: Path, *, sparse: bool) -> None:
         for i in written.indexes[:1] if written.interleaving == Interleaving.pixel else written.indexes:
             for (row, col), _ in written.block_windows(i):
                 place = [
-                    written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=i) for what in ("OFFSET", "SIZE")
+                    written.get_tag_item(f"BLOCK_{field}_{col}_{row}", "TIFF", bidx=i) for field in ("OFFSET", "SIZE")
                 ]
                 if sparse and None in place:
                     continue

@@ -12,8 +12,8 @@ from geosr import machine
 from geosr.errors import OptionError
 from geosr.grid import Grid
 from geosr.rasters import gdal
+from geosr.rasters.compression import BLOCK_SIZE
 from geosr.rasters.profile import Profile
-from geosr.rasters.writer import BLOCK_SIZE
 from geosr.superresolve.upscalers import Upscaler
 
 LARGEST_MEMORY = 2**33

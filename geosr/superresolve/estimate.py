@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.grid import Tile, Window
-from geosr.rasters import source
+from geosr.rasters.source import THUMBNAIL
 from geosr.superresolve.job import encoded_parts, sizes
 from geosr.superresolve.plan import Plan
 
@@ -81,7 +81,7 @@ def _existing(folder: Path) -> Path:
 
 def _seen(job: Plan, tiles: Sequence[Tile]) -> list[bool]:
     """Whether each tile holds a valid pixel, as far as a thumbnail shows."""
-    _, good = job.source.thumbnail(source.THUMBNAIL)
+    _, good = job.source.thumbnail(THUMBNAIL)
     valid: NDArray[np.bool_] = np.any(good[job.source.profile.colours], axis=0)
     steps = valid.shape[0] / job.source.profile.height, valid.shape[1] / job.source.profile.width
 

@@ -17,7 +17,8 @@ from geosr.engine import Progress
 from geosr.errors import GeosrError, OptionError, OutputError, RasterError, WorkersDied
 from geosr.files import absolute_path, files_in, output_folder
 from geosr.models import cards
-from geosr.rasters.source import Damage, check_readable
+from geosr.rasters.damage import Damage
+from geosr.rasters.source import check_readable
 from geosr.rasters.writer import name_in
 from geosr.superresolve import budget, stac
 from geosr.superresolve.job import check_paths, is_done, write

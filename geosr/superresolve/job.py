@@ -21,11 +21,12 @@ from geosr.errors import OutputError, RasterError, WorkersDied
 from geosr.files import absolute_path, check_output, contains, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
-from geosr.rasters import writer
+from geosr.rasters import compression, writer
+from geosr.rasters.damage import Damage
 from geosr.rasters.nodata import enlarge_nearest, invalid_values, stamp
 from geosr.rasters.profile import Profile
 from geosr.rasters.resample import enlarge
-from geosr.rasters.source import Damage, Pixels, RasterSource, Source
+from geosr.rasters.source import Pixels, RasterSource, Source
 from geosr.superresolve import budget
 from geosr.superresolve.options import Options
 from geosr.superresolve.plan import Plan, make_plan
@@ -102,7 +103,7 @@ def write(
         check_space(job, output, share=1 - finished / len(tiles), resume=resume)
         whole = parts.folder / "whole.tif" if job.copied else parts.draft
         pieces = kept_parts(job, parts, pool) if resume else streamed_parts(job, pool)
-        creation = writer.creation_options(job.profile.dtype, {} if job.copied else job.creation)
+        creation = compression.creation_options(job.profile.dtype, {} if job.copied else job.creation)
         for count, note in enumerate(writer.join(pieces, whole, job.profile, creation), 1):
             damage.update((band, Window(*window)) for band, *window in json.loads(note or "[]"))
             if progress and count > finished:

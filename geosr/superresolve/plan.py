@@ -13,8 +13,9 @@ import numpy as np
 from geosr import __version__
 from geosr.errors import OptionError
 from geosr.grid import Grid, Tile, Window
-from geosr.rasters import writer
-from geosr.rasters.profile import RGB, Profile, bounds, window_of
+from geosr.rasters import compression, writer
+from geosr.rasters.placement import bounds, window_of
+from geosr.rasters.profile import RGB, Profile
 from geosr.rasters.radiometry import Range, fixed, to_dtype
 from geosr.rasters.source import THUMBNAIL, RasterSource, scene_range
 from geosr.superresolve import budget
@@ -247,7 +248,7 @@ def _warn(job: Plan) -> None:
         _warn_of_saturation(job.source, job.profile.dtype)
     for item in profile.lost:
         log.warning("%s: %s cannot be carried to the output", path, item)
-    if job.profile.nodata is not None and writer.is_lossy(job.driver, job.creation):
+    if job.profile.nodata is not None and compression.is_lossy(job.driver, job.creation):
         log.warning("%s: compression with loss can change nodata to other values, and others to nodata", path)
 
 

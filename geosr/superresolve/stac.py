@@ -16,7 +16,8 @@ from geosr import __version__
 from geosr.errors import OptionError, OutputError
 from geosr.files import write_file
 from geosr.rasters import gdal
-from geosr.rasters.profile import Profile, footprint
+from geosr.rasters.placement import geographic_bounds
+from geosr.rasters.profile import Profile
 from geosr.superresolve.plan import Plan
 from geosr.superresolve.upscalers import Blended, Network
 
@@ -56,7 +57,7 @@ def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None
         raise OptionError("--stac needs rio-stac; install it: pip install 'geosr[stac]'") from error
     profile = job.source.profile
     by_points = profile.crs is None and profile.gcps and profile.gcps_crs is not None
-    if not by_points and footprint(profile) is None:
+    if not by_points and geographic_bounds(profile) is None:
         raise OptionError(f"a STAC item needs a place on Earth, and {job.source.path!r} has no CRS that gives one")
     if path_of(output).exists() and not overwrite:
         raise OutputError(f"{os.fspath(path_of(output))!r} exists; choose another output or --overwrite")

@@ -5,7 +5,7 @@ from rasterio.crs import CRS
 
 from geosr.errors import OptionError, OutputError
 from geosr.grid import Window
-from geosr.rasters import writer
+from geosr.rasters import compression, writer
 from geosr.rasters.profile import Profile
 from tests.conftest import texture
 
@@ -14,7 +14,7 @@ def write(path, array, **more):
     """A GeoTIFF of one part."""
     profile = Profile(array.shape[2], array.shape[1], array.shape[0], str(array.dtype), **more)
     parts = [(profile.window, writer.encode(array))]
-    assert list(writer.join(parts, path, profile, writer.creation_options(profile.dtype, {}))) == [None]
+    assert list(writer.join(parts, path, profile, compression.creation_options(profile.dtype, {}))) == [None]
     return profile
 
 
@@ -27,7 +27,7 @@ def test_parts_come_back_with_mask_and_note(tmp_path):
         (Window(0, 0, 30, 40), tmp_path / "a.part"),
         (Window(30, 0, 30, 40), writer.encode(array, ~mask)),
     ]
-    notes = list(writer.join(parts, tmp_path / "a.tif", profile, writer.creation_options("uint16", {})))
+    notes = list(writer.join(parts, tmp_path / "a.tif", profile, compression.creation_options("uint16", {})))
     assert notes == ["[1]", None]
     with rasterio.open(tmp_path / "a.tif") as out:
         assert (out.read() == np.concatenate([array, array], axis=2)).all()
@@ -53,30 +53,30 @@ def test_parts_are_compressed_quickly_and_without_loss(dtype):
 
 
 def test_parts_are_deflated_where_gdal_has_no_zstandard(monkeypatch):
-    def without(block, mask, note, options):
+    def no_codec(*args, **kwargs):
         raise rasterio.errors.RasterioIOError("missing codec")
 
-    writer.quickest.cache_clear()
+    writer.part_options.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_tiff", without)
-        assert writer.creation_options("uint8", writer.quickest())["COMPRESS"] == "DEFLATE"
-    writer.quickest.cache_clear()
+        patch.setattr("rasterio.io.MemoryFile.open", no_codec)
+        assert compression.creation_options("uint8", writer.part_options())["COMPRESS"] == "DEFLATE"
+    writer.part_options.cache_clear()
 
 
 def test_creation_options_fit_the_dtype_and_give_way():
-    assert writer.creation_options("float32", {})["PREDICTOR"] == "3"
-    assert writer.creation_options("uint16", {})["PREDICTOR"] == "2"
-    assert writer.creation_options("uint16", {"compress": "LZW"})["COMPRESS"] == "LZW"
-    assert "ZLEVEL" not in writer.creation_options("uint16", {"compress": "LZW"})
-    assert writer.creation_options("uint16", {"zlevel": "9"})["ZLEVEL"] == "9"
-    assert "PREDICTOR" not in writer.creation_options("uint8", {"COMPRESS": "NONE"})
+    assert compression.creation_options("float32", {})["PREDICTOR"] == "3"
+    assert compression.creation_options("uint16", {})["PREDICTOR"] == "2"
+    assert compression.creation_options("uint16", {"compress": "LZW"})["COMPRESS"] == "LZW"
+    assert "ZLEVEL" not in compression.creation_options("uint16", {"compress": "LZW"})
+    assert compression.creation_options("uint16", {"zlevel": "9"})["ZLEVEL"] == "9"
+    assert "PREDICTOR" not in compression.creation_options("uint8", {"COMPRESS": "NONE"})
 
 
 def test_a_file_is_deflated_at_the_level_1_unless_another_is_asked_for():
-    assert writer.creation_options("uint8", {})["ZLEVEL"] == writer.format_options("COG", {})["LEVEL"] == "1"
-    assert writer.format_options("COG", {"level": "6"})["LEVEL"] == "6"
-    assert "LEVEL" not in writer.format_options("COG", {"compress": "ZSTD"})
-    assert "PREDICTOR" not in writer.format_options("COG", {"compress": "jpeg"})
+    assert compression.creation_options("uint8", {})["ZLEVEL"] == compression.format_options("COG", {})["LEVEL"] == "1"
+    assert compression.format_options("COG", {"level": "6"})["LEVEL"] == "6"
+    assert "LEVEL" not in compression.format_options("COG", {"compress": "ZSTD"})
+    assert "PREDICTOR" not in compression.format_options("COG", {"compress": "jpeg"})
 
 
 # CRSes that GeoTIFF keys cannot spell: a moon's, three-dimensional, geocentric, of France's institute.
@@ -180,9 +180,9 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_loss_is_known_by_the_options():
-    assert writer.is_lossy("GTiff", {"COMPRESS": "JPEG"})
-    assert writer.is_lossy("GTiff", {"COMPRESS": "LERC_ZSTD", "MAX_Z_ERROR": "0.1"})
-    assert writer.is_lossy("JPEG", {})
-    assert not writer.is_lossy("GTiff", {"COMPRESS": "LERC"})
-    assert not writer.is_lossy("GTiff", {"COMPRESS": "WEBP", "WEBP_LOSSLESS": "YES"})
-    assert not writer.is_lossy("COG", {})
+    assert compression.is_lossy("GTiff", {"COMPRESS": "JPEG"})
+    assert compression.is_lossy("GTiff", {"COMPRESS": "LERC_ZSTD", "MAX_Z_ERROR": "0.1"})
+    assert compression.is_lossy("JPEG", {})
+    assert not compression.is_lossy("GTiff", {"COMPRESS": "LERC"})
+    assert not compression.is_lossy("GTiff", {"COMPRESS": "WEBP", "WEBP_LOSSLESS": "YES"})
+    assert not compression.is_lossy("COG", {})
