@@ -17,7 +17,7 @@ BICUBIC = "Keys' cubic convolution: no network, any scale, exact and fast"
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
     """List the models that are shipped and what each is for.
@@ -42,8 +42,8 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; all by default.")
-@click.option("--json", "as_json", is_flag=True, help="The cards, for programs.")
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 @click.option("--write", is_flag=True, help="Write the card beside the file, for people to add to, and to save time.")
 @click.option("--overwrite", is_flag=True, help="Replace the card of another file, as of a .keras file of that name.")
 @click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
@@ -120,7 +120,7 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
 @models.command()
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; 2 by default.")
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; 2 by default.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None:
     """Write a network for other programs: .onnx, .tflite (LiteRT), or a SavedModel (a folder).
@@ -146,7 +146,7 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.argument("scenes", nargs=-1, required=True)
-@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Of a shipped model; 2 by default.")
+@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; 2 by default.")
 @click.option("--tiles", type=click.IntRange(1), default=200, show_default=True, help="Tiles to calibrate on.")
 @click.option(
     "--keep",
@@ -156,11 +156,11 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     show_default=True,
     help="How many of the first and of the last convolutions stay in 32 bits.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of tiles.")
+@options.seed
 @options.extension
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
-def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_json: bool, **chosen: Any) -> None:
+def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_json: bool, **values: Any) -> None:
     """Write a network in 8 bits for OpenVINO: faster on processors with VNNI or AMX.
 
     OUTPUT is a .xml file; a .bin file and a card come beside it. Tiles of the SCENES show what values its layers have.
@@ -170,18 +170,18 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
     Example:
       geosr models quantize idn idn_int8_x2.xml scenes/
     """
-    from geosr.models import quantize as job
+    from geosr.quality.quantization import COSTLY, quantize_model
 
-    made = job.quantize(model, output, options.rasters(scenes, ext), **chosen)
+    result = quantize_model(model, output, options.rasters(scenes, ext), **values)
     if as_json:
-        click.echo(json.dumps(asdict(made)))
+        click.echo(json.dumps(asdict(result)))
         return
     click.echo(
-        f"{made.output}: PSNR {made.quantized_psnr:.2f} dB, {made.psnr:.2f} in 32 bits, {made.bicubic_psnr:.2f} bicubic"
-        f"; 8 bits cost {made.cost:.3f} dB"
+        f"{result.output}: PSNR {result.quantized_psnr:.2f} dB, {result.psnr:.2f} in 32 bits, "
+        f"{result.bicubic_psnr:.2f} bicubic; 8 bits cost {result.cost:.3f} dB"
     )
-    if made.cost > job.COSTLY:
+    if result.cost > COSTLY:
         click.echo(
-            f"That is more than {job.COSTLY} dB: leave more in 32 bits by a larger --keep, or show it other scenes.",
+            f"That is more than {COSTLY} dB: leave more in 32 bits by a larger --keep, or show it other scenes.",
             err=True,
         )

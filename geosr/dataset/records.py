@@ -23,11 +23,11 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from geosr.errors import DatasetError
 from geosr.grid import Block, Window
+from geosr.protobuf import message_classes
 from geosr.rasters.radiometry import Range
 from geosr.rasters.resample import enlarge
 
@@ -127,11 +127,11 @@ def decode(example: bytes) -> Sample:
 def serialise(features: Mapping[str, bytes | list[int] | list[float]]) -> bytes:
     """A `tf.train.Example`: bytes as a bytes_list of one, integers as an int64_list, other numbers as a float_list."""
     example = _example()()
-    for name, value in features.items():
-        feature = example.features.feature[name]
+    for name, value in sorted(features.items()):
+        feature = example.features.feature.add(key=name).value
         if isinstance(value, bytes):
             feature.bytes_list.value.append(value)
-        elif all(isinstance(one, int) for one in value):
+        elif all(isinstance(number, int) for number in value):
             feature.int64_list.value.extend(value)
         else:
             feature.float_list.value.extend(value)
@@ -148,7 +148,11 @@ def features(example: bytes) -> dict[str, list[Any]]:
         parsed = _example().FromString(example).features.feature
     except DecodeError as error:
         raise ValueError("it is no tf.train.Example") from error
-    return {name: list(getattr(one, one.WhichOneof("kind") or "bytes_list").value) for name, one in parsed.items()}
+    kinds = ("bytes_list", "float_list", "int64_list")
+    return {
+        entry.key: next((list(getattr(entry.value, kind).value) for kind in kinds if entry.value.HasField(kind)), [])
+        for entry in parsed
+    }
 
 
 def framed(example: bytes) -> bytes:
@@ -336,35 +340,17 @@ def _little(values: Block) -> bytes:
 
 @cache
 def _example() -> Any:
-    """The message class `tf.train.Example`, in a pool of its own so that TensorFlow's may be loaded beside it.
+    """Return the message class tf.train.Example. Source: tensorflow/core/example/feature.proto.
 
-    Source: tensorflow/core/example/feature.proto.
+    The map of features is written as the list of entries that it is on the wire.
     """
-    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-    kinds = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str, parent: Any = None) -> Any:
-        return (parent.nested_type if parent else file.message_type).add(name=name)
-
-    def field(owner: Any, name: str, number: int, kind: int, type_name: str | None = None, **more: Any) -> None:
-        label = kinds.LABEL_REPEATED if more.pop("repeated", False) else kinds.LABEL_OPTIONAL
-        owner.field.add(name=name, number=number, type=kind, label=label, type_name=type_name, **more)
-
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, kind) in enumerate(
-        [("BytesList", kinds.TYPE_BYTES), ("FloatList", kinds.TYPE_FLOAT), ("Int64List", kinds.TYPE_INT64)], 1
-    ):
-        field(message(name), "value", 1, kind, repeated=True)
-        key = name.replace("List", "_list").lower()
-        field(feature, key, number, kinds.TYPE_MESSAGE, f".tensorflow.{name}", oneof_index=0)
-    several = message("Features")
-    entry = message("FeatureEntry", several)
-    entry.options.map_entry = True
-    field(entry, "key", 1, kinds.TYPE_STRING)
-    field(entry, "value", 2, kinds.TYPE_MESSAGE, ".tensorflow.Feature")
-    field(several, "feature", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features.FeatureEntry", repeated=True)
-    field(message("Example"), "features", 1, kinds.TYPE_MESSAGE, ".tensorflow.Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+    messages = {
+        "Example": {"features": (1, "Features")},
+        "Features": {"feature": (1, "repeated FeatureEntry")},
+        "FeatureEntry": {"key": (1, "string"), "value": (2, "Feature")},
+        "Feature": {"bytes_list": (1, "BytesList"), "float_list": (2, "FloatList"), "int64_list": (3, "Int64List")},
+        "BytesList": {"value": (1, "repeated bytes")},
+        "FloatList": {"value": (1, "repeated float")},
+        "Int64List": {"value": (1, "repeated int64")},
+    }
+    return message_classes("tensorflow", messages)["Example"]

@@ -1,27 +1,25 @@
-"""IDN weights read from the Caffe files that its authors published.
-
-A .caffemodel is a protobuf: NetParameter.layer (100) holds name (1) and blobs (7); a blob holds data (5) and
-shape (7). Nothing in the file is executed.
-"""
+"""IDN weights read from the Caffe files that its authors published. Nothing in the file is executed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from geosr import models
 from geosr.errors import ModelError
+from geosr.protobuf import message_classes
 
 Weights = NDArray[np.float32]
 
 
 def read_idn(path: Path, scale: int) -> Any:
-    """The IDN network for `scale` with the weights of the authors' Caffe file.
+    """Return the IDN network for `scale` with the weights of the authors' Caffe file.
 
     Raises:
         ModelError: the file is no Caffe network, or not IDN.
@@ -45,75 +43,34 @@ def read_idn(path: Path, scale: int) -> Any:
 
 
 def read_blobs(path: Path) -> dict[str, list[Weights]]:
-    """The blobs of each layer that has any, by its name.
+    """Return the blobs of each layer that has any, by its name.
 
     Raises:
         ModelError: the file cannot be read as a Caffe network.
     """
     try:
-        layers = [dict(_layer(value)) for number, value in _fields(memoryview(path.read_bytes())) if number == 100]
-        named = {bytes(layer["name"]).decode(): layer["blobs"] for layer in layers}
+        layers = _net_parameter().FromString(path.read_bytes()).layer
+        blobs = {layer.name: [_array(blob) for blob in layer.blobs] for layer in layers if layer.blobs}
     except OSError as error:
         raise ModelError(f"cannot read {os.fspath(path)!r}: {error.strerror}") from error
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (DecodeError, ValueError) as error:
         raise ModelError(f"{os.fspath(path)!r} is not a Caffe network") from error
-    if not any(named.values()):
+    if not blobs:
         raise ModelError(f"{os.fspath(path)!r} is not a Caffe network with weights")
-    return {name: blobs for name, blobs in named.items() if blobs}
+    return blobs
 
 
-def _layer(message: memoryview) -> Iterator[tuple[str, Any]]:
-    fields = list(_fields(message))
-    yield "name", next((value for number, value in fields if number == 1), b"")
-    yield "blobs", [_blob(value) for number, value in fields if number == 7]
+def _array(blob: Any) -> Weights:
+    return np.array(blob.data, np.float32).reshape(blob.shape.dim)
 
 
-def _blob(message: memoryview) -> Weights:
-    fields = list(_fields(message))
-    data = b"".join(value for number, value in fields if number == 5)
-    shapes = [value for number, value in fields if number == 7]
-    dims = [d for shape in shapes for number, value in _fields(shape) if number == 1 for d in _integers(value)]
-    return np.frombuffer(data, "<f4").reshape(dims)
-
-
-def _integers(value: int | memoryview) -> Iterator[int]:
-    """The numbers of a repeated field, packed or not."""
-    if isinstance(value, int):
-        yield value
-        return
-    at = 0
-    while at < len(value):
-        number, at = _varint(value, at)
-        yield number
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
-    """The fields of a protobuf message: number, and an integer or the bytes."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            size, at = _varint(message, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-        if at + size > len(message):
-            raise ValueError("truncated")
-        yield key >> 3, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
+@cache
+def _net_parameter() -> Any:
+    """Return the message class NetParameter. Source: caffe.proto of BVLC Caffe."""
+    messages = {
+        "NetParameter": {"layer": (100, "repeated LayerParameter")},
+        "LayerParameter": {"name": (1, "string"), "blobs": (7, "repeated BlobProto")},
+        "BlobProto": {"data": (5, "repeated float"), "shape": (7, "BlobShape")},
+        "BlobShape": {"dim": (1, "repeated int64")},
+    }
+    return message_classes("caffe", messages)["NetParameter"]
