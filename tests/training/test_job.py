@@ -83,12 +83,10 @@ def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp
 
 
 def test_a_full_disk_is_said_and_the_program_ends(data, tmp_path, monkeypatch):
-    from tensorboardX.record_writer import RecordWriter
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(RecordWriter, "flush", full)
+    monkeypatch.setattr("geosr.training.log.framed", full)
     with pytest.raises(OutputError, match=r"no space left in .*Log'; free some and run the same command again"):
         job.train(data, tmp_path / "runs", QUICK)
 
