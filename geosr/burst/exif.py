@@ -1,7 +1,7 @@
-"""What a photograph says of itself beside its pixels (EXIF, GPS, ICC profile, XMP), read from JPEG, PNG and TIFF files
-and put into finished TIFFs. Knows bytes, no pixels.
+"""Metadata of photographs (EXIF, GPS, ICC profile, XMP), read from JPEG, PNG and TIFF files and put into TIFFs.
 
-All three keep EXIF in the form of a TIFF directory (EXIF 2.32, TIFF 6.0), so that one reader does for all.
+Pillow finds the segments of JPEG and PNG. All three keep EXIF in the form of a TIFF directory (EXIF 2.32, TIFF 6.0),
+which is read, and written into classic and Big TIFFs, here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import io
 import os
 import re
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from geosr.errors import RasterError
 
@@ -26,10 +28,10 @@ TAKEN, TAKEN_FRACTION, WIDTH, HEIGHT, INTEROPERABILITY, FOCAL_35MM = 36867, 3752
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {**_SIZES, 5: 4, 10: 4}
 _SHORT, _LONG, _ASCII, _BYTES = 3, 4, 2, 7
-_XMP_HEADER, _EXIF_HEADER, _ICC_HEADER = b"http://ns.adobe.com/xap/1.0/\0", b"Exif\0\0", b"ICC_PROFILE\0"
-_START_OF_SCAN, _PROGRESSIVE = 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
 _LARGEST = 64 * 2**20
 """Bytes of a value: what is larger is no metadata, or a broken count."""
+_BROKEN = (struct.error, KeyError, IndexError, ValueError, OSError, SyntaxError)
+"""What broken metadata raises here and in Pillow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Entry:
         return len(self.data) // _SIZES[self.type]
 
     def number(self) -> int:
-        """The first value of a whole-number type."""
+        """Return the first value of a whole-number type."""
         return int.from_bytes(self.data[: _SIZES[self.type]], "little")
 
 
@@ -53,7 +55,7 @@ Directory = Mapping[int, Entry]
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file says beside its pixels."""
+    """The metadata of a photograph."""
 
     main: Directory = field(default_factory=dict)
     exif: Directory = field(default_factory=dict)
@@ -65,25 +67,25 @@ class Metadata:
 
     @property
     def orientation(self) -> int:
-        """1 to 8, as EXIF numbers them; 1, upright, if it says nothing."""
+        """1 to 8, as EXIF numbers them; 1, upright, by default."""
         value = self.main[ORIENTATION].number() if ORIENTATION in self.main else 1
         return value if 1 <= value <= 8 else 1
 
     @property
     def taken(self) -> str:
-        """When, in a form that sorts; empty if it is not said."""
+        """The time of the photo, in a form that sorts; empty if it is unknown."""
         parts = [self.exif[tag].data.rstrip(b"\0 ").decode("ascii", "replace") for tag in (TAKEN, TAKEN_FRACTION)
                  if tag in self.exif]  # fmt: skip
         return ".".join(parts) if TAKEN in self.exif else ""
 
     @property
     def focal_35mm(self) -> int:
-        """Focal length on a frame of 36 mm; 0 if it is not said."""
+        """Focal length on a frame of 36 mm; 0 if it is unknown."""
         return self.exif[FOCAL_35MM].number() if FOCAL_35MM in self.exif else 0
 
 
 def read(path: str | os.PathLike[str]) -> Metadata:
-    """What a JPEG, PNG or TIFF says; nothing for other files.
+    """Return the metadata of a JPEG, PNG or TIFF; none for other files, and none that is broken.
 
     Raises:
         RasterError: a JPEG that ends before its image does.
@@ -95,16 +97,18 @@ def read(path: str | os.PathLike[str]) -> Metadata:
             if start[:2] == b"\xff\xd8":
                 return _read_jpeg(file, os.fspath(path))
             if start == b"\x89PNG\r\n\x1a\n":
-                return _read_png(file)
+                return _parsed(PngImageFile(file).info)
             if start[:2] in (b"II", b"MM"):
                 return _read_tiff(file)
-        except (struct.error, zlib.error, KeyError, IndexError):
-            return Metadata()  # broken metadata: the pixels may be whole
+        except RasterError:
+            raise
+        except _BROKEN:
+            return Metadata()  # the pixels may be whole
     return Metadata()
 
 
 def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int]) -> None:
-    """Adds the metadata to a TIFF, upright and with `size` (width, height), as a new directory at its end."""
+    """Add the metadata to a TIFF, upright and with `size` (width, height), as a new directory at its end."""
     with path.open("r+b") as file:
         tiff = _Tiff(file)
         entries = dict(tiff.raw_entries())
@@ -142,7 +146,7 @@ class _Tiff:
         return int(struct.unpack(self.order + form, data)[0])
 
     def raw_entries(self, offset: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """The entries of a directory as they stand in the file, offsets and all."""
+        """Yield the entries of a directory as they stand in the file, offsets and all."""
         self.file.seek(self.first if offset is None else offset)
         size = struct.calcsize(self.order + self.count_form)
         count = self._unpack(self.count_form, self.file.read(size))
@@ -154,8 +158,8 @@ class _Tiff:
         self.following = data[count * length :]
 
     def directory(self, offset: int | None = None) -> dict[int, Entry]:
-        """The entries of a directory with their values."""
-        found = {}
+        """Return the entries of a directory with their values."""
+        entries = {}
         for tag, raw in list(self.raw_entries(offset)):
             head = struct.calcsize(self.order + self.entry_form)
             _, kind, count = struct.unpack(self.order + self.entry_form, raw[:head])
@@ -167,11 +171,11 @@ class _Tiff:
                 self.file.seek(self._unpack(self.offset_form, raw[head:]))
                 data = self.file.read(size)
             if len(data) == size:
-                found[tag] = Entry(kind, _little(data, _UNITS[kind]) if self.order == ">" else data)
-        return found
+                entries[tag] = Entry(kind, _little(data, _UNITS[kind]) if self.order == ">" else data)
+        return entries
 
     def append(self, entries: Mapping[int, bytes], following: bytes = b"") -> int:
-        """Writes a directory at the end of the file and returns where it is."""
+        """Write a directory at the end of the file and returns where it is."""
         self.file.seek(0, os.SEEK_END)
         self.file.write(b"\0" * (-self.file.tell() % 8))
         offset = self.file.tell()
@@ -182,8 +186,8 @@ class _Tiff:
         return offset
 
     def packed(self, entries: Directory) -> dict[int, bytes]:
-        """The entries as they stand in a directory, their longer values written at the end of the file."""
-        made = {}
+        """Return the entries as they stand in a directory, their longer values written at the end of the file."""
+        raw = {}
         for tag, entry in entries.items():
             data = _little(entry.data, _UNITS[entry.type]) if self.order == ">" else entry.data
             if len(data) > self.inline:
@@ -193,15 +197,15 @@ class _Tiff:
                 self.file.write(data)
                 data = struct.pack(self.order + self.offset_form, offset)
             head = struct.pack(self.order + self.entry_form, tag, entry.type, entry.count)
-            made[tag] = head + data.ljust(self.inline, b"\0")
-        return made
+            raw[tag] = head + data.ljust(self.inline, b"\0")
+        return raw
 
     def pointer(self, offset: int) -> Entry:
-        """The entry that says where a directory is."""
+        """Return the entry that says where a directory is."""
         return Entry(18 if self.big else 13, struct.pack("<Q" if self.big else "<I", offset))
 
     def replace(self, entries: Mapping[int, bytes]) -> None:
-        """Makes these entries the first directory."""
+        """Make these entries the first directory."""
         offset = self.append(entries, self.following)
         self.file.seek(self.header)
         self.file.write(struct.pack(self.order + self.offset_form, offset))
@@ -215,62 +219,34 @@ def _read_tiff(file: BinaryIO) -> Metadata:
     return Metadata(main, exif, gps, icc, xmp)
 
 
-def _read_png(file: BinaryIO) -> Metadata:
-    exif, icc, xmp = Metadata(), b"", b""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind in (b"IDAT", b"IEND") or length > _LARGEST:
-            file.seek(length + 4, os.SEEK_CUR)
-            continue
-        data = file.read(length)
-        file.seek(4, os.SEEK_CUR)
-        if kind == b"eXIf":
-            exif = _read_tiff(io.BytesIO(data))
-        elif kind == b"iCCP":
-            icc = zlib.decompress(data.partition(b"\0")[2][1:])
-        elif kind == b"iTXt" and data.startswith(b"XML:com.adobe.xmp\0"):
-            xmp = _text_of(data)
-    return Metadata(exif.main, exif.exif, exif.gps, icc, xmp)
-
-
-def _text_of(chunk: bytes) -> bytes:
-    """The text of PNG's iTXt: a keyword, two bytes on compression, a language and a translated keyword come first."""
-    _, _, rest = chunk.partition(b"\0")
-    text = rest[2:].split(b"\0", 2)[2]
-    return zlib.decompress(text) if rest[0] else text
-
-
 def _read_jpeg(file: BinaryIO, path: str) -> Metadata:
-    exif, icc, xmp, progressive = Metadata(), {}, b"", False
-    file.seek(2)
-    while True:
-        head = file.read(4)
-        if len(head) < 4 or head[0] != 0xFF:
-            raise RasterError(f"{path!r} is no whole JPEG; copy it again from the camera, or leave it out")
-        kind, length = struct.unpack(">xBH", head)
-        if kind == _START_OF_SCAN:
-            break
-        data = file.read(length - 2)
-        progressive |= kind in _PROGRESSIVE
-        if data.startswith(_EXIF_HEADER):
-            exif = _read_tiff(io.BytesIO(data[len(_EXIF_HEADER) :]))
-        elif data.startswith(_XMP_HEADER):
-            xmp = data[len(_XMP_HEADER) :]
-        elif data.startswith(_ICC_HEADER):
-            icc[data[len(_ICC_HEADER)]] = data[len(_ICC_HEADER) + 2 :]
-    # In the coded image 0xFF is always followed by 0 or a marker that is not the end's.
+    try:
+        image = JpegImageFile(file)
+    except (OSError, SyntaxError) as error:
+        raise RasterError(f"{path!r} is no whole JPEG; copy it again from the camera, or leave it out") from error
+    # The coded image follows; in it 0xFF is always followed by 0 or a marker that is not the end's.
     if b"\xff\xd9" not in file.read():
         raise RasterError(f"{path!r} is cut off before the end of its image; copy it again, or leave it out")
-    profile = b"".join(icc[i] for i in sorted(icc))
-    return Metadata(exif.main, exif.exif, exif.gps, profile, xmp, progressive)
+    return _parsed(image.info)
+
+
+def _parsed(info: Mapping[Any, Any]) -> Metadata:
+    """Return the metadata in the segments of a JPEG or a PNG, as Pillow finds them."""
+    metadata = Metadata(
+        icc=info.get("icc_profile") or b"", xmp=info.get("xmp") or b"", progressive="progressive" in info
+    )
+    try:
+        exif = _read_tiff(io.BytesIO(info.get("exif", b"").removeprefix(b"Exif\0\0")))
+    except _BROKEN:
+        return metadata
+    return replace(metadata, main=exif.main, exif=exif.exif, gps=exif.gps)
 
 
 def _little(data: bytes, unit: int) -> bytes:
-    """The bytes of each unit turned round."""
+    """Return the data with the bytes of each unit reversed."""
     return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit)) if unit > 1 else data
 
 
 def _upright(xmp: bytes) -> bytes:
-    """XMP that says orientation 1, if any."""
+    """Return XMP whose orientation, if any, is 1."""
     return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\d", rb"\g<1>1", xmp)
