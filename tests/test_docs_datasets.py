@@ -11,7 +11,7 @@ from geosr.cli.main import main
 from geosr.dataset import records
 from geosr.rasters.degradation import SENSORS
 from tests.conftest import texture
-from tests.dataset.test_job import at
+from tests.dataset.helpers import at
 
 PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
 

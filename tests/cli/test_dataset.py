@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from geosr.cli.main import main
 from geosr.dataset import records
 from tests.conftest import one_line_error, texture
-from tests.dataset.test_job import at, content, three_places
+from tests.dataset.helpers import at, three_places
+from tests.dataset.test_job import content
 
 
 def run(*words, **more):

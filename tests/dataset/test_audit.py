@@ -13,7 +13,7 @@ from geosr.dataset.audit import ALIKE, audit, perceptual_hash
 from geosr.dataset.options import Options
 from geosr.rasters.source import RasterSource
 from tests.conftest import texture
-from tests.dataset.test_job import at
+from tests.dataset.helpers import at
 
 
 def leaking(monkeypatch, *validating):

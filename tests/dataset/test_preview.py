@@ -7,7 +7,7 @@ from geosr.dataset.options import Options
 from geosr.dataset.preview import preview
 from geosr.errors import OutputError
 from tests.conftest import texture
-from tests.dataset.test_job import at
+from tests.dataset.helpers import at
 
 
 @pytest.fixture

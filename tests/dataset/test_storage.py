@@ -12,7 +12,7 @@ from geosr.dataset import job, records, storage
 from geosr.dataset.options import Options
 from geosr.errors import DatasetError
 from tests.conftest import texture
-from tests.dataset.test_job import at, training
+from tests.dataset.helpers import at, training
 
 
 def tfds():
