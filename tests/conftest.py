@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from rasterio.rpc import RPC
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A script that runs `make test &` ignores SIGINT, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("geosr", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("geosr")
