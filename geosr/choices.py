@@ -46,17 +46,17 @@ def check_options(options: Any) -> None:
     Raises:
         OptionError: it names the field, what it must be, and what was got.
     """
-    for one in fields(options):
-        value, limits = getattr(options, one.name), one.metadata
-        if not limits or (value is None and one.default is None):
+    for item in fields(options):
+        value, limits = getattr(options, item.name), item.metadata
+        if not limits or (value is None and item.default is None):
             continue
         choices = limits["choices"]
         if choices is not None and value not in choices:
-            raise OptionError(f"{one.name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            raise OptionError(f"{item.name} must be one of {', '.join(map(str, choices))}, got {value!r}")
         least, most, above = limits["least"], limits["most"], limits["above"]
         if all(limit is None for limit in (least, most, above)):
             continue
-        whole = "int" in str(one.type)
+        whole = "int" in str(item.type)
         if (
             isinstance(value, bool)
             or not isinstance(value, int if whole else (int, float))
@@ -66,7 +66,7 @@ def check_options(options: Any) -> None:
                 and (above is None or value > above)
             )
         ):
-            raise OptionError(f"{one.name} must be {_limits(whole, least, most, above)}, got {value!r}")
+            raise OptionError(f"{item.name} must be {_limits(whole, least, most, above)}, got {value!r}")
 
 
 def _limits(whole: bool, least: float | None, most: float | None, above: float | None) -> str:

@@ -49,13 +49,13 @@ def tried(
     with closing(_flights(work, tasks, pool)) as flights:
         for task, result in flights:
             try:
-                found: R | E = result()
+                outcome: R | E = result()
             except errors as error:
-                found = error
+                outcome = error
                 if failed:
-                    [(_, found)] = tried(work, [task], pool, errors=errors)
+                    [(_, outcome)] = tried(work, [task], pool, errors=errors)
                 failed = True
-            yield task, found
+            yield task, outcome
 
 
 def _flights(

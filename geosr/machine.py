@@ -18,19 +18,21 @@ PROCESSOR = Path("/proc/cpuinfo")
 
 def memory() -> int:
     """Bytes that the machine has, or the container that this runs in; 0 where neither is told."""
-    found = [_installed(), *(_limit(path) for path in CONTAINER_LIMITS)]
-    return min((size for size in found if size), default=0)
+    sizes = [_installed(), *(_limit(path) for path in CONTAINER_LIMITS)]
+    return min((size for size in sizes if size), default=0)
 
 
 @cache
 def gpu_memory() -> int:
     """Bytes of the smallest NVIDIA GPU, as its driver tells; 0 where there is none."""
     program = shutil.which("nvidia-smi")
-    asked = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    arguments = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         if program:
-            told = subprocess.run([program, *asked], capture_output=True, text=True, timeout=20, check=True).stdout
-            return min((int(size) for size in told.split()), default=0) * 2**20
+            output = subprocess.run(
+                [program, *arguments], capture_output=True, text=True, timeout=20, check=True
+            ).stdout
+            return min((int(size) for size in output.split()), default=0) * 2**20
     return 0
 
 
@@ -53,8 +55,8 @@ def _windows() -> int:
     from ctypes import byref, c_ulonglong, windll  # type: ignore[attr-defined,unused-ignore]
 
     kilobytes = c_ulonglong()
-    told = windll.kernel32.GetPhysicallyInstalledSystemMemory(byref(kilobytes))
-    return kilobytes.value * 1024 if told else 0
+    success = windll.kernel32.GetPhysicallyInstalledSystemMemory(byref(kilobytes))
+    return kilobytes.value * 1024 if success else 0
 
 
 def _limit(path: Path) -> int:

@@ -132,8 +132,8 @@ def checked(fit: Fit, reference: Proxy, frame: Proxy, *, k: float = 1.0) -> Fit:
     motion, still = left_over(fixed, moved[0], trusted & valid, most)
     fit = replace(fit, matrix=matrix, correlation=correlation, motion=motion, still=still)
     if still < LEAST_STILL:
-        told = f"only {still:.0%} of the scene lies within {most * k:.2g} px of it: parallax, or things that moved"
-        return replace(fit, problem=told)
+        reason = f"only {still:.0%} of the scene lies within {most * k:.2g} px of it: parallax, or things that moved"
+        return replace(fit, problem=reason)
     return replace(fit, problem=_problem(fit, (cols, rows)))
 
 
@@ -168,10 +168,10 @@ def left_over(reference: Block, moved: Block, valid: NDArray[np.bool_], most: fl
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = np.hypot(c * p - b * q, a * q - b * p) / (a * c - b * b)
         doubt = np.sqrt(e / cell**2 / least)
-    seen = shift[doubt < DOUBT * most]
-    if len(seen) < LEAST_CELLS:
+    residual = shift[doubt < DOUBT * most]
+    if len(residual) < LEAST_CELLS:
         return 0.0, 1.0
-    return float(np.median(seen)), float(np.mean(seen < most))
+    return float(np.median(residual)), float(np.mean(residual < most))
 
 
 def match(values: Block, reference: Block) -> tuple[float, float]:
@@ -209,8 +209,8 @@ def _settled(matrix: Matrix, here: Block, there: Block) -> Matrix:
         put = scale * apply(np.append(values, 1).reshape(3, 3), here / scale)
         return np.asarray((put - there).ravel())
 
-    found = least_squares(misses, start, loss="soft_l1", f_scale=0.3)
-    settled: Block = np.linalg.inv(down) @ np.append(found.x, 1).reshape(3, 3) @ down
+    solution = least_squares(misses, start, loss="soft_l1", f_scale=0.3)
+    settled: Block = np.linalg.inv(down) @ np.append(solution.x, 1).reshape(3, 3) @ down
     return np.asarray(settled / settled[2, 2])
 
 
@@ -224,9 +224,9 @@ def _problem(fit: Fit, size: tuple[int, int]) -> str:
     from shapely.geometry import Polygon
 
     edge = corners(Window(0, 0, *size))
-    frame, seen = Polygon(edge), Polygon(apply(fit.matrix, edge))
-    if not seen.is_valid or not 1 / MOST_STRETCH**2 < seen.area / frame.area < MOST_STRETCH**2:
+    frame, outline = Polygon(edge), Polygon(apply(fit.matrix, edge))
+    if not outline.is_valid or not 1 / MOST_STRETCH**2 < outline.area / frame.area < MOST_STRETCH**2:
         return "the motion found would fold or stretch it"
-    if frame.intersection(seen).area < LEAST_OVERLAP * frame.area:
+    if frame.intersection(outline).area < LEAST_OVERLAP * frame.area:
         return f"it shows less than {LEAST_OVERLAP:.0%} of what the reference shows"
     return ""

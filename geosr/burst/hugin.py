@@ -79,12 +79,12 @@ class Hugin:
 
         Both images must be gray TIFFs of 8 bits in plain strips. Points are columns and rows, whole at pixel centres.
         """
-        made = frame.with_suffix(".pto")
-        made.unlink(missing_ok=True)
-        options = ["--align-to-first", *settings, *KEEP_ALL_POINTS, "-p", made.name]
+        project = frame.with_suffix(".pto")
+        project.unlink(missing_ok=True)
+        options = ["--align-to-first", *settings, *KEEP_ALL_POINTS, "-p", project.name]
         # It ends with 1 for images without features too, and with 0 for images that share none.
         self.run("align_image_stack", *options, reference, frame.name, cwd=frame.parent, good=(0, 1))
-        return read_points(made) if made.exists() else (np.zeros((0, 2)), np.zeros((0, 2)))
+        return read_points(project) if project.exists() else (np.zeros((0, 2)), np.zeros((0, 2)))
 
     def optimised(self, project: Path) -> None:
         """Cleans the project's control points and lets Hugin find where its images point."""
@@ -96,10 +96,10 @@ class Hugin:
         """The project's images on its canvas, as TIFFs with an alpha band; values are not touched."""
         options = ["--ignore-exposure", "-m", "TIFF_m", "-z", "NONE", "-o", prefix.name]
         self.run("nona", *options, project, cwd=prefix.parent, time_limit=count * self.time_limit)
-        made = [prefix.with_name(f"{prefix.name}{i:04d}.tif") for i in range(count)]
-        if missing := [path.name for path in made if not path.exists()]:
+        images = [prefix.with_name(f"{prefix.name}{i:04d}.tif") for i in range(count)]
+        if missing := [path.name for path in images if not path.exists()]:
             raise HuginError(f"nona made no {missing[0]}; look at {os.fspath(self.log)!r}")
-        return made
+        return images
 
     def run(
         self,
@@ -116,14 +116,14 @@ class Hugin:
         """
         limit = time_limit or self.time_limit
         command = [find(program), *(os.fspath(option) for option in options)]
-        said = cwd / f"{program}.log"
+        output = cwd / f"{program}.log"
         try:
-            with said.open("wb") as log:
+            with output.open("wb") as log:
                 status = self._status(command, log, cwd, limit)
             if status is None:
                 raise HuginError(f"{program} did not end within {limit:g} seconds; see --time-limit")
         finally:
-            words = said.read_text(errors="replace")
+            words = output.read_text(errors="replace")
             with self._lock, self.log.open("a") as log_of_all:
                 log_of_all.write(f"$ {' '.join(command)}\n{words}\n")
         if status not in good:
@@ -154,18 +154,18 @@ def find(program: str) -> str:
     Raises:
         HuginError: it is not installed.
     """
-    found = shutil.which(program)
-    if found is None:
+    program_path = shutil.which(program)
+    if program_path is None:
         install = INSTALL.get(sys.platform, INSTALL["linux"])
         raise HuginError(f"Hugin's {program} is not installed; install it with: {install}, or use --align none")
-    return found
+    return program_path
 
 
 def read_points(project: Path) -> tuple[Block, Block]:
     """The control points (n, 2) between a project's first two images."""
     pattern = re.compile(r"c n0 N1 x(\S+) y(\S+) X(\S+) Y(\S+)")
-    found = [match.groups() for line in _lines(project) if (match := pattern.match(line))]
-    points = np.array(found, float).reshape(-1, 4)
+    rows = [match.groups() for line in _lines(project) if (match := pattern.match(line))]
+    points = np.array(rows, float).reshape(-1, 4)
     return points[:, :2], points[:, 2:]
 
 
@@ -175,14 +175,14 @@ def read_images(project: Path) -> list[Image]:
     Raises:
         HuginError: it is no Hugin project, or has none.
     """
-    found = []
+    images = []
     for line in _lines(project):
         sizes, name = re.match(r"i .*?\bw(\d+) .*?\bh(\d+)", line), re.search(r' n"([^"]+)"', line)
         if sizes and name:
-            found.append(Image(name[1], int(sizes[1]), int(sizes[2])))
-    if not found:
+            images.append(Image(name[1], int(sizes[1]), int(sizes[2])))
+    if not images:
         raise HuginError(f"{os.fspath(project)!r} is no Hugin project with images; save it again in Hugin")
-    return found
+    return images
 
 
 def rewritten(project: Path, target: Path, paths: Sequence[Path], scale: int) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def rewritten(project: Path, target: Path, paths: Sequence[Path], scale: int) ->
         if line.startswith("i ") and ' n"' in line:
             line = re.sub(r' n"[^"]*"', lambda _: f' n"{os.fspath(next(names))}"', line, count=1)
         elif line.startswith("p "):
-            width, height = (int(found[1]) for key in "wh" if (found := re.search(rf"\b{key}(\d+)", line)))
+            width, height = (int(match[1]) for key in "wh" if (match := re.search(rf"\b{key}(\d+)", line)))
             size = width * scale, height * scale
             line = re.sub(r"\bw\d+", f"w{size[0]}", re.sub(r"\bh\d+", f"h{size[1]}", line, count=1), count=1)
             line = re.sub(r" S\d+,\d+,\d+,\d+", lambda crop: _times(crop[0], scale), line)

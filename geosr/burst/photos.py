@@ -84,15 +84,15 @@ def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
         BurstError: there are fewer than two, one does not exist, or they are not of one size and kind.
         RasterError: one cannot be read.
     """
-    if missing := [os.fspath(given) for given in inputs if not Path(given).exists()]:
+    if missing := [os.fspath(path_given) for path_given in inputs if not Path(path_given).exists()]:
         raise BurstError(f"there is no file or folder {missing[0]!r}; name the photos, or the folder that they are in")
-    paths = [path for given in inputs for path in _files(Path(given))]
+    paths = [path for path_given in inputs for path in _files(Path(path_given))]
     if len({path.resolve() for path in paths}) < len(paths):
         raise BurstError("a photo is given twice; name each once")
     if len(paths) < 2:
-        where = ", ".join(repr(os.fspath(given)) for given in inputs)
-        found = "one photo" if paths else "no photos (" + " ".join(ENDINGS) + ")"
-        raise BurstError(f"a burst needs two photos or more, {where} has {found}")
+        where = ", ".join(repr(os.fspath(path_given)) for path_given in inputs)
+        count = "one photo" if paths else "no photos (" + " ".join(ENDINGS) + ")"
+        raise BurstError(f"a burst needs two photos or more, {where} has {count}")
     photos = sorted((_photo(path) for path in paths), key=lambda photo: _natural(photo.name))
     if all(photo.metadata.taken for photo in photos):
         photos.sort(key=lambda photo: photo.metadata.taken)
@@ -268,10 +268,10 @@ def _plain(gray: Block, usable: Block, k: int) -> Block:
     return to_dtype(stretched, "uint8")[None]
 
 
-def _files(given: Path) -> list[Path]:
-    if not given.is_dir():
-        return [given]
-    return [p for p in given.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file()]
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return [p for p in path.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file()]
 
 
 def _photo(path: Path) -> Photo:

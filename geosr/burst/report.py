@@ -141,12 +141,12 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     taken off. Frequencies are shares of the Nyquist frequency of the photos.
     """
     spectra = [_transform(frame) for frame in frames]
-    made, count = _transform(result), len(frames)
+    transform, count = _transform(result), len(frames)
     radius = _radius(result.shape, scale)
     each = np.mean([abs(one) ** 2 for one in spectra], axis=0)
     joint = (abs(np.sum(spectra, axis=0)) ** 2 - count * each) / (count * (count - 1))
-    across = np.mean([(made * one.conj()).real for one in spectra], axis=0)
-    power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(made) ** 2))
+    across = np.mean([(transform * one.conj()).real for one in spectra], axis=0)
+    power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(transform) ** 2))
     common = np.maximum(common, 1e-6 * power)
     gain = shared / (common + (power - common) / count)
     detail = gain**2 * common
@@ -170,8 +170,8 @@ def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
     panels = [_panel(_colours((block - low) / max(high - low, 1e-9)), cv2.INTER_NEAREST) for block in (single, result)]
     for plane in maps:
         top = max(float(np.percentile(plane, 99.5)), 1e-9)
-        shown = (255 * np.clip(plane / top, 0, 1)).astype(np.uint8)
-        panels.append(_panel(cv2.applyColorMap(shown, cv2.COLORMAP_VIRIDIS), cv2.INTER_AREA))
+        values = (255 * np.clip(plane / top, 0, 1)).astype(np.uint8)
+        panels.append(_panel(cv2.applyColorMap(values, cv2.COLORMAP_VIRIDIS), cv2.INTER_AREA))
     titles = (
         *title.split(" | "),
         f"frames that count, {maps[0].max():g} at most",
@@ -244,8 +244,8 @@ def _rings(plane: Block, radius: Block) -> Block:
 
 def _colours(block: Block) -> Block:
     """The block (bands, rows, cols) of 0 to 1 as blue, green and red (rows, cols, 3)."""
-    shown = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
-    return np.ascontiguousarray(np.moveaxis((255 * np.clip(shown, 0, 1)).astype(np.uint8), 0, -1))
+    bands = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
+    return np.ascontiguousarray(np.moveaxis((255 * np.clip(bands, 0, 1)).astype(np.uint8), 0, -1))
 
 
 def _panel(image: Block, how: int) -> Block:

@@ -93,15 +93,15 @@ def tile_size(frames: int, bands: int, memory: int, *, halo: int, jobs: int) -> 
 def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
     """The tile's finished parts, one for each image and one for the report's maps: pure work that can run anywhere."""
     values, covered, used = stacked(tile, job)
-    shown = tile.trim(np.any(covered, axis=0))
+    valid = tile.trim(np.any(covered, axis=0))
     planes = [REDUCERS[method](values, used) for method in job.methods]
     parts = []
     for plane in planes:
-        made = tile.trim(sharpened(plane, np.any(covered, axis=0), job)) * job.factor
-        block = off_nodata(made, to_dtype(made, job.profile.dtype), job.profile.nodata)
+        enhanced = tile.trim(sharpened(plane, np.any(covered, axis=0), job)) * job.factor
+        block = off_nodata(enhanced, to_dtype(enhanced, job.profile.dtype), job.profile.nodata)
         if job.profile.nodata is not None:
-            block = np.where(shown, block, np.asarray(job.profile.nodata, block.dtype))
-        parts.append(writer.encode(block, shown if job.profile.masked else None))
+            block = np.where(valid, block, np.asarray(job.profile.nodata, block.dtype))
+        parts.append(writer.encode(block, valid if job.profile.masked else None))
     count = tile.trim(used.sum(axis=0)).astype(np.float32)
     for extra in job.extras:
         plane = count if extra == "coverage" else job.factor * tile.trim(reducers.deviation(values, used))
@@ -138,14 +138,14 @@ def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
     return values, covered, used
 
 
-def sharpened(plane: Block, shown: Block, job: Stack) -> Block:
-    """The image (bands, rows, cols) with an unsharp mask, blind to what is not `shown`."""
+def sharpened(plane: Block, valid: Block, job: Stack) -> Block:
+    """The image (bands, rows, cols) with an unsharp mask, blind to what is not `valid`."""
     if not job.sigma:
         return plane
-    if shown.all():
+    if valid.all():
         return plane + job.sharpen * (plane - blurred(plane, job.sigma))
-    share = blurred(shown[None].astype(plane.dtype), job.sigma)
-    return plane + job.sharpen * np.where(shown, plane - blurred(plane * shown, job.sigma) / np.maximum(share, 1e-6), 0)
+    share = blurred(valid[None].astype(plane.dtype), job.sigma)
+    return plane + job.sharpen * np.where(valid, plane - blurred(plane * valid, job.sigma) / np.maximum(share, 1e-6), 0)
 
 
 def blurred(block: Block, sigma: float) -> Block:

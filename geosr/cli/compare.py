@@ -64,5 +64,5 @@ def compare(
         options.echo_json({"output": str(output), "places": len(comparison.places), "scores": totals})
         return
     for name, scores in totals.items():
-        shown = ", ".join(f"{side} {value:.4g}" for side, value in scores.items() if not math.isnan(value))
-        click.echo(f"{name:<16} {shown}")
+        texts = ", ".join(f"{side} {value:.4g}" for side, value in scores.items() if not math.isnan(value))
+        click.echo(f"{name:<16} {texts}")

@@ -121,11 +121,11 @@ def info(out: Path, as_json: bool) -> None:
     """
     from geosr.dataset import storage
 
-    found = storage.summary(out)
+    summary = storage.summary(out)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(summary, indent=1))
         return
-    for line in storage.lines(found):
+    for line in storage.lines(summary):
         click.echo(line)
 
 
@@ -146,19 +146,19 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     from geosr.dataset import audit as job
 
     with progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
-        found = job.audit(out, show)
+        report = job.audit(out, show)
     if as_json:
-        click.echo(json.dumps(found.told, indent=1))
+        click.echo(json.dumps(report.told, indent=1))
     else:
-        tiles = ", ".join(f"{count} in {split}" for split, count in found.tiles.items())
-        click.echo(f"{found.folder}: {tiles}")
-        _list("share ground", found.overlaps)
-        _list("look alike", found.alike)
-        if found.nowhere:
-            click.echo(f"{found.nowhere} have no CRS: their ground was compared within each scene alone")
-        if found.flat:
-            click.echo(f"{found.flat} show nothing, so that their pictures were not compared")
-    if not found.passed:
+        tiles = ", ".join(f"{count} in {split}" for split, count in report.tiles.items())
+        click.echo(f"{report.folder}: {tiles}")
+        _list("share ground", report.overlaps)
+        _list("look alike", report.alike)
+        if report.nowhere:
+            click.echo(f"{report.nowhere} have no CRS: their ground was compared within each scene alone")
+        if report.flat:
+            click.echo(f"{report.flat} show nothing, so that their pictures were not compared")
+    if not report.passed:
         raise click.exceptions.Exit(1)
 
 

@@ -95,9 +95,9 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         )
     ):
         default = getattr(Degradation(), name)
-        shown = default if isinstance(default, int) else ",".join(map(str, default))
+        default_text = default if isinstance(default, int) else ",".join(map(str, default))
         spelled = ("--degradation", "degradation") if name == "steps" else (f"--{name}",)
-        command = click.option(*spelled, type=kind, default=shown, show_default=True, help=text)(command)
+        command = click.option(*spelled, type=kind, default=default_text, show_default=True, help=text)(command)
     return command
 
 

@@ -81,26 +81,26 @@ debug: Decorator = click.option("--debug", is_flag=True, help="Write the bicubic
 @debug
 @click.pass_context
 def eval_superres_net(
-    ctx: click.Context, /, data_path: Path, img_ext: str, upsampling_factor: int, **chosen: Any
+    ctx: click.Context, /, data_path: Path, img_ext: str, upsampling_factor: int, **values: Any
 ) -> None:
     """Super-resolve the images of a folder: geosr superresolve."""
-    _check_layers(chosen)
+    _check_layers(values)
     images = _images(data_path, img_ext)
     output, scale = _beside(data_path, f"_x{upsampling_factor}"), str(upsampling_factor)
     line = ["superresolve", str(data_path), str(output), "--scale", scale, "--ext", img_ext.lstrip(".")]
-    model = _weights(chosen["pretrained_path"] / f"x{scale}") if chosen["pretrained_path"] else None
+    model = _weights(values["pretrained_path"] / f"x{scale}") if values["pretrained_path"] else None
     if model:
         line += ["--model", str(model)]
     sizes = _sizes(images)
     if {count for _, _, count in sizes} == {3} and _bands(model) == 1:
         line += ["--bands-mode", "luma"]
-    if chosen["batch_size"] > 1:
-        line += ["--batch", str(chosen["batch_size"])]
+    if values["batch_size"] > 1:
+        line += ["--batch", str(values["batch_size"])]
     if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("num_tiles_w", "num_tiles_h")):
-        sides = [max(w // chosen["num_tiles_w"], h // chosen["num_tiles_h"]) + 1 for w, h, _ in sizes]
+        sides = [max(w // values["num_tiles_w"], h // values["num_tiles_h"]) + 1 for w, h, _ in sizes]
         line += ["--tile", str(max(16, *sides))]
     lines = [line]
-    if chosen["debug"]:
+    if values["debug"]:
         bicubic = ["--scale", scale, "--model", "bicubic"]
         lines += [
             ["superresolve", str(image), str(output / f"{image.stem}_bic_up.tif"), *bicubic]
@@ -120,11 +120,11 @@ def eval_superres_net(
 @click.option("--no_shuffle", is_flag=True, help="Passed over: training shuffles.")
 @click.option("--debug", is_flag=True, help="Passed over.")
 def create_training_dataset(
-    data_path: Path, out_path: Path, img_ext: str, upsampling_factor: int, **chosen: Any
+    data_path: Path, out_path: Path, img_ext: str, upsampling_factor: int, **values: Any
 ) -> None:
     """Build a training set: geosr dataset."""
     _images(data_path, img_ext)
-    size, scale = _square(chosen), upsampling_factor
+    size, scale = _square(values), upsampling_factor
     line = ["dataset", str(data_path), str(out_path), "--scale", str(scale), "--size", str(size)]
     _run([*line, "--ext", img_ext.lstrip(".")])
 
@@ -152,10 +152,10 @@ def create_training_dataset(
 @click.option("--restore", is_flag=True, help="Begin with the weights in --pretrained_path.")
 @click.option("--ssim_loss", is_flag=True, help="Maximise SSIM instead of minimising the absolute difference.")
 @click.option("--debug", is_flag=True, help="Passed over.")
-def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, **chosen: Any) -> None:
+def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, **values: Any) -> None:
     """Train a network: geosr train."""
-    _check_layers(chosen)
-    scale, size = f"x{upsampling_factor}", _square(chosen)
+    _check_layers(values)
+    scale, size = f"x{upsampling_factor}", _square(values)
     _check_set(data_path / scale)
     lines = []
     if next((data_path / scale / "Training").glob(f"*{RECORDS}"), None):
@@ -165,14 +165,14 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
     # The original trained on whole tiles; no more than what is left of them fits.
     crop = max(8, min(48, size // upsampling_factor))
     line = ["train", str(data_path), str(out_path), "--scale", str(upsampling_factor), "--model", "idn"]
-    line += ["--bands", str(chosen["nchan"]), "--epochs", str(chosen["nepochs"]), "--batch", str(chosen["batch_size"])]
-    line += ["--crop", str(crop), "--rate", f"{chosen['learning_rate']:g}"]
-    line += ["--loss", "ssim" if chosen["ssim_loss"] else "l1"]
-    if chosen["restore"] and not chosen["pretrained_path"]:
+    line += ["--bands", str(values["nchan"]), "--epochs", str(values["nepochs"]), "--batch", str(values["batch_size"])]
+    line += ["--crop", str(crop), "--rate", f"{values['learning_rate']:g}"]
+    line += ["--loss", "ssim" if values["ssim_loss"] else "l1"]
+    if values["restore"] and not values["pretrained_path"]:
         raise click.UsageError("--restore needs --pretrained_path, the folder of the weights")
     # A run goes on from its own checkpoints by itself.
-    if chosen["restore"] and chosen["pretrained_path"].absolute() != out_path.absolute():
-        line += ["--fine-tune", str(_weights(chosen["pretrained_path"] / scale))]
+    if values["restore"] and values["pretrained_path"].absolute() != out_path.absolute():
+        line += ["--fine-tune", str(_weights(values["pretrained_path"] / scale))]
     _run(*lines, line)
 
 
@@ -239,10 +239,10 @@ def _bands(model: Path | None) -> int | None:
 
 def _weights(folder: Path) -> Path:
     """The newest .keras file in the folder of a scale, or among its checkpoints."""
-    found = sorted([*folder.glob("*.keras"), *folder.glob("ckpts/*.keras")], key=lambda path: path.stat().st_mtime)
-    if found:
-        finished = [path for path in found if path.parent == folder]
-        return (finished or found)[-1]
+    files = sorted([*folder.glob("*.keras"), *folder.glob("ckpts/*.keras")], key=lambda path: path.stat().st_mtime)
+    if files:
+        finished = [path for path in files if path.parent == folder]
+        return (finished or files)[-1]
     if any(next((folder / "ckpts").glob(pattern), None) for pattern in CHECKPOINT):
         raise click.ClickException(
             f"{str(folder / 'ckpts')!r} holds checkpoints of TensorFlow 1, which TensorFlow 2 cannot run; leave "
@@ -256,16 +256,16 @@ def _check_set(folder: Path) -> None:
         raise click.ClickException(f"there is no folder {str(folder / 'Training')!r}; geosr dataset makes it")
 
 
-def _check_layers(chosen: dict[str, Any]) -> None:
+def _check_layers(values: dict[str, Any]) -> None:
     for name, value in PLAIN.items():
-        if chosen[name] != value:
-            raise click.ClickException(f"--{name} must be {value}, as in IDN, got {chosen[name]}; leave it out")
+        if values[name] != value:
+            raise click.ClickException(f"--{name} must be {value}, as in IDN, got {values[name]}; leave it out")
 
 
-def _square(chosen: dict[str, Any]) -> int:
-    if chosen["tile_size_w"] != chosen["tile_size_h"]:
+def _square(values: dict[str, Any]) -> int:
+    if values["tile_size_w"] != values["tile_size_h"]:
         raise click.ClickException(
-            f"tiles are square here, got {chosen['tile_size_w']} x {chosen['tile_size_h']}; "
+            f"tiles are square here, got {values['tile_size_w']} x {values['tile_size_h']}; "
             "give --tile_size_w and --tile_size_h the same value"
         )
-    return int(chosen["tile_size_w"])
+    return int(values["tile_size_w"])

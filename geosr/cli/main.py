@@ -59,8 +59,8 @@ def one_line() -> Iterator[None]:
     except GeosrError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        told = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
-        raise click.ClickException(" ".join(told.split())) from error
+        message = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
+        raise click.ClickException(" ".join(message.split())) from error
     except Cancelled:
         click.echo("Cancelled; nothing is left behind.", err=True)
         sys.exit(130)

@@ -57,32 +57,32 @@ def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bo
       geosr models show idn --scale 2
     """
     if cards.is_path(name):
-        found = [cards.of(Path(name), trust=trust)]
+        shown_cards = [cards.of(Path(name), trust=trust)]
         if write:
-            cards.keep(found[0], Path(name), overwrite=overwrite)
+            cards.keep(shown_cards[0], Path(name), overwrite=overwrite)
     elif write or trust:
         raise click.UsageError("--write and --trust are for model files; shipped models have their cards")
     elif scale:
-        found = [cards.of(cards.shipped_path(name, scale))]
+        shown_cards = [cards.of(cards.shipped_path(name, scale))]
     else:
-        found = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
+        shown_cards = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
     if as_json:
-        click.echo(json.dumps([asdict(card) for card in found], indent=1))
+        click.echo(json.dumps([asdict(card) for card in shown_cards], indent=1))
         return
-    click.echo("\n\n".join(_described(card) for card in found))
+    click.echo("\n\n".join(_described(card) for card in shown_cards))
 
 
 def _described(card: cards.Card) -> str:
-    told = asdict(card)
-    scores, commands = told.pop("scores"), told.pop("commands")
-    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in told.items() if value not in ("", None)]
+    values = asdict(card)
+    scores, commands = values.pop("scores"), values.pop("commands")
+    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in values.items() if value not in ("", None)]
     lines += [f"{'made by' if not n else '':<14} {command}" for n, command in enumerate(commands)]
-    for what, found in scores.items():
-        if not isinstance(found, dict):
-            lines.append(f"{what:<14} {found:.4g}")
+    for what, scenes in scores.items():
+        if not isinstance(scenes, dict):
+            lines.append(f"{what:<14} {scenes:.4g}")
             continue
         lines.append(what)
-        lines += [f"  {place:<24} bicubic {of['bicubic']:6.2f}   {of['gain']:+.2f}" for place, of in found.items()]
+        lines += [f"  {place:<24} bicubic {of['bicubic']:6.2f}   {of['gain']:+.2f}" for place, of in scenes.items()]
     return "\n".join(lines)
 
 

@@ -52,11 +52,11 @@ def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
       geosr qgis install --profile default
     """
     places = installation.places(profile, folder)
-    done = [said for place in places for said in installation.install(place)]
+    lines = [line for place in places for line in installation.install(place)]
     if as_json:
         click.echo(json.dumps([str(place.folder) for place in places]))
         return
-    click.echo("\n".join(done))
+    click.echo("\n".join(lines))
     click.echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
 
 
@@ -72,14 +72,14 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
     Example:
       geosr qgis status
     """
-    found = [state for place in installation.places(profile, folder) if (state := installation.state(place))]
+    states = [state for place in installation.places(profile, folder) if (state := installation.state(place))]
     if as_json:
-        click.echo(json.dumps([asdict(state) for state in found], indent=1))
-    for state in () if as_json else found:
+        click.echo(json.dumps([asdict(state) for state in states], indent=1))
+    for state in () if as_json else states:
         click.echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
-    if not found and not as_json:
+    if not states and not as_json:
         click.echo("The scripts are not installed; run geosr qgis install.")
-    if not found or any(state.state != "good" for state in found):
+    if not states or any(state.state != "good" for state in states):
         sys.exit(1)
 
 
@@ -93,8 +93,8 @@ def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
     Example:
       geosr qgis uninstall
     """
-    done = [said for place in installation.places(profile, folder) for said in installation.uninstall(place)]
+    lines = [line for place in installation.places(profile, folder) for line in installation.uninstall(place)]
     if as_json:
-        click.echo(json.dumps(done))
+        click.echo(json.dumps(lines))
     else:
-        click.echo("\n".join(done) or "The scripts were not installed; there is nothing to remove.")
+        click.echo("\n".join(lines) or "The scripts were not installed; there is nothing to remove.")

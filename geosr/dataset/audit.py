@@ -101,21 +101,21 @@ def audit(out: str | os.PathLike[str], progress: Progress | None = None) -> Audi
         DatasetError: there is no set, or it is damaged.
     """
     folder = records.sets_in(Path(out))
-    found = {split: some for split in TFDS_SPLITS if len(some := records.split(folder, split))}
-    total = sum(len(some) for some in found.values())
-    seen: list[_Seen] = []
-    for split, some in found.items():
-        for sample in some:
-            seen.append(_seen(split, sample))
+    examples = {split: samples for split in TFDS_SPLITS if len(samples := records.split(folder, split))}
+    total = sum(len(samples) for samples in examples.values())
+    tiles: list[_Seen] = []
+    for split, samples in examples.items():
+        for sample in samples:
+            tiles.append(_seen(split, sample))
             if progress:
-                progress(len(seen), total)
+                progress(len(tiles), total)
     return Audit(
         os.fspath(folder),
-        {split: len(some) for split, some in found.items()},
-        list(_overlaps(seen)),
-        list(_alike(seen)),
-        sum(not one.crs for one in seen),
-        sum(one.hash is None for one in seen),
+        {split: len(samples) for split, samples in examples.items()},
+        list(_overlaps(tiles)),
+        list(_alike(tiles)),
+        sum(not one.crs for one in tiles),
+        sum(one.hash is None for one in tiles),
     )
 
 
@@ -135,14 +135,14 @@ def perceptual_hash(block: Block) -> NDArray[np.bool_] | None:
 
 def _seen(split: str, sample: Sample) -> _Seen:
     window = sample.window
-    shown = f"{split} {sample.scene} {window.col_off},{window.row_off}"
+    label = f"{split} {sample.scene} {window.col_off},{window.row_off}"
     bands = f" band {','.join(map(str, sample.bands))}" if len(sample.bands) == 1 else ""
     rows, cols = sample.gt.shape[-2:]
     # The CRS is looked at later, once for all tiles that have it; any does to lay the pixels on the map.
     profile = Profile(cols, rows, 1, "uint8", crs=placement.DEGREES, transform=Affine(*sample.transform))
     return _Seen(
         split,
-        shown + bands,
+        label + bands,
         sample.crs,
         placement.outlines(profile, [profile.window]),
         sample.scene,
@@ -151,51 +151,51 @@ def _seen(split: str, sample: Sample) -> _Seen:
     )
 
 
-def _places(seen: Sequence[_Seen]) -> list[BaseGeometry]:
+def _places(tiles: Sequence[_Seen]) -> list[BaseGeometry]:
     """The samples' polygons in degrees; empty for those without a CRS."""
-    places: list[BaseGeometry] = [shapely.Polygon()] * len(seen)
+    places: list[BaseGeometry] = [shapely.Polygon()] * len(tiles)
     by_crs: dict[str, list[int]] = {}
-    for i, one in enumerate(seen):
-        by_crs.setdefault(one.crs, []).append(i)
-    for crs, some in by_crs.items():
+    for i, tile in enumerate(tiles):
+        by_crs.setdefault(tile.crs, []).append(i)
+    for crs, numbers in by_crs.items():
         if crs:
-            found = placement.areas(np.concatenate([seen[i].outline for i in some]), CRS.from_wkt(crs))
-            for i, place in zip(some, found, strict=True):
+            polygons = placement.areas(np.concatenate([tiles[i].outline for i in numbers]), CRS.from_wkt(crs))
+            for i, place in zip(numbers, polygons, strict=True):
                 places[i] = place
     return places
 
 
-def _overlaps(seen: Sequence[_Seen]) -> Iterator[Found]:
+def _overlaps(tiles: Sequence[_Seen]) -> Iterator[Found]:
     """Samples of different splits that share ground; those without a CRS are compared within one scene."""
-    yield from _covering(seen, _places(seen))
+    yield from _covering(tiles, _places(tiles))
     scenes: dict[str, list[_Seen]] = {}
-    for one in seen:
-        if not one.crs:
-            scenes.setdefault(one.scene, []).append(one)
-    for some in scenes.values():
-        windows = [one.window for one in some]
+    for tile in tiles:
+        if not tile.crs:
+            scenes.setdefault(tile.scene, []).append(tile)
+    for group in scenes.values():
+        windows = [tile.window for tile in group]
         yield from _covering(
-            some, [shapely.box(w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in windows]
+            group, [shapely.box(w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in windows]
         )
 
 
-def _covering(seen: Sequence[_Seen], places: Sequence[BaseGeometry]) -> Iterator[Found]:
-    for first, second in combinations(dict.fromkeys(one.split for one in seen), 2):
-        a = [i for i, one in enumerate(seen) if one.split == first]
-        b = [i for i, one in enumerate(seen) if one.split == second]
+def _covering(tiles: Sequence[_Seen], places: Sequence[BaseGeometry]) -> Iterator[Found]:
+    for first, second in combinations(dict.fromkeys(one.split for one in tiles), 2):
+        a = [i for i, one in enumerate(tiles) if one.split == first]
+        b = [i for i, one in enumerate(tiles) if one.split == second]
         tree = STRtree([places[i] for i in b])
         for i, j in tree.query([places[i] for i in a], predicate="intersects").T.tolist():
             one, other = places[a[i]], places[b[j]]
             share = one.intersection(other).area / min(one.area, other.area)
             if share > SHARED:
-                yield Found(seen[a[i]].name, seen[b[j]].name, round(share, 4))
+                yield Found(tiles[a[i]].name, tiles[b[j]].name, round(share, 4))
 
 
-def _alike(seen: Sequence[_Seen]) -> Iterator[Found]:
+def _alike(tiles: Sequence[_Seen]) -> Iterator[Found]:
     """Samples of different splits whose hashes are alike."""
-    known = [one for one in seen if one.hash is not None]
-    for first, second in combinations(dict.fromkeys(one.split for one in known), 2):
-        a, b = ([one for one in known if one.split == split] for split in (first, second))
+    known = [tile for tile in tiles if tile.hash is not None]
+    for first, second in combinations(dict.fromkeys(tile.split for tile in known), 2):
+        a, b = ([tile for tile in known if tile.split == split] for split in (first, second))
         signs = _signs(b).T
         for start in range(0, len(a), _ROWS):
             rows = a[start : start + _ROWS]
@@ -204,6 +204,6 @@ def _alike(seen: Sequence[_Seen]) -> Iterator[Found]:
                 yield Found(rows[i].name, b[j].name, round(float(equal[i, j]), 4))
 
 
-def _signs(seen: Sequence[_Seen]) -> NDArray[np.float32]:
-    hashes = np.array([one.hash for one in seen])
+def _signs(tiles: Sequence[_Seen]) -> NDArray[np.float32]:
+    hashes = np.array([tile.hash for tile in tiles])
     return np.where(hashes, np.float32(1), np.float32(-1))

@@ -92,10 +92,10 @@ class _Reader(pickle.Unpickler):
     """Reads numbers, strings, lists, tuples and dicts of them, and numpy's by stand-ins; imports and calls nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _stand_ins().get(name) if module.partition(".")[0] in ("numpy", "_codecs", "collections") else None
-        if found is None:
+        stand_in = _stand_ins().get(name) if module.partition(".")[0] in ("numpy", "_codecs", "collections") else None
+        if stand_in is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        return stand_in
 
 
 def convert(
@@ -123,17 +123,19 @@ def convert(
     """
     paths = _files(old)
     opened = {path: Examples([path]) for path, _ in paths}
-    first = next((found for found in opened.values() if len(found)), None)
+    first = next((examples for examples in opened.values() if len(examples)), None)
     if first is None:
         raise DatasetError(f"there are no records in {os.fspath(paths[0][0])!r}")
-    given = Path(means) if means else _nearest_means(paths[0][0], old)
-    if given is None:
+    means_path = Path(means) if means else _nearest_means(paths[0][0], old)
+    if means_path is None:
         raise OptionError(f"the means that were taken off are not beside the records; give them: --means {PICKLE}")
-    taken = read_means(given)
+    taken = read_means(means_path)
     images, scale = _images(first, 0, size)
     bands = len(images["gt"])
     if any(len(value) not in (1, bands) for value in taken.values()):
-        raise OptionError(f"{os.fspath(given)!r} holds means of three bands, and the records have {bands}; give others")
+        raise OptionError(
+            f"{os.fspath(means_path)!r} holds means of three bands, and the records have {bands}; give others"
+        )
     if not any(len(opened[path]) for path, split in paths if split == records.SPLITS[0]):
         raise DatasetError(
             f"nothing would train: all files are in folders called {' or '.join(VALIDATING)}; name the files for "
@@ -150,8 +152,8 @@ def convert(
         "range": list(values),
         "version": __version__,
     }
-    kept: dict[str, list[Place]] = {split: [] for split in records.SPLITS}
-    told: list[list[float]] = []
+    locations: dict[str, list[Place]] = {split: [] for split in records.SPLITS}
+    mean_rows: list[list[float]] = []
     with output_folder(Path(out)), Parts(folder, job, restart=restart) as parts:
         work = partial(_made_part, opened=opened, size=size, scale=scale, means=taken, bands=bands, values=values)
         results = engine.run(work, [task for task in tasks if not parts.has(task.number)], pool)
@@ -160,12 +162,14 @@ def convert(
                 _, part = next(results)
                 parts.save(task.number, part)
             header, places = storage.unpack(parts.path(task.number))
-            kept[task.split] += places
-            told += header["means"]
+            locations[task.split] += places
+            mean_rows += header["means"]
             if progress:
                 progress(done, len(tasks))
-        summary = Summary({split: len(places) for split, places in kept.items()}, {}, folder)
-        storage.assemble(parts, kept, _card(paths, summary, scale, size, bands, values), storage.mean_values(told))
+        summary = Summary({split: len(places) for split, places in locations.items()}, {}, folder)
+        storage.assemble(
+            parts, locations, _card(paths, summary, scale, size, bands, values), storage.mean_values(mean_rows)
+        )
     return summary
 
 
@@ -180,7 +184,7 @@ def read_means(path: str | os.PathLike[str]) -> Means:
         if Path(path).stat().st_size > LARGEST:
             raise OptionError(f"{name!r} is too large to hold three means")
         with Path(path).open("rb") as file:
-            found = _Reader(file, encoding="latin1").load()
+            content = _Reader(file, encoding="latin1").load()
     except OSError as error:
         raise OptionError(f"the means in {name!r} cannot be read: {error.strerror}") from error
     except OptionError:
@@ -189,12 +193,12 @@ def read_means(path: str | os.PathLike[str]) -> Means:
         # A damaged pickle raises whatever its bytes happen to say.
         raise OptionError(f"the means in {name!r} are not read: {error or type(error).__name__}") from error
     try:
-        if isinstance(found, Mapping):
-            named = {str(key).strip().lower(): value for key, value in found.items()}
-            chosen = [named[one] for one in IMAGES] if set(IMAGES) <= set(named) else list(named.values())
+        if isinstance(content, Mapping):
+            named = {str(key).strip().lower(): value for key, value in content.items()}
+            values = [named[one] for one in IMAGES] if set(IMAGES) <= set(named) else list(named.values())
         else:
-            chosen = list(found)
-        one, two, three = (np.array(value, np.float64).reshape(-1) for value in chosen)
+            values = list(content)
+        one, two, three = (np.array(value, np.float64).reshape(-1) for value in values)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name!r} holds no three means, of {', '.join(IMAGES)}") from error
     if not all(len(value) in (1, 3) and np.isfinite(value).all() for value in (one, two, three)):
@@ -233,8 +237,8 @@ def _nearest_means(first: Path, old: Sequence[str | os.PathLike[str]]) -> Path |
 def _tasks(paths: Sequence[tuple[Path, str]], opened: Mapping[Path, Examples]) -> Iterator[Old]:
     number = 0
     for (path, split), name in zip(paths, storage.scene_names([path for path, _ in paths]), strict=True):
-        for some in batches(range(len(opened[path])), BATCH):
-            yield Old(number, path, name, split, tuple(some))
+        for numbers in batches(range(len(opened[path])), BATCH):
+            yield Old(number, path, name, split, tuple(numbers))
             number += 1
 
 
@@ -248,13 +252,13 @@ def _made_part(
     means: Means,
     values: tuple[float, float],
 ) -> bytes:
-    examples, told = [], []
+    examples, mean_rows = [], []
     for number in task.records:
-        images, found = _images(opened[task.path], number, size)
-        if found != scale:
+        images, degraded_by = _images(opened[task.path], number, size)
+        if degraded_by != scale:
             raise DatasetError(
-                f"{os.fspath(task.path)!r}, record {number}: it is degraded by {found}, others by {scale}; convert "
-                "them by themselves"
+                f"{os.fspath(task.path)!r}, record {number}: it is degraded by {degraded_by}, others by {scale}; "
+                "convert them by themselves"
             )
         if len(images["gt"]) != bands:
             raise DatasetError(
@@ -271,18 +275,20 @@ def _made_part(
             window=Window(0, 0, size, size),
         )
         examples.append(records.encode(sample))
-        told.append(storage.means_of(sample))
-    return storage.pack({"means": told}, examples)
+        mean_rows.append(storage.means_of(sample))
+    return storage.pack({"means": mean_rows}, examples)
 
 
 def _images(examples: Examples, number: int, size: int) -> tuple[dict[str, Block], int]:
     """A record's images (bands, rows, cols), by name, as they are, and their scale."""
     where = f"{os.fspath(examples.paths[0])!r}, record {number}"
     try:
-        found = records.features(examples[number])
+        values = records.features(examples[number])
     except ValueError as error:
         raise DatasetError(f"{where}: {error}") from error
-    strings = {name: some[0] for name, some in sorted(found.items()) if some and isinstance(some[0], bytes)}
+    strings = {
+        name: entries[0] for name, entries in sorted(values.items()) if entries and isinstance(entries[0], bytes)
+    }
     strings = {name: strings[name] for name in IMAGES} if set(IMAGES) <= set(strings) else strings
     if len(strings) != 3:
         raise DatasetError(f"{where}: it holds {len(strings)} strings, not three images")
@@ -303,15 +309,17 @@ def _images(examples: Examples, number: int, size: int) -> tuple[dict[str, Block
     down, *pair = blocks.values()
     up = enlarge(down, size // side)
     # Each less its own mean: what is compared is the picture.
-    far = [float(np.std((one - one.mean()) - (up - up.mean()))) for one in pair]
+    far = [float(np.std((image - image.mean()) - (up - up.mean()))) for image in pair]
     gt, bic_up = pair if far[0] > far[1] else pair[::-1]
     return {"gt": gt, "down": down, "bic_up": bic_up}, size // side
 
 
 def _guessed_range(examples: Examples, size: int, means: Means) -> tuple[float, float]:
     """Of values to 1 or to 255, by the first records."""
-    some = [_images(examples, number, size)[0]["gt"] for number in range(min(len(examples), 32))]
-    return (0.0, 1.0) if max(float((one + means["gt"][:, None, None]).max()) for one in some) <= 2 else (0.0, 255.0)
+    images = [_images(examples, number, size)[0]["gt"] for number in range(min(len(examples), 32))]
+    return (
+        (0.0, 1.0) if max(float((image + means["gt"][:, None, None]).max()) for image in images) <= 2 else (0.0, 255.0)
+    )
 
 
 def _card(

@@ -91,12 +91,12 @@ class Plan:
     @property
     def quotas(self) -> dict[str, float]:
         """Samples of each split at the most: shared out as the tiles are, one at least for each, training first."""
-        found, most = self.tiles, self.options.max_tiles
+        counts, most = self.tiles, self.options.max_tiles
         if most is None:
             return dict.fromkeys(SPLITS, float("inf"))
-        there = [split for split in SPLITS if found[split]][:most]
-        quotas: dict[str, float] = {split: 1 + (most - len(there)) * found[split] // found.total() for split in there}
-        largest = max(there, key=found.__getitem__)
+        there = [split for split in SPLITS if counts[split]][:most]
+        quotas: dict[str, float] = {split: 1 + (most - len(there)) * counts[split] // counts.total() for split in there}
+        largest = max(there, key=counts.__getitem__)
         quotas[largest] += most - sum(quotas.values())
         return dict.fromkeys(SPLITS, 0) | quotas
 
@@ -139,20 +139,24 @@ def build(
     pools.check_reach(pool, check_readable, [scene.source.path for scene in job.scenes])
     with output_folder(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
         _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
-        kept = _made(job, parts, pool, progress)
-        if not kept.places[SPLITS[0]]:
+        progress_state = _made(job, parts, pool, progress)
+        if not progress_state.places[SPLITS[0]]:
             parts.discard()
-            raise DatasetError(_nothing(job, kept.left_out))
+            raise DatasetError(_nothing(job, progress_state.left_out))
         summary = Summary(
-            {split: len(places) for split, places in kept.places.items() if places or split in records.SPLITS},
-            {why: count for why in LEFT_OUT if (count := kept.left_out[why])},
+            {
+                split: len(places)
+                for split, places in progress_state.places.items()
+                if places or split in records.SPLITS
+            },
+            {why: count for why in LEFT_OUT if (count := progress_state.left_out[why])},
             folder,
         )
         storage.assemble(
             parts,
-            {split: kept.places[split] for split in summary.tiles},
-            _card(job, summary, kept),
-            storage.mean_values(kept.means),
+            {split: progress_state.places[split] for split in summary.tiles},
+            _card(job, summary, progress_state),
+            storage.mean_values(progress_state.means),
             seed=options.seed,
             zipped=options.gzip,
         )
@@ -181,7 +185,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
             except OptionError as error:
                 raise OptionError(f"{sources[i].path!r}: {error}") from error
             left_out[what] += int((~good).sum())
-            tiles[i] = [tile for tile, kept in zip(tiles[i], good, strict=True) if kept]
+            tiles[i] = [tile for tile, inside in zip(tiles[i], good, strict=True) if inside]
     shares = Shares(options.split, options.validation, options.test, options.block, options.seed)
     fates = assign(
         profiles,
@@ -189,12 +193,12 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
         shares,
         halo=sample_halo(options),
     )
-    left_out[GUARD] += sum(some.count(GUARD) for some in fates)
-    made = []
+    left_out[GUARD] += sum(scene_fates.count(GUARD) for scene_fates in fates)
+    scene_list = []
     for source, name in zip(sources, storage.scene_names([source.path for source in sources]), strict=True):
-        made.append(Scene(source, name, scene_range(source), dtype))
+        scene_list.append(Scene(source, name, scene_range(source), dtype))
         source.close()
-    job = Plan(options, tuple(made), _tasks(made, tiles, fates, options), left_out, _digest(chosen))
+    job = Plan(options, tuple(scene_list), _tasks(scene_list, tiles, fates, options), left_out, _digest(chosen))
     if not job.tiles[SPLITS[0]]:
         raise DatasetError(_nothing(job, left_out))
     return job
@@ -209,7 +213,9 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
     outer, valid = pixels.block, pixels.valid
     count = len(outer)
     groups = [[i] for i in range(count)] if options.each_band else [list(range(count))]
-    fates = [_fate(tile.trim(outer)[some], tile.trim(valid)[some], scene.range.bands(some), options) for some in groups]
+    fates = [
+        _fate(tile.trim(outer)[group], tile.trim(valid)[group], scene.range.bands(group), options) for group in groups
+    ]
     if all(fates):
         return list(fates)
     outer = filled_block(source, tile, pixels, halo=sample_halo(options))
@@ -218,45 +224,45 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
     return [
         fate
         or Sample(
-            gt=tile.trim(outer)[some].astype(scene.dtype),
-            down=down[some],
-            bic_up=up[some] if options.bic_up else None,
-            range=scene.range.bands(some),
+            gt=tile.trim(outer)[group].astype(scene.dtype),
+            down=down[group],
+            bic_up=up[group] if options.bic_up else None,
+            range=scene.range.bands(group),
             scene=scene.name,
             window=tile.core,
             crs=crs.to_wkt() if crs else "",
             transform=tuple(transform)[:6],
-            bands=tuple(source.indexes[i] for i in some),
+            bands=tuple(source.indexes[i] for i in group),
         )
-        for some, fate in zip(groups, fates, strict=True)
+        for group, fate in zip(groups, fates, strict=True)
     ]
 
 
 def made_part(task: Task, *, options: Options) -> bytes:
     """The task's finished part: pure work that can run anywhere."""
-    examples, told = [], []
+    examples, notes = [], []
     left_out: Counter[str] = Counter()
     # A file of its own, so that no more are open than tasks run.
     source = task.scene.source.copy()
     try:
         for tile, split in zip(task.tiles, task.splits, strict=True):
-            for one in samples(tile, task.scene, source, options):
-                if isinstance(one, str):
-                    left_out[one] += 1
+            for sample in samples(tile, task.scene, source, options):
+                if isinstance(sample, str):
+                    left_out[sample] += 1
                 else:
-                    examples.append(records.encode(one))
-                    told.append([split, *storage.means_of(one)])
+                    examples.append(records.encode(sample))
+                    notes.append([split, *storage.means_of(sample)])
     finally:
         source.close()
-    return storage.pack({"made": told, "left out": left_out}, examples)
+    return storage.pack({"made": notes, "left out": left_out}, examples)
 
 
 def manifest(job: Plan) -> dict[str, Any]:
     """What the parts of a job depend on."""
     return {
-        "scenes": [[one.name, list(one.source.indexes), one.source.alpha] for one in job.scenes],
-        "sizes and times of the scenes": [one.source.fingerprint for one in job.scenes],
-        "ranges": [str(one.range) for one in job.scenes],
+        "scenes": [[scene.name, list(scene.source.indexes), scene.source.alpha] for scene in job.scenes],
+        "sizes and times of the scenes": [scene.source.fingerprint for scene in job.scenes],
+        "ranges": [str(scene.range) for scene in job.scenes],
         "areas": job.areas,
         **{name: value for name, value in job.options.settings.items() if name not in ("aoi", "exclude", "gzip")},
         "version": __version__,
@@ -288,13 +294,13 @@ def _fate(core: Block, valid: NDArray[np.bool_], values: Range, options: Options
 
 def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None) -> _Kept:
     """The samples in the parts; those that are missing are made on the way, until there are enough."""
-    kept, quotas = _Kept(left_out=Counter(job.left_out)), job.quotas
+    state, quotas = _Kept(left_out=Counter(job.left_out)), job.quotas
     total, done = sum(len(task.tiles) for task in job.tasks), 0
     if progress:
         progress(0, total)
 
     def wanted(task: Task) -> bool:
-        return any(len(kept.places[split]) < quotas[split] for split in task.splits)
+        return any(len(state.places[split]) < quotas[split] for split in task.splits)
 
     # Looked at when its turn comes: what is still wanted when it is kept was so when it was begun.
     missing = (task for task in job.tasks if not parts.has(task.number) and wanted(task))
@@ -302,7 +308,7 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
     with closing(engine.tried(work, missing, pool, errors=WorkersDied)) as results:
         for task in filter(wanted, job.tasks):
             if not parts.has(task.number):
-                part = next(part for begun, part in results if begun is task)
+                part = next(part for task_begun, part in results if task_begun is task)
                 if isinstance(part, WorkersDied):
                     where = task.tiles[0].core
                     raise WorkersDied(
@@ -310,23 +316,23 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
                         f"could not be made: {part}"
                     )
                 parts.save(task.number, part)
-            _keep(kept, task, parts.path(task.number), quotas)
+            _keep(state, task, parts.path(task.number), quotas)
             done += len(task.tiles)
             if progress:
                 progress(done, total)
     if progress and done < total:
         progress(total, total)
-    return kept
+    return state
 
 
-def _keep(kept: _Kept, task: Task, part: Path, quotas: Mapping[str, float]) -> None:
+def _keep(state: _Kept, task: Task, part: Path, quotas: Mapping[str, float]) -> None:
     header, places = storage.unpack(part)
-    kept.left_out.update(header["left out"])
+    state.left_out.update(header["left out"])
     for (split, *means), place in zip(header["made"], places, strict=True):
-        if len(kept.places[split]) < quotas[split]:
-            kept.places[split].append(place)
-            kept.means.append(means)
-            kept.scenes.setdefault(task.scene.name, Counter())[split] += 1
+        if len(state.places[split]) < quotas[split]:
+            state.places[split].append(place)
+            state.means.append(means)
+            state.scenes.setdefault(task.scene.name, Counter())[split] += 1
 
 
 def _tasks(
@@ -338,16 +344,16 @@ def _tasks(
     """
     chance, most = random.Random(options.seed), options.max_tiles
     size = BATCH if most is None else min(BATCH, max(1, most // PLACES))
-    found: list[tuple[Scene, list[tuple[Tile, str]]]] = []
-    for scene, some, told in zip(scenes, tiles, fates, strict=True):
-        kept = [(tile, fate) for tile, fate in zip(some, told, strict=True) if fate != GUARD]
+    groups: list[tuple[Scene, list[tuple[Tile, str]]]] = []
+    for scene, scene_tiles, scene_fates in zip(scenes, tiles, fates, strict=True):
+        pairs = [(tile, fate) for tile, fate in zip(scene_tiles, scene_fates, strict=True) if fate != GUARD]
         if most is not None:
-            chance.shuffle(kept)
-        found += [(scene, batch) for batch in batches(kept, size)]
-    chance.shuffle(found)
+            chance.shuffle(pairs)
+        groups += [(scene, batch) for batch in batches(pairs, size)]
+    chance.shuffle(groups)
     return tuple(
         Task(number, scene, tuple(tile for tile, _ in batch), tuple(split for _, split in batch))
-        for number, (scene, batch) in enumerate(found)
+        for number, (scene, batch) in enumerate(groups)
     )
 
 
@@ -373,7 +379,7 @@ def _one_kind(sources: Sequence[RasterSource], options: Options) -> str:
         raise OptionError(
             f"the scenes have different data types: {_listed(dtypes, 'is')}; give one that holds all: --dtype {common}"
         )
-    if narrow := [one for one in dtypes if not np.can_cast(one, dtype, "safe")]:
+    if narrow := [dtype_here for dtype_here in dtypes if not np.can_cast(dtype_here, dtype, "safe")]:
         raise OptionError(
             f"{dtypes[narrow[0]]!r} is {narrow[0]}, whose values {dtype} does not hold; take --dtype {common}"
         )
@@ -381,18 +387,18 @@ def _one_kind(sources: Sequence[RasterSource], options: Options) -> str:
 
 
 def _first_of_each(values: Sequence[Any], sources: Sequence[RasterSource]) -> dict[Any, str]:
-    found: dict[Any, str] = {}
+    firsts: dict[Any, str] = {}
     for value, source in zip(values, sources, strict=True):
-        found.setdefault(value, source.path)
-    return found
+        firsts.setdefault(value, source.path)
+    return firsts
 
 
-def _listed(found: Mapping[Any, str], verb: str) -> str:
-    return ", ".join(f"{path!r} {verb} {value}" for value, path in found.items())
+def _listed(paths: Mapping[Any, str], verb: str) -> str:
+    return ", ".join(f"{path!r} {verb} {value}" for value, path in paths.items())
 
 
 def _check_sizes(sources: Sequence[RasterSource], tiles: Sequence[Sequence[Tile]], options: Options) -> None:
-    small = [source for source, some in zip(sources, tiles, strict=True) if not some]
+    small = [source for source, scene_tiles in zip(sources, tiles, strict=True) if not scene_tiles]
     if not small:
         return
     first = f"{small[0].path!r} has {small[0].profile.width} x {small[0].profile.height} pixels"
@@ -433,12 +439,12 @@ def _divided(window: Window, k: int) -> Window:
     return Window(window.col_off // k, window.row_off // k, window.width // k, window.height // k)
 
 
-def _digest(chosen: Mapping[str, areas.Areas]) -> str:
-    told = [f"{what} {found.crs.to_wkt()} {found.geometry.wkb_hex}" for what, found in chosen.items()]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else ""
+def _digest(vectors: Mapping[str, areas.Areas]) -> str:
+    texts = [f"{what} {vector.crs.to_wkt()} {vector.geometry.wkb_hex}" for what, vector in vectors.items()]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else ""
 
 
-def _card(job: Plan, summary: Summary, kept: _Kept) -> dict[str, Any]:
+def _card(job: Plan, summary: Summary, state: _Kept) -> dict[str, Any]:
     options = job.options
     return {
         "scale": options.scale,
@@ -451,7 +457,7 @@ def _card(job: Plan, summary: Summary, kept: _Kept) -> dict[str, Any]:
         "scenes": [
             {
                 "file": scene.name,
-                "tiles": {split: kept.scenes.get(scene.name, Counter())[split] for split in summary.tiles},
+                "tiles": {split: state.scenes.get(scene.name, Counter())[split] for split in summary.tiles},
                 "bands": 1 if options.each_band else scene.source.profile.count,
                 "dtype": scene.source.profile.dtype,
                 "range": str(scene.range),

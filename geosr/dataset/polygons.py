@@ -45,11 +45,11 @@ class Areas:
             raise OptionError(f"it has no CRS, so that nobody knows which tiles lie in {self.path!r}")
         rings = outlines(profile, windows)
         if self.crs.is_geographic:
-            found = areas(rings, crs, self.crs)
+            polygons = areas(rings, crs, self.crs)
         else:
-            found = [_polygon(ring) for ring in projected(rings, crs, self.crs)]
+            polygons = [_polygon(ring) for ring in projected(rings, crs, self.crs)]
         shapely.prepare(self.geometry)
-        return np.array(found, dtype=object)
+        return np.array(polygons, dtype=object)
 
 
 def read(path: str | os.PathLike[str]) -> Areas:
@@ -88,8 +88,8 @@ def read(path: str | os.PathLike[str]) -> Areas:
 
 def _reason(error: Exception, name: str) -> str:
     """What GDAL says of a file, without its name and pyogrio's advice on drivers, which are no option here."""
-    said, _, _ = " ".join(str(error).split()).partition("; It might help")
-    return said.removeprefix(f"{name!r} ").rstrip(".")
+    text, _, _ = " ".join(str(error).split()).partition("; It might help")
+    return text.removeprefix(f"{name!r} ").rstrip(".")
 
 
 def _moved(geometries: NDArray[np.object_], source: CRS, target: CRS) -> NDArray[np.object_]:

@@ -52,9 +52,9 @@ def preview(
     folder = records.sets_in(Path(out))
     triples = []
     for split in TFDS_SPLITS:
-        found = records.split(folder, split)
-        picked = np.unique(np.linspace(0, len(found) - 1, min(tiles, len(found))).round().astype(int))
-        triples += [_triple(split, found.sample(int(i))) for i in picked]
+        examples = records.split(folder, split)
+        picked = np.unique(np.linspace(0, len(examples) - 1, min(tiles, len(examples))).round().astype(int))
+        triples += [_triple(split, examples.sample(int(i))) for i in picked]
     if not triples:
         raise DatasetError(f"{os.fspath(folder)!r} has no tiles; make the set again with geosr dataset")
     if progress:

@@ -99,26 +99,26 @@ def decode(example: bytes) -> Sample:
         DatasetError: the bytes are no example of this program.
     """
     try:
-        found = features(example)
-        dtype = np.dtype(found["dtype"][0].decode()).newbyteorder("<")
-        (rows, cols, bands), [scale] = found["shape"], found["scale"]
+        values = features(example)
+        dtype = np.dtype(values["dtype"][0].decode()).newbyteorder("<")
+        (rows, cols, bands), [scale] = values["shape"], values["scale"]
         shapes = {"gt": (rows, cols), "down": (rows // scale, cols // scale), "bic_up": (rows, cols)}
         images = {
-            name: np.frombuffer(found[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
+            name: np.frombuffer(values[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
             for name, shape in shapes.items()
-            if name in found or name != "bic_up"
+            if name in values or name != "bic_up"
         }
-        ends = tuple(np.frombuffer(found["range"][0], "<f8").tolist())
+        ends = tuple(np.frombuffer(values["range"][0], "<f8").tolist())
         return Sample(
             gt=images["gt"],
             down=images["down"],
             bic_up=images.get("bic_up"),
             range=Range(ends[:bands], ends[bands:]),
-            scene=found["scene"][0].decode(),
-            window=Window(*found["window"]),
-            crs=found["crs"][0].decode(),
-            transform=tuple(np.frombuffer(found["transform"][0], "<f8").tolist()),
-            bands=tuple(found.get("bands", ())),
+            scene=values["scene"][0].decode(),
+            window=Window(*values["window"]),
+            crs=values["crs"][0].decode(),
+            transform=tuple(np.frombuffer(values["transform"][0], "<f8").tolist()),
+            bands=tuple(values.get("bands", ())),
         )
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"a record is not a sample of geosr: {error or type(error).__name__}") from error
@@ -171,8 +171,10 @@ class Examples:
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
         self._maps = [_content(path) for path in paths]
-        found = [_offsets(path, content) for path, content in zip(paths, self._maps, strict=True)]
-        self._where = [(file, number, at) for file, some in enumerate(found) for number, at in enumerate(some)]
+        offsets = [_offsets(path, content) for path, content in zip(paths, self._maps, strict=True)]
+        self._where = [
+            (file, number, at) for file, file_offsets in enumerate(offsets) for number, at in enumerate(file_offsets)
+        ]
 
     def __len__(self) -> int:
         return len(self._where)
@@ -206,12 +208,12 @@ def shards(folder: Path) -> list[Path]:
     Raises:
         DatasetError: there are none, or some of a set are missing.
     """
-    found = sorted(path for path in folder.glob("*.tfrecord-*-of-*") if path.name.rpartition("-")[2].isdecimal())
-    if not found:
+    paths = sorted(path for path in folder.glob("*.tfrecord-*-of-*") if path.name.rpartition("-")[2].isdecimal())
+    if not paths:
         raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
-    if {len(found)} != {int(path.name.rpartition("-")[2]) for path in found}:
+    if {len(paths)} != {int(path.name.rpartition("-")[2]) for path in paths}:
         raise DatasetError(f"shards are missing in {os.fspath(folder)!r}; make the set again with geosr dataset")
-    return found
+    return paths
 
 
 def read(folder: str | os.PathLike[str]) -> Examples:
@@ -226,13 +228,13 @@ def split(folder: Path, name: str) -> Examples:
         DatasetError: there is no set, or its shards hold fewer samples than its card says.
     """
     count = read_card(folder)["tiles"].get(name, 0)
-    found = read(folder / name) if count or any((folder / name).glob("*.tfrecord-*")) else Examples([])
-    if len(found) < count:
+    examples = read(folder / name) if count or any((folder / name).glob("*.tfrecord-*")) else Examples([])
+    if len(examples) < count:
         raise DatasetError(
-            f"{os.fspath(folder / name)!r} holds {len(found)} samples, and the set's card says {count}; make the set "
-            "again with geosr dataset"
+            f"{os.fspath(folder / name)!r} holds {len(examples)} samples, and the set's card says {count}; make the "
+            "set again with geosr dataset"
         )
-    return found
+    return examples
 
 
 def sets_in(folder: Path) -> Path:
@@ -244,14 +246,14 @@ def sets_in(folder: Path) -> Path:
     if (folder / CARD).exists():
         read_card(folder)
         return folder
-    found = sorted(path.parent for path in folder.glob(f"x*/{CARD}"))
-    if not found:
+    folders = sorted(path.parent for path in folder.glob(f"x*/{CARD}"))
+    if not folders:
         raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset")
-    if len(found) > 1:
-        names = ", ".join(os.fspath(path) for path in found)
+    if len(folders) > 1:
+        names = ", ".join(os.fspath(path) for path in folders)
         raise DatasetError(f"{os.fspath(folder)!r} holds several training sets; name one of {names}")
-    read_card(found[0])
-    return found[0]
+    read_card(folders[0])
+    return folders[0]
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -273,8 +275,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         damage = _damage(card)
     if damage:
         raise DatasetError(f"the card {os.fspath(path)!r} is damaged: {damage}; make the set again with geosr dataset")
-    found: dict[str, Any] = card
-    return found
+    content: dict[str, Any] = card
+    return content
 
 
 def _damage(card: Any) -> str | None:
@@ -314,18 +316,18 @@ def _content(path: Path) -> Any:
 
 def _offsets(path: Path, content: Any) -> list[int]:
     """Where each record begins."""
-    found: list[int] = []
+    offsets: list[int] = []
     at, end = 0, len(content)
     while at < end:
         whole = at + _FRAME.size <= end
         size, check = _FRAME.unpack_from(content, at) if whole else (0, 0)
         if whole and check != _masked(bytes(content[at : at + 8])):
-            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is damaged, or no TFRecord file")
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(offsets)}: it is damaged, or no TFRecord file")
         if not whole or at + _FRAME.size + size + _CRC.size > end:
-            raise DatasetError(f"{os.fspath(path)!r}, record {len(found)}: it is truncated")
-        found.append(at)
+            raise DatasetError(f"{os.fspath(path)!r}, record {len(offsets)}: it is truncated")
+        offsets.append(at)
         at += _FRAME.size + size + _CRC.size
-    return found
+    return offsets
 
 
 def _masked(data: bytes) -> int:

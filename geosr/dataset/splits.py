@@ -91,26 +91,26 @@ def assign(
     if shares.block is not None and shares.block < size + halo:
         raise OptionError(f"a block must hold a tile and its halo, {size + halo} pixels, got {shares.block}")
     grounds = [footprint(profile, margin=size + halo) for profile in profiles]
-    found = [place for place in places(grounds) if any(tiles[i] for i in place)]
-    if not found:
+    groups = [place for place in places(grounds) if any(tiles[i] for i in place)]
+    if not groups:
         return [[] for _ in profiles]
-    choosing = _choosing(found, grounds, shares)
+    choosing = _choosing(groups, grounds, shares)
     if shares.way == "scene" and len(choosing) > 1:
-        chosen = _whole_places(choosing, [len(some) for some in tiles], shares)
-        return [[chosen[i]] * len(some) for i, some in enumerate(tiles)]
-    frames = [_frame([profiles[i] for i in place], [tiles[i] for i in place]) for place in found]
+        splits = _whole_places(choosing, [len(scene_tiles) for scene_tiles in tiles], shares)
+        return [[splits[i]] * len(scene_tiles) for i, scene_tiles in enumerate(tiles)]
+    frames = [_frame([profiles[i] for i in place], [tiles[i] for i in place]) for place in groups]
     guards = [_side(frame) * (1 + halo / size) for frame in frames]
-    free = [place in choosing for place in found]
+    free = [place in choosing for place in groups]
     if shares.way == "block":
         cut = _blocks(frames, guards, free, shares, size=size)
     else:
         ways = [shares if own else Shares(validation=0) for own in free]
         cut = [_strips(*one) for one in zip(frames, guards, ways, strict=True)]
     fates: list[list[str]] = [[] for _ in profiles]
-    for place, frame, guard, regions in zip(found, frames, guards, cut, strict=True):
-        told = iter(_fates(frame, regions, guard))
+    for place, frame, guard, regions in zip(groups, frames, guards, cut, strict=True):
+        scene_fates = iter(_fates(frame, regions, guard))
         for i in place:
-            fates[i] = [next(told) for _ in tiles[i]]
+            fates[i] = [next(scene_fates) for _ in tiles[i]]
     return fates
 
 
@@ -123,38 +123,38 @@ def places(grounds: Sequence[BaseGeometry]) -> list[list[int]]:
     return [[i for i, g in enumerate(group) if g == place] for place in dict.fromkeys(group)]
 
 
-def _choosing(found: list[list[int]], grounds: Sequence[BaseGeometry], shares: Shares) -> list[list[int]]:
+def _choosing(groups: list[list[int]], grounds: Sequence[BaseGeometry], shares: Shares) -> list[list[int]]:
     """The places that may go to another split than training."""
-    known = [place for place in found if not grounds[place[0]].is_empty]
-    lost = len(found) - len(known)
-    if not lost or len(found) == 1 or not shares.wanted(1):
-        return found
+    known = [place for place in groups if not grounds[place[0]].is_empty]
+    lost = len(groups) - len(known)
+    if not lost or len(groups) == 1 or not shares.wanted(1):
+        return groups
     if known:
         log.warning("%d scenes have no CRS: all of them train, as they may show the same ground", lost)
         return known
     log.warning("%d scenes have no CRS: each is taken for a place of its own", lost)
-    return found
+    return groups
 
 
-def _whole_places(found: list[list[int]], counts: Sequence[int], shares: Shares) -> dict[int, str]:
+def _whole_places(groups: list[list[int]], counts: Sequence[int], shares: Shares) -> dict[int, str]:
     """A split for each scene; at least one place is left for training."""
 
     def size(place: list[int]) -> int:
         return sum(counts[i] for i in place)
 
-    order = list(found)
+    order = list(groups)
     random.Random(shares.seed).shuffle(order)
-    chosen: dict[int, str] = {}
+    splits: dict[int, str] = {}
     left = len(order)
-    for split, wanted in shares.wanted(sum(counts)).items():
+    for split, share in shares.wanted(sum(counts)).items():
         had = 0
         # Of places larger than what is wanted the smallest, and only if there is no other.
-        for place in sorted(order, key=lambda place: max(size(place), wanted)):
-            if place[0] not in chosen and had < wanted and left > 1 and (size(place) <= wanted or not had):
-                chosen |= dict.fromkeys(place, split)
+        for place in sorted(order, key=lambda place: max(size(place), share)):
+            if place[0] not in splits and had < share and left > 1 and (size(place) <= share or not had):
+                splits |= dict.fromkeys(place, split)
                 had += size(place)
                 left -= 1
-    return {i: chosen.get(i, TRAINING) for i in range(len(counts))}
+    return {i: splits.get(i, TRAINING) for i in range(len(counts))}
 
 
 def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxes:
@@ -163,12 +163,14 @@ def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxe
     crs, transform = place_of(first, first.window)
     middle, _ = transform @ (first.width / 2, first.height / 2)
     boxes = []
-    for profile, some in zip(profiles, tiles, strict=True):
+    for profile, scene_tiles in zip(profiles, tiles, strict=True):
         if profile is first:
-            made = [(w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in (t.core for t in some)]
+            made = [
+                (w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in (t.core for t in scene_tiles)
+            ]
             boxes.append(np.array(made, np.float64).reshape(-1, 4))
             continue
-        rings = projected(outlines(profile, [tile.core for tile in some]), crs_of(profile), crs)
+        rings = projected(outlines(profile, [tile.core for tile in scene_tiles]), crs_of(profile), crs)
         if crs is not None and crs.is_geographic:
             # What lies beyond the antimeridian is on this side of it to the first scene.
             rings[..., 0] += 360 * np.round((middle - rings[..., 0]) / 360)
@@ -198,7 +200,7 @@ def _strips(frame: Boxes, guard: float, shares: Shares) -> list[Region]:
     axis = int(ends[3] - ends[1] >= ends[2] - ends[0])
     length, side = float(ends[axis + 2] - ends[axis]), _side(frame)
     # The grid of tiles does not begin at the cut: a strip of two tiles holds one.
-    strips = {split: max(wanted, 2 * side) for split, wanted in shares.wanted(length).items()}
+    strips = {split: max(length_wanted, 2 * side) for split, length_wanted in shares.wanted(length).items()}
     if sum(strips.values()) + guard * len(strips) > length / 2:
         log.warning("the scenes show one place, which is too small to keep a part of it for validation")
         strips = {}
@@ -228,18 +230,18 @@ def _blocks(
         # A block is no smaller than a tile, which therefore touches no others than its corners do.
         touched.append({cell for x in (0, 2) for y in (1, 3) for cell in _cells(boxes[:, [x, y]], side)})
     random.Random(shares.seed).shuffle(counts)
-    chosen: list[dict[tuple[int, int], str]] = [{} for _ in frames]
-    left = iter([one for one in counts[1:] if free[one[0]]])
-    for split, wanted in shares.wanted(sum(count for *_, count in counts)).items():
+    splits: list[dict[tuple[int, int], str]] = [{} for _ in frames]
+    left = iter([entry for entry in counts[1:] if free[entry[0]]])
+    for split, share in shares.wanted(sum(count for *_, count in counts)).items():
         had = 0
-        while had < wanted and (one := next(left, None)):
-            chosen[one[0]][one[1]] = split
-            had += one[2]
+        while had < share and (entry := next(left, None)):
+            splits[entry[0]][entry[1]] = split
+            had += entry[2]
     if shares.wanted(1) and len(counts) < 2:
         log.warning("the scenes fill one block alone, so that nothing is kept for validation; make it smaller: --block")
     return [
         list(_squares(dict.fromkeys(sorted(cells), TRAINING) | picked, side, _ends(frame)))
-        for cells, picked, side, frame in zip(touched, chosen, sides, frames, strict=True)
+        for cells, picked, side, frame in zip(touched, splits, sides, frames, strict=True)
     ]
 
 

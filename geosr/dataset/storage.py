@@ -119,18 +119,18 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; choose another folder")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     inside = {path.name for split in TFDS_SPLITS for path in (folder / split).glob("*")}
     others = {name for name in inside if not re.search(r"\.tfrecord-\d+-of-\d+$", name)} - SPLIT_FILES
-    if others or found - FILES or (found and records.CARD not in found):
+    if others or names - FILES or (names and records.CARD not in names):
         raise OutputError(f"{os.fspath(folder)!r} holds other files than a training set; choose another folder")
-    if found and not overwrite:
+    if names and not overwrite:
         raise OutputError(f"{os.fspath(folder)!r} holds a training set; choose another folder or --overwrite")
 
 
 def assemble(
     parts: Parts,
-    kept: Mapping[str, Sequence[Place]],
+    locations: Mapping[str, Sequence[Place]],
     card: Mapping[str, Any],
     means: Mapping[str, float],
     *,
@@ -143,7 +143,7 @@ def assemble(
     """
     draft, digest = parts.draft, hashlib.sha256()
     try:
-        for split, places in kept.items():
+        for split, places in locations.items():
             (draft / split).mkdir(parents=True)
             order = list(places)
             random.Random(seed).shuffle(order)
@@ -217,11 +217,11 @@ def _features(sample: Sample) -> dict[str, Any]:
         return {"pythonClassName": "tensorflow_datasets.core.features.tensor_feature.Tensor", "tensor": told}
 
     text = {"pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}}
-    found = {name: image for name in IMAGES if (image := getattr(sample, name)) is not None}
+    images = {name: image for name in IMAGES if (image := getattr(sample, name)) is not None}
     bands, dtype = sample.gt.shape[0], str(sample.gt.dtype)
     pixels = {
         name: tensor(_TFDS_DTYPES.get(dtype, dtype), *image.shape[1:], bands, encoding="bytes")
-        for name, image in found.items()
+        for name, image in images.items()
     }
     rest = {
         "shape": tensor("int64", 3),
@@ -261,13 +261,13 @@ def summary(out: Path) -> dict[str, Any]:
     card = records.read_card(folder)
     splits = {}
     for split in TFDS_SPLITS:
-        found = records.split(folder, split)
-        if len(found):
+        examples = records.split(folder, split)
+        if len(examples):
             splits[split] = {
-                "tiles": len(found),
-                "share": round(len(found) / max(1, sum(card["tiles"].values())), 4),
-                "shards": len(found.paths),
-                "bytes": sum(path.stat().st_size for path in found.paths),
+                "tiles": len(examples),
+                "share": round(len(examples) / max(1, sum(card["tiles"].values())), 4),
+                "shards": len(examples.paths),
+                "bytes": sum(path.stat().st_size for path in examples.paths),
             }
     if not splits:
         raise DatasetError(f"{os.fspath(folder)!r} has a card but no tiles; make the set again with geosr dataset")
@@ -288,21 +288,21 @@ def summary(out: Path) -> dict[str, Any]:
     }
 
 
-def lines(told: Mapping[str, Any]) -> Iterator[str]:
+def lines(card: Mapping[str, Any]) -> Iterator[str]:
     """A summary in words."""
-    yield f"{told['folder']}: tiles of {told['size']} x {told['size']} pixels, degraded by {told['scale']}"
-    yield f"bands: {told['bands']}, {told['dtype']}; degradation: {told['degradation']}"
-    yield f"images: {', '.join(name for name in IMAGES if name != 'bic_up' or told['bic_up'])}"
-    for split, found in told["splits"].items():
+    yield f"{card['folder']}: tiles of {card['size']} x {card['size']} pixels, degraded by {card['scale']}"
+    yield f"bands: {card['bands']}, {card['dtype']}; degradation: {card['degradation']}"
+    yield f"images: {', '.join(name for name in IMAGES if name != 'bic_up' or card['bic_up'])}"
+    for split, entry in card["splits"].items():
         yield (
-            f"{split}: {found['tiles']} tiles ({found['share']:.1%}), {size_text(found['bytes'])} in {found['shards']} "
+            f"{split}: {entry['tiles']} tiles ({entry['share']:.1%}), {size_text(entry['bytes'])} in {entry['shards']} "
             "shards"
         )
-    yield f"left out: {Summary({}, told['left_out'], Path()).reasons}"
-    options = {name: value for name, value in told["options"].items() if value not in (None, False)}
+    yield f"left out: {Summary({}, card['left_out'], Path()).reasons}"
+    options = {name: value for name, value in card["options"].items() if value not in (None, False)}
     yield f"options: {', '.join(f'{name} {_short(value)}' for name, value in options.items()) or 'not known'}"
-    yield f"scenes: {len(told['scenes'])}"
-    for scene in told["scenes"]:
+    yield f"scenes: {len(card['scenes'])}"
+    for scene in card["scenes"]:
         tiles = scene.get("tiles", {scene.get("split", "cut"): ""})
         where = ", ".join(f"{split} {count}".strip() for split, count in tiles.items() if count != 0)
         yield f"  {scene['file']}: {scene['bands']} bands, {scene['dtype']}, range {scene['range']}; {where or 'none'}"

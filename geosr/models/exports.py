@@ -37,18 +37,18 @@ def export(source: Path, output: Path) -> float:
     if output.suffix not in WRITERS:
         raise ModelError(f"{os.fspath(output)!r} must end in .onnx or .tflite, or be a folder, which has no ending")
     with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
-        made = Path(folder) / output.name
+        draft = Path(folder) / output.name
         try:
-            WRITERS[output.suffix](model, made)
+            WRITERS[output.suffix](model, draft)
         except ModelError:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{os.fspath(source)!r} cannot be written as {output.name!r}: {reason}") from error
-        apart = difference(runtimes.load(source), READERS[output.suffix](made), model.input_shape[-1])
+        apart = difference(runtimes.load(source), READERS[output.suffix](draft), model.input_shape[-1])
         if not apart <= TOLERANCE:
             raise ModelError(f"what was written gives values that differ by {apart:.1e}, more than {TOLERANCE:.0e}")
-        _put(made, output)
+        _put(draft, output)
     return apart
 
 
@@ -92,11 +92,11 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
     openvino.save_model(quantized, output, compress_to_fp16=False)
 
 
-def difference(one: Runtime, other: Runtime, bands: int) -> float:
+def difference(first: Runtime, other: Runtime, bands: int) -> float:
     """The largest difference of two networks on noise, of two sizes."""
     random = np.random.default_rng(0)
     blocks = [random.random((1, bands, *size), np.float32) for size in ((64, 48), (37, 80))]
-    return max(float(np.abs(one(block) - other(block)).max()) for block in blocks)
+    return max(float(np.abs(first(block) - other(block)).max()) for block in blocks)
 
 
 def is_saved_model(path: Path) -> bool:
@@ -104,11 +104,11 @@ def is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
-def _put(made: Path, output: Path) -> None:
+def _put(draft: Path, output: Path) -> None:
     try:
         if is_saved_model(output):
             shutil.rmtree(output)
-        made.replace(output)
+        draft.replace(output)
     except OSError as error:
         raise OutputError(f"cannot write {os.fspath(output)!r}: {error.strerror}") from error
 
@@ -127,7 +127,7 @@ def _read_litert(path: Path) -> Runtime:
     tensorflow = libraries.tensorflow()
     with silent_stderr():
         network = tensorflow.lite.Interpreter(os.fspath(path))
-    (taken,), (given,) = network.get_input_details(), network.get_output_details()
+    (taken,), (output,) = network.get_input_details(), network.get_output_details()
 
     def forward(blocks: Block) -> Block:
         last = blocks.transpose(0, 2, 3, 1)
@@ -135,8 +135,8 @@ def _read_litert(path: Path) -> Runtime:
         network.allocate_tensors()
         network.set_tensor(taken["index"], last)
         network.invoke()
-        made: Block = network.get_tensor(given["index"]).transpose(0, 3, 1, 2)
-        return made
+        result: Block = network.get_tensor(output["index"]).transpose(0, 3, 1, 2)
+        return result
 
     return Runtime(forward, int(taken["shape_signature"][-1]))
 

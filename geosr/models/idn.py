@@ -40,8 +40,8 @@ def _distil(x: Any, block: int) -> Any:
     long = _conv(going_on, 64, f"{name}_4")
     long = _grouped(long, 48, f"{name}_5")
     long = _conv(long, 80, f"{name}_6")
-    kept = layers.Concatenate(name=f"concat{block}")([x, aside])
-    return _conv(layers.Add(name=f"sum{block}")([kept, long]), 64, f"down{block}", size=1)
+    joined = layers.Concatenate(name=f"concat{block}")([x, aside])
+    return _conv(layers.Add(name=f"sum{block}")([joined, long]), 64, f"down{block}", size=1)
 
 
 def _conv(x: Any, filters: int, name: str, *, size: int = 3) -> Any:

@@ -135,10 +135,10 @@ def _beyond(
 
 def _is_alike_when_shifted(network: Runtime, bands: int, scale: int, random: np.random.Generator, radius: int) -> bool:
     block = random.random((1, bands, 2 * radius + 40, 2 * radius + 40), np.float32)
-    one, other = network(block[..., :-1, :-1]), network(block[..., 1:, 1:])
+    first, other = network(block[..., :-1, :-1]), network(block[..., 1:, 1:])
     inner = slice((radius + 1) * scale, -(radius + 1) * scale)
     shifted = slice(radius * scale, -(radius + 2) * scale)
-    return bool(np.allclose(one[..., inner, inner], other[..., shifted, shifted], rtol=0, atol=1e-4 * np.ptp(one)))
+    return bool(np.allclose(first[..., inner, inner], other[..., shifted, shifted], rtol=0, atol=1e-4 * np.ptp(first)))
 
 
 def _turned(block: Block, turns: int) -> Block:

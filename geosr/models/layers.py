@@ -185,7 +185,7 @@ class RepConv2D(keras.layers.Layer):
             weight.assign(value)
 
     def call(self, x: Any) -> Any:
-        kernel, bias = (ops.cast(one, self.compute_dtype) for one in self.folded())
+        kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in self.folded())
         return ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

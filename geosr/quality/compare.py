@@ -89,13 +89,13 @@ def compare_rasters(
     spans = [high - low if high > low else 1.0 for low, high in ends]
     # Smaller ones in a small scene, so that there are as many as were asked for.
     side = detail.side_for(pair.part, max(SIDE // pair.scale, 1), windows)
-    chosen = detail.detailed(
+    windows_shown = detail.detailed(
         pair.before, pair.part, side=side, count=windows, bands=pair.bands, thumbnail=(block, good)
     )
-    if not chosen:
+    if not windows_shown:
         raise RasterError(f"{pair.before.path!r} has no valid pixel where {pair.after.path!r} lies")
-    shown = [_place(pair, window, spans) for window in chosen]
-    frequencies, spectra = _spectra(shown, spans, pair.scale)
+    views = [_place(pair, window, spans) for window in windows_shown]
+    frequencies, spectra = _spectra(views, spans, pair.scale)
     profile = pair.after.profile
     return Comparison(
         before=Path(pair.before.path).name,
@@ -106,8 +106,8 @@ def compare_rasters(
         colours=_colours(profile, pair.bands),
         crs=crs_name(profile) or "",
         located=profile.located,
-        places=shown,
-        totals=_totals(shown),
+        places=views,
+        totals=_totals(views),
         meanings={name: text for name, text in MEANINGS.items() if pair.truth or name not in AGAINST_TRUTH},
         frequencies=frequencies,
         spectra=spectra,
@@ -132,33 +132,33 @@ def _pair(
     bands: Sequence[int] | None,
 ) -> Pair:
     """The rasters, checked against each other."""
-    made = RasterSource(after, alpha="band")
+    result = RasterSource(after, alpha="band")
     try:
-        provenance = Provenance.from_tags(made.profile.tags.get("", {}))
+        provenance = Provenance.from_tags(result.profile.tags.get("", {}))
     except ValueError:
         provenance = Provenance()
     low = RasterSource(before, provenance.bands, alpha=provenance.alpha)
-    made = RasterSource(after, alpha=low.alpha)
-    if low.profile.colours != made.profile.colours:
+    result = RasterSource(after, alpha=low.alpha)
+    if low.profile.colours != result.profile.colours:
         raise OptionError(
-            f"{low.path!r} has {len(low.profile.colours)} bands and {made.path!r} {len(made.profile.colours)}, and no "
-            "tag says which are which; choose those of one with gdal_translate -b"
+            f"{low.path!r} has {len(low.profile.colours)} bands and {result.path!r} {len(result.profile.colours)}, and "
+            "no tag says which are which; choose those of one with gdal_translate -b"
         )
-    scale, part = _placed(low, made)
+    scale, part = _placed(low, result)
     real, cut = (RasterSource(truth, alpha=low.alpha), part.scale(scale)) if truth else (None, part)
     if real:
-        if real.profile.colours != made.profile.colours:
+        if real.profile.colours != result.profile.colours:
             raise OptionError(
-                f"{real.path!r} has {len(real.profile.colours)} bands and {made.path!r} {len(made.profile.colours)}; "
-                "choose the same of both"
+                f"{real.path!r} has {len(real.profile.colours)} bands and {result.path!r} "
+                f"{len(result.profile.colours)}; choose the same of both"
             )
-        beside, cut = _placed(real, made)
+        beside, cut = _placed(real, result)
         if beside != 1:
-            raise RasterError(f"{real.path!r} has larger pixels than {made.path!r}; give a truth with the same")
-    chosen = [number - 1 for number in bands] if bands else made.profile.colours[:BANDS]
-    if wrong := [i + 1 for i in chosen if i not in made.profile.colours]:
-        raise OptionError(f"{made.path!r} has no band {wrong[0]} to compare; choose others with --bands")
-    return Pair(low, made, real, scale, part, cut, tuple(chosen))
+            raise RasterError(f"{real.path!r} has larger pixels than {result.path!r}; give a truth with the same")
+    positions = [number - 1 for number in bands] if bands else result.profile.colours[:BANDS]
+    if wrong := [i + 1 for i in positions if i not in result.profile.colours]:
+        raise OptionError(f"{result.path!r} has no band {wrong[0]} to compare; choose others with --bands")
+    return Pair(low, result, real, scale, part, cut, tuple(positions))
 
 
 def _placed(large: RasterSource, small: RasterSource) -> tuple[int, Window]:
@@ -167,16 +167,16 @@ def _placed(large: RasterSource, small: RasterSource) -> tuple[int, Window]:
     Raises:
         RasterError: it does not, or its pixels do not divide those of `large`.
     """
-    one, other = large.profile, small.profile
+    large_profile, small_profile = large.profile, small.profile
     beside = f"{small.path!r} does not cover the ground of {large.path!r}"
     remedy = "compare a raster with what was made of it (gdalwarp -te brings others onto its ground)"
-    if one.crs != other.crs:
-        raise RasterError(f"{beside}: their CRSs are {crs_name(other)} and {crs_name(one)}; {remedy}")
-    if one.located and other.located:
-        relative = ~one.transform @ other.transform
+    if large_profile.crs != small_profile.crs:
+        raise RasterError(f"{beside}: their CRSs are {crs_name(small_profile)} and {crs_name(large_profile)}; {remedy}")
+    if large_profile.located and small_profile.located:
+        relative = ~large_profile.transform @ small_profile.transform
         steps, turn = (relative.a, relative.e), max(abs(relative.b), abs(relative.d))
         scale = round(1 / steps[0]) if steps[0] > 0 else 0
-        span = max(other.width, other.height)
+        span = max(small_profile.width, small_profile.height)
         if scale < 1 or max(abs(step - 1 / scale) * span for step in (*steps, turn + 1 / scale)) > OFF:
             raise RasterError(
                 f"{beside} in whole parts of its pixels: a pixel of one is {steps[0]:.6g} x {steps[1]:.6g} of the "
@@ -184,16 +184,18 @@ def _placed(large: RasterSource, small: RasterSource) -> tuple[int, Window]:
             )
         corner = relative.c, relative.f
     else:
-        scale, corner = max(1, round(other.width / one.width)), (0.0, 0.0)
+        scale, corner = max(1, round(small_profile.width / large_profile.width)), (0.0, 0.0)
     col, row = (round(value) for value in corner)
-    width, height = other.width / scale, other.height / scale
+    width, height = small_profile.width / scale, small_profile.height / scale
     window = Window(col, row, int(width), int(height))
     if max(abs(corner[0] - col), abs(corner[1] - row)) > OFF or (window.width, window.height) != (width, height):
         raise RasterError(f"{beside} in whole pixels; {remedy}")
-    if window.intersection(one.window) != window or (not one.located and window != one.window):
+    if window.intersection(large_profile.window) != window or (
+        not large_profile.located and window != large_profile.window
+    ):
         raise RasterError(
             f"{beside}: it takes columns {col} to {col + window.width} and rows {row} to {row + window.height} of "
-            f"{one.width} x {one.height} pixels; {remedy}"
+            f"{large_profile.width} x {large_profile.height} pixels; {remedy}"
         )
     return scale, window
 
@@ -203,33 +205,33 @@ def _place(pair: Pair, window: Window, spans: Sequence[float]) -> Place:
     k, bands = pair.scale, list(pair.bands)
     low, good = _read(pair.before, window)
     there = window.relative(pair.part).scale(k)
-    high, kept = _read(pair.after, there, RING * k)
+    high, high_valid = _read(pair.after, there, RING * k)
     ring = Tile(0, window, window.pad(RING))
     wide = ring.scale(k)
     pictures = [wide.trim(enlarge(low, k))[bands], wide.trim(high)[bands]]
-    seen: NDArray[np.bool_] = np.all(wide.trim(kept & enlarge_nearest(good, k))[bands], axis=0)
+    valid: NDArray[np.bool_] = np.all(wide.trim(high_valid & enlarge_nearest(good, k))[bands], axis=0)
     if pair.truth:
         real, true = _read(pair.truth, Window(there.col_off + pair.cut.col_off, there.row_off + pair.cut.row_off,
                                               there.width, there.height))  # fmt: skip
         inner = Tile(0, there, there.pad(RING))
         pictures.append(inner.trim(real)[bands])
-        seen &= np.all(inner.trim(true)[bands], axis=0)
-    judged = good & _shrunk_mask(kept, k) & _known(pair, ring.outer)
+        valid &= np.all(inner.trim(true)[bands], axis=0)
+    judged = good & _shrunk_mask(high_valid, k) & _known(pair, ring.outer)
     off, usable = zip(
-        *(metrics.inconsistencies(made, low, valid=judged) for made in (enlarge(low, k), high)), strict=True
+        *(metrics.inconsistencies(picture, low, valid=judged) for picture in (enlarge(low, k), high)), strict=True
     )
-    errors, counted = [ring.trim(one)[bands] for one in off], ring.trim(usable[0])[bands]
+    errors, counted = [ring.trim(band_errors)[bands] for band_errors in off], ring.trim(usable[0])[bands]
     error = np.sqrt(np.mean(np.square(errors[1]), axis=0))
     profile = pair.after.profile
     transform = profile.transform @ Affine.translation(there.col_off, there.row_off)
     return Place(
         window=window,
         pictures=tuple(pictures),
-        valid=seen,
+        valid=valid,
         error=np.where(counted.all(axis=0), error, np.nan),
         transform=transform,
         corners=_corners(profile, transform, there),
-        scores=_scores(pictures, seen, [one[counted] for one in errors], spans, k),
+        scores=_scores(pictures, valid, [band_errors[counted] for band_errors in errors], spans, k),
     )
 
 
@@ -240,10 +242,10 @@ def _read(source: RasterSource, window: Window, ring: int = RING) -> tuple[Block
     return filled_block(source, tile, pixels, halo=REACH).astype(np.float64), pixels.valid
 
 
-def _shrunk_mask(kept: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
+def _shrunk_mask(valid: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
     """True where all of the k x k pixels are."""
-    bands, rows, cols = kept.shape
-    return np.asarray(kept.reshape(bands, rows // k, k, cols // k, k).all(axis=(2, 4)))
+    bands, rows, cols = valid.shape
+    return np.asarray(valid.reshape(bands, rows // k, k, cols // k, k).all(axis=(2, 4)))
 
 
 def _known(pair: Pair, window: Window) -> NDArray[np.bool_]:
@@ -256,22 +258,22 @@ def _known(pair: Pair, window: Window) -> NDArray[np.bool_]:
 
 
 def _scores(
-    pictures: Sequence[Block], seen: NDArray[np.bool_], off: Sequence[Block], spans: Sequence[float], scale: int
+    pictures: Sequence[Block], valid_pixels: NDArray[np.bool_], off: Sequence[Block], spans: Sequence[float], scale: int
 ) -> dict[str, tuple[float, ...]]:
     """Figures for each picture, means over the bands; `off` is what lies off the input, where it is known."""
     none = float("nan")
     scores = {
-        "consistency": tuple(float(np.sqrt(np.mean(one**2))) if one.size else none for one in off),
-        "beyond the input": tuple(_beyond(picture, seen, scale) for picture in pictures),
+        "consistency": tuple(float(np.sqrt(np.mean(result**2))) if result.size else none for result in off),
+        "beyond the input": tuple(_beyond(picture, valid_pixels, scale) for picture in pictures),
     }
     if len(pictures) > len(off):
         scores["consistency"] += (none,)
-        *made, truth = pictures
-        valid, peak = np.broadcast_to(seen, truth.shape), np.array(spans)
+        *results, truth = pictures
+        valid, peak = np.broadcast_to(valid_pixels, truth.shape), np.array(spans)
         for name, measure in (("PSNR", metrics.psnr), ("SSIM", metrics.ssim)):
-            scores[name] = (*(_mean(measure(one, truth, peak=peak, valid=valid)) for one in made), none)
-        found = [metrics.spectra(one, truth, scale=scale, valid=valid).recovered for one in made]
-        scores["recovered"] = (*(100 * _mean(one) for one in found), none)
+            scores[name] = (*(_mean(measure(result, truth, peak=peak, valid=valid)) for result in results), none)
+        shares = [metrics.spectra(result, truth, scale=scale, valid=valid).recovered for result in results]
+        scores["recovered"] = (*(100 * _mean(result) for result in shares), none)
     return scores
 
 
@@ -281,39 +283,39 @@ def _mean(figures: Block) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _beyond(picture: Block, seen: NDArray[np.bool_], scale: int) -> float:
+def _beyond(picture: Block, valid: NDArray[np.bool_], scale: int) -> float:
     """Percent of the power at frequencies that the input could not hold, a mean over the bands."""
-    power = metrics.spectra(picture, picture, scale=scale, valid=np.broadcast_to(seen, picture.shape)).truth
+    power = metrics.spectra(picture, picture, scale=scale, valid=np.broadcast_to(valid, picture.shape)).truth
     whole = power.sum(axis=(1, 2))
     return 100 * _mean(np.divide(power[:, 1].sum(axis=-1), whole, out=np.full(len(whole), np.nan), where=whole > 0))
 
 
-def _totals(shown: Sequence[Place]) -> dict[str, tuple[float, ...]]:
+def _totals(views: Sequence[Place]) -> dict[str, tuple[float, ...]]:
     """The scores of all places together: errors as the root of the mean square, others as the mean."""
     totals: dict[str, tuple[float, ...]] = {}
-    for name in shown[0].scores:
-        figures = np.array([place.scores[name] for place in shown])
+    for name in views[0].scores:
+        figures = np.array([place.scores[name] for place in views])
         known = np.isfinite(figures)
         power = 2 if name == "consistency" else 1
         sums = np.where(known, figures, 0.0) ** power
         means = sums.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         totals[name] = tuple(
-            float(mean ** (1 / power)) if some else float("nan")
-            for mean, some in zip(means, known.any(axis=0), strict=True)
+            float(mean ** (1 / power)) if any_known else float("nan")
+            for mean, any_known in zip(means, known.any(axis=0), strict=True)
         )
     return totals
 
 
-def _spectra(shown: Sequence[Place], spans: Sequence[float], scale: int) -> tuple[list[float], list[list[float]]]:
+def _spectra(views: Sequence[Place], spans: Sequence[float], scale: int) -> tuple[list[float], list[list[float]]]:
     """Frequencies, as shares of the Nyquist frequency, and the mean power of each picture at each in dB."""
     frequencies, powers = np.zeros(0), []
-    for k in range(len(shown[0].pictures)):
-        found = [
+    for k in range(len(views[0].pictures)):
+        spectra = [
             metrics.spectra(picture, picture, scale=scale, valid=np.broadcast_to(place.valid, picture.shape))
-            for place in shown
+            for place in views
             for picture in [place.pictures[k]]
         ]
-        whole = sum(found[1:], found[0])
+        whole = sum(spectra[1:], spectra[0])
         frequencies, power = whole.radial(whole.truth)
         powers.append(np.mean(power / np.square(spans)[:, None], axis=0))
     least = max(float(np.max(powers)) * 1e-9, 1e-12)

@@ -43,14 +43,14 @@ def detailed(
         return float(rough[rows, cols].mean())
 
     guessed = sorted(lattice(part, side), key=guess, reverse=True)
-    looked = []
+    scored = []
     for window in guessed[: count * LOOKED_AT]:
         pixels = source.read(window)
         valid = pixels.valid[list(bands)]
         if valid.any():
-            looked.append((float(_detail(pixels.block[list(bands)], valid, spreads).mean()), window))
-    looked.sort(key=lambda one: -one[0])
-    return [window for _, window in looked[:count]]
+            scored.append((float(_detail(pixels.block[list(bands)], valid, spreads).mean()), window))
+    scored.sort(key=lambda pair: -pair[0])
+    return [window for _, window in scored[:count]]
 
 
 def side_for(part: Window, most: int, count: int) -> int:
@@ -71,8 +71,8 @@ def lattice(part: Window, side: int) -> list[Window]:
     """
     width, height = min(side, part.width), min(side, part.height)
     cols, rows = (
-        np.rint(np.linspace(0, whole - one, max(whole // one, 1))).astype(int)
-        for whole, one in ((part.width, width), (part.height, height))
+        np.rint(np.linspace(0, whole - length, max(whole // length, 1))).astype(int)
+        for whole, length in ((part.width, width), (part.height, height))
     )
     return [Window(part.col_off + int(col), part.row_off + int(row), width, height) for row in rows for col in cols]
 

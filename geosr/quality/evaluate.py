@@ -67,8 +67,8 @@ class Scene:
     def cell(self) -> int:
         """Rows and columns of the truth that a pixel of a map of errors stands for: a power of 2 up to SPECTRUM."""
         truth = self.truth.profile
-        wanted = max(1, max(truth.width, truth.height) / MAP)
-        return min(int(2 ** np.ceil(np.log2(wanted))), metrics.SPECTRUM)
+        ratio = max(1, max(truth.width, truth.height) / MAP)
+        return min(int(2 ** np.ceil(np.log2(ratio))), metrics.SPECTRUM)
 
 
 class Maps:
@@ -81,10 +81,10 @@ class Maps:
 
     def place(self, tile: Tile, cells: Mapping[str, Mean]) -> None:
         row, col = (offset * self.scale // self.cell for offset in (tile.core.row_off, tile.core.col_off))
-        for name, one in cells.items():
+        for name, errors in cells.items():
             whole = self.errors.setdefault(name, Mean(np.zeros(self.shape), np.zeros(self.shape)))
-            here = np.s_[row : row + one.total.shape[0], col : col + one.total.shape[1]]
-            whole.total[here], whole.count[here] = one.total, one.count
+            here = np.s_[row : row + errors.total.shape[0], col : col + errors.total.shape[1]]
+            whole.total[here], whole.count[here] = errors.total, errors.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +131,17 @@ def evaluate_model(
         scene = waiting.pop(0)  # whose files are closed when it is done
         sums, maps = None, Maps(scene)
         work = partial(measured, scene=scene, upscaler=upscaler, label=label, mapped=bool(plots_folder))
-        for tile, seen in engine.run(work, scene.grid, pool):
-            sums = _added(sums, seen.sums)
-            maps.place(tile, seen.maps)
+        for tile, scores_here in engine.run(work, scene.grid, pool):
+            sums = _added(sums, scores_here.sums)
+            maps.place(tile, scores_here.maps)
             done += 1
             if progress:
                 progress(done, total)
         results.append(_result(scene, sums or {}))
         if plots_folder:
-            made = _plotted(scene, sums or {}, maps, upscaler, label)
+            files = _plotted(scene, sums or {}, maps, upscaler, label)
             Path(plots_folder).mkdir(parents=True, exist_ok=True)
-            for what, content in made.items():
+            for what, content in files.items():
                 write_file(Path(plots_folder) / f"{names[len(results) - 1]}_{what}.png", content)
     border = _border(options, upscaler.scale)
     report = Report(label, upscaler.scale, options.protocol, border, results, scores.total(results))
@@ -155,8 +155,8 @@ def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped
     k, ring = upscaler.scale, _ring(upscaler.scale)
     area = Tile(tile.index, tile.core.pad(ring).intersection(scene.low.profile.window), tile.outer)
     high = scene.truth.read(area.core.scale(k))
-    made = dict(methods(area, scene=scene, upscaler=upscaler, label=label))
-    if not made:
+    results = dict(methods(area, scene=scene, upscaler=upscaler, label=label))
+    if not results:
         return Seen({}, {})
     low = scene.low.read(area.core)
     valid = high.valid & enlarge_nearest(low.valid, k)
@@ -173,9 +173,9 @@ def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped
         border=scene.border,
         colours=scene.colours,
     )
-    sums = {name: judged.sums(block) for name, block in made.items()}
+    sums = {name: judged.sums(block) for name, block in results.items()}
     drawn = ("bicubic", label) if mapped else ()
-    maps = {name: _cells(made[name], high.block, valid, core=core.scale(k), scene=scene) for name in drawn}
+    maps = {name: _cells(results[name], high.block, valid, core=core.scale(k), scene=scene) for name in drawn}
     return Seen(sums, maps)
 
 
@@ -187,11 +187,11 @@ def methods(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> Iter
     profile, k = scene.truth.profile, upscaler.scale
     filled = filled_block(scene.low, tile, low, halo=REACH)
     for name, interpolated in INTERPOLATIONS.items():
-        made = tile.scale(k).trim(interpolated(filled, k))
-        yield name, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
+        result = tile.scale(k).trim(interpolated(filled, k))
+        yield name, off_nodata(result, to_dtype(result, profile.dtype), profile.nodata)
     if label not in INTERPOLATIONS:
-        [made] = enlarged_tiles([tile], [low], source=scene.low, upscaler=upscaler, values=scene.values)
-        yield label, off_nodata(made, to_dtype(made, profile.dtype), profile.nodata)
+        [result] = enlarged_tiles([tile], [low], source=scene.low, upscaler=upscaler, values=scene.values)
+        yield label, off_nodata(result, to_dtype(result, profile.dtype), profile.nodata)
 
 
 def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene:
@@ -255,8 +255,10 @@ def _ring(scale: int) -> int:
 
 def _result(scene: Scene, sums: Mapping[str, Sums]) -> Result:
     profile = scene.truth.profile
-    scored = {name: scores.scores(one, scale=scene.low.scale, peak=scene.peak) for name, one in sums.items()}
-    if all(one.psnr is None for one in scored.values()):
+    scored = {
+        name: scores.scores(method_sums, scale=scene.low.scale, peak=scene.peak) for name, method_sums in sums.items()
+    }
+    if all(method_sums.psnr is None for method_sums in scored.values()):
         raise RasterError(f"{scene.path!r} has no valid pixel that a shrunk scene would show; leave it out")
     return Result(scene.path, profile.count, profile.dtype, profile.width, profile.height, scored)
 
@@ -294,9 +296,9 @@ def _plot_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _cells(made: Block, truth: Block, valid: NDArray[np.bool_], *, core: Tile, scene: Scene) -> Mean:
+def _cells(result: Block, truth: Block, valid: NDArray[np.bool_], *, core: Tile, scene: Scene) -> Mean:
     """Squared errors in shares of the range, mean over bands, summed in the cells (rows, cols) of the map."""
-    errors = (metrics.squared_errors(made, truth) / scene.peak[:, None, None] ** 2).mean(axis=0)
+    errors = (metrics.squared_errors(result, truth) / scene.peak[:, None, None] ** 2).mean(axis=0)
     counted = np.asarray(valid.all(axis=0))
     side, (rows, cols) = scene.cell, (core.core.height, core.core.width)
     sums = []
@@ -311,22 +313,24 @@ def _added(sums: dict[str, Sums] | None, more: dict[str, Sums]) -> dict[str, Sum
     """The sums of both, of which a tile without a valid pixel has none."""
     if not sums or not more:
         return more or sums
-    return {name: one + more[name] for name, one in sums.items()}
+    return {name: total + more[name] for name, total in sums.items()}
 
 
 def _plotted(scene: Scene, sums: Mapping[str, Sums], maps: Maps, upscaler: Upscaler, label: str) -> dict[str, bytes]:
     """The PNGs of a scene, by what they show."""
     title = f"{Path(scene.path).name}, x{upscaler.scale}"
-    shown = plots.picture(*scene.raster.thumbnail(MAP))
-    errors = {method: np.sqrt(one.value) for method, one in maps.errors.items()}
-    found = sums["bicubic"].spectra
-    curves = {"truth": _curve(found, found.truth, scene)}
-    curves |= {method: _curve(one.spectra, one.spectra.made, scene) for method, one in sums.items()}
+    overview = plots.picture(*scene.raster.thumbnail(MAP))
+    errors = {method: np.sqrt(total.value) for method, total in maps.errors.items()}
+    spectra = sums["bicubic"].spectra
+    curves = {"truth": _curve(spectra, spectra.truth, scene)}
+    curves |= {method: _curve(total.spectra, total.spectra.made, scene) for method, total in sums.items()}
     windows = _detailed(maps.errors["bicubic"], scene)
     rows = [_crops(tile, scene=scene, upscaler=upscaler, label=label) for tile in windows]
     return {
-        "errors": plots.error_maps(shown, errors, title=title),
-        "spectra": plots.power_spectra(found.radial(found.truth)[0], curves, nyquist=0.5 / upscaler.scale, title=title),
+        "errors": plots.error_maps(overview, errors, title=title),
+        "spectra": plots.power_spectra(
+            spectra.radial(spectra.truth)[0], curves, nyquist=0.5 / upscaler.scale, title=title
+        ),
         "crops": plots.crop_sheet(rows, title=title),
     }
 
@@ -343,14 +347,14 @@ def _detailed(errors: Mean, scene: Scene) -> list[Tile]:
     side = min(-(-CROP // k), low.width, low.height)
     cells = max(1, side * k // scene.cell)
     detail = uniform_filter(np.nan_to_num(errors.value), cells, mode="constant")
-    found: list[Tile] = []
-    while len(found) < CROPS and detail.max() > 0:
+    tiles: list[Tile] = []
+    while len(tiles) < CROPS and detail.max() > 0:
         row, col = np.unravel_index(int(detail.argmax()), detail.shape)
         detail[max(0, row - cells) : row + cells + 1, max(0, col - cells) : col + cells + 1] = 0
         top, left = (int((index + 0.5) * scene.cell / k) - side // 2 for index in (row, col))
         core = Window(min(max(left, 0), low.width - side), min(max(top, 0), low.height - side), side, side)
-        found.append(Tile(len(found), core, core.pad(scene.grid.halo)))
-    return found or [Tile(0, Window(0, 0, side, side), Window(0, 0, side, side).pad(scene.grid.halo))]
+        tiles.append(Tile(len(tiles), core, core.pad(scene.grid.halo)))
+    return tiles or [Tile(0, Window(0, 0, side, side), Window(0, 0, side, side).pad(scene.grid.halo))]
 
 
 def _crops(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> tuple[str, dict[str, Block], dict[str, str]]:
@@ -358,9 +362,11 @@ def _crops(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> tuple
     there = tile.core.scale(upscaler.scale)
     high = scene.truth.read(there)
     truth, valid = high.block, high.valid
-    made = dict(methods(tile, scene=scene, upscaler=upscaler, label=label))
+    results = dict(methods(tile, scene=scene, upscaler=upscaler, label=label))
     pictures = {"truth": plots.picture(truth, valid, truth)}
-    pictures |= {name: plots.picture(block, valid, truth) for name, block in made.items()}
-    near = {name: scores.mean(metrics.psnr(block, truth, peak=scene.peak, valid=valid)) for name, block in made.items()}
-    said = {name: f"{score:.2f} dB" for name, score in near.items() if score is not None}
-    return f"column {there.col_off}, row {there.row_off}", pictures, said
+    pictures |= {name: plots.picture(block, valid, truth) for name, block in results.items()}
+    near = {
+        name: scores.mean(metrics.psnr(block, truth, peak=scene.peak, valid=valid)) for name, block in results.items()
+    }
+    captions = {name: f"{score:.2f} dB" for name, score in near.items() if score is not None}
+    return f"column {there.col_off}, row {there.row_off}", pictures, captions

@@ -147,8 +147,8 @@ def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | 
 
 def _power(radius: Block, mean: Block, between: tuple[float, float]) -> float:
     """Of all frequencies of the plane in the rings between these radii, each of which holds as many as it is long."""
-    chosen = (radius >= between[0]) & (radius < between[1])
-    return float((mean * radius)[chosen].sum())
+    inside = (radius >= between[0]) & (radius < between[1])
+    return float((mean * radius)[inside].sum())
 
 
 def _band(job: Plan, position: int, sharp: float | None) -> Band:

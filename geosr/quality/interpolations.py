@@ -22,19 +22,19 @@ REACH = 4
 def warped(block: Block, k: int, *, how: Resampling) -> Block:
     """The block (bands, rows, cols) enlarged as gdalwarp does, on the same ground, in float64."""
     bands, rows, cols = block.shape
-    made = np.empty((bands, rows * k, cols * k))
+    result = np.empty((bands, rows * k, cols * k))
     place = Affine.translation(0, rows) @ Affine.scale(1, -1)
     with gdal.environment():
         reproject(
             block.astype(np.float64),
-            made,
+            result,
             src_transform=place,
             dst_transform=place @ Affine.scale(1 / k),
             src_crs="EPSG:3857",
             dst_crs="EPSG:3857",
             resampling=how,
         )
-    return made
+    return result
 
 
 INTERPOLATIONS: dict[str, Callable[[Block, int], Block]] = {

@@ -41,8 +41,8 @@ class Mean:
     @classmethod
     def of(cls, values: Block, counted: Mask) -> Mean:
         """Over the last two axes, of the values that count."""
-        kept = np.where(counted, values, 0)
-        return cls(kept.sum(axis=(-2, -1), dtype=np.float64), counted.sum(axis=(-2, -1), dtype=np.float64))
+        terms = np.where(counted, values, 0)
+        return cls(terms.sum(axis=(-2, -1), dtype=np.float64), counted.sum(axis=(-2, -1), dtype=np.float64))
 
     def __add__(self, other: Mean) -> Mean:
         return Mean(self.total + other.total, self.count + other.count)
@@ -105,51 +105,51 @@ class Spectra:
         return _ratio(power[:, 1].sum(axis=-1), self.truth[:, 1].sum(axis=-1))
 
 
-def psnr(made: Block, truth: Block, *, peak: ArrayLike, valid: Mask | None = None) -> Floats:
+def psnr(result: Block, truth: Block, *, peak: ArrayLike, valid: Mask | None = None) -> Floats:
     """Peak signal-to-noise ratio of each band, in dB; `peak` is the range of the values, of all bands or of each.
 
     >>> psnr(np.full((1, 2, 2), 15.0), np.zeros((1, 2, 2)), peak=255).round(2).tolist()
     [24.61]
     """
-    return decibels(Mean.of(squared_errors(made, truth), _all(truth, valid)).value, peak)
+    return decibels(Mean.of(squared_errors(result, truth), _all(truth, valid)).value, peak)
 
 
-def ssim(made: Block, truth: Block, *, peak: ArrayLike, valid: Mask | None = None) -> Floats:
+def ssim(result: Block, truth: Block, *, peak: ArrayLike, valid: Mask | None = None) -> Floats:
     """Mean structural similarity of each band, over the pixels whose whole window of 11 x 11 is valid.
 
     Source: Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, Image Quality Assessment: From Error Visibility to
     Structural Similarity, IEEE TIP 13 (2004): Gaussian weights, K1 = 0.01, K2 = 0.03.
     """
-    return Mean.of(*similarities(made, truth, peak=peak, valid=_all(truth, valid))).value
+    return Mean.of(*similarities(result, truth, peak=peak, valid=_all(truth, valid))).value
 
 
-def rmse(made: Block, truth: Block, *, valid: Mask | None = None) -> Floats:
+def rmse(result: Block, truth: Block, *, valid: Mask | None = None) -> Floats:
     """Root of the mean squared error of each band, in its unit."""
-    return np.sqrt(Mean.of(squared_errors(made, truth), _all(truth, valid)).value)
+    return np.sqrt(Mean.of(squared_errors(result, truth), _all(truth, valid)).value)
 
 
-def sam(made: Block, truth: Block, *, valid: Mask | None = None) -> float:
+def sam(result: Block, truth: Block, *, valid: Mask | None = None) -> float:
     """Mean spectral angle between the pixels' vectors of bands, in degrees; NaN without a vector that has a direction.
 
     Source: R. Yuhas, A. Goetz, J. Boardman, Discrimination among semi-arid landscape endmembers using the Spectral
     Angle Mapper (SAM) algorithm, JPL Airborne Geoscience Workshop (1992).
     """
-    return float(Mean.of(*angles(made, truth, valid=_all(truth, valid))).value)
+    return float(Mean.of(*angles(result, truth, valid=_all(truth, valid))).value)
 
 
-def ergas(made: Block, truth: Block, *, scale: int, valid: Mask | None = None) -> float:
+def ergas(result: Block, truth: Block, *, scale: int, valid: Mask | None = None) -> float:
     """The relative dimensionless global error of synthesis; 0 is best, below 3 good by its author's measure."""
     good = _all(truth, valid)
-    return relative_error(Mean.of(squared_errors(made, truth), good).value, Mean.of(truth, good).value, scale=scale)
+    return relative_error(Mean.of(squared_errors(result, truth), good).value, Mean.of(truth, good).value, scale=scale)
 
 
-def consistency(made: Block, low: Block, *, valid: Mask | None = None) -> Floats:
+def consistency(result: Block, low: Block, *, valid: Mask | None = None) -> Floats:
     """Root of the mean squared difference of the result, shrunk, from the input `low` it was made of, of each band."""
-    errors, counted = inconsistencies(made, low, valid=_all(low, valid))
+    errors, counted = inconsistencies(result, low, valid=_all(low, valid))
     return np.sqrt(Mean.of(errors**2, counted).value)
 
 
-def spectra(made: Block, truth: Block, *, scale: int, valid: Mask | None = None) -> Spectra:
+def spectra(result: Block, truth: Block, *, scale: int, valid: Mask | None = None) -> Spectra:
     """Of the windows of SPECTRUM x SPECTRUM pixels, side by side from the first, that are wholly valid.
 
     Each is freed of its mean and faded out by a Hann window. The input, `scale` times smaller, could hold
@@ -158,11 +158,11 @@ def spectra(made: Block, truth: Block, *, scale: int, valid: Mask | None = None)
     good = _all(truth, valid)
     whole: Mask = np.all(_windows(good), axis=(-2, -1), keepdims=True)
     hann = np.hanning(SPECTRUM + 1)[:-1]
-    one, other = (
+    first, other = (
         np.fft.fft2((part - part.mean(axis=(-2, -1), keepdims=True)) * whole * np.outer(hann, hann))
-        for part in (_windows(np.where(good, block, 0.0)) for block in (truth, made))
+        for part in (_windows(np.where(good, block, 0.0)) for block in (truth, result))
     )
-    powers = (np.abs(one) ** 2, np.abs(other) ** 2, (one * other.conj()).real)
+    powers = (np.abs(first) ** 2, np.abs(other) ** 2, (first * other.conj()).real)
     truth_power, made_power, shared = (_binned(power.sum(axis=(1, 2)), scale) for power in powers)
     return Spectra(truth_power, made_power, shared, whole.sum(axis=(1, 2, 3, 4), dtype=np.float64))
 
@@ -170,8 +170,8 @@ def spectra(made: Block, truth: Block, *, scale: int, valid: Mask | None = None)
 def decibels(squared_error: Floats, peak: ArrayLike) -> Floats:
     """PSNR from the mean squared error; infinite where there is none."""
     with np.errstate(divide="ignore"):
-        told: Floats = 10 * np.log10(np.asarray(peak, np.float64) ** 2 / squared_error)
-    return told
+        ratio: Floats = 10 * np.log10(np.asarray(peak, np.float64) ** 2 / squared_error)
+    return ratio
 
 
 def relative_error(squared_error: Floats, level: Floats, *, scale: int) -> float:
@@ -184,52 +184,52 @@ def relative_error(squared_error: Floats, level: Floats, *, scale: int) -> float
     return float(100 / scale * np.sqrt(_ratio(squared_error, level**2).mean()))
 
 
-def squared_errors(made: Block, truth: Block) -> Block:
+def squared_errors(result: Block, truth: Block) -> Block:
     """The map of squared differences, in float64."""
     with np.errstate(over="ignore", invalid="ignore"):
-        difference: Block = np.subtract(made, truth, dtype=np.float64)
+        difference: Block = np.subtract(result, truth, dtype=np.float64)
         return difference**2
 
 
-def similarities(made: Block, truth: Block, *, peak: ArrayLike, valid: Mask) -> tuple[Block, Mask]:
+def similarities(result: Block, truth: Block, *, peak: ArrayLike, valid: Mask) -> tuple[Block, Mask]:
     """The map of SSIM, and where it counts: where the whole window lies in the block and is valid."""
     peaks = np.broadcast_to(np.asarray(peak, np.float64), (len(truth),))
     side = 2 * SSIM_REACH + 1
     counted = minimum_filter(valid, (1, side, side), mode="constant", cval=0)
-    told = np.zeros(truth.shape)
+    similarity = np.zeros(truth.shape)
     if not counted.any():
-        return told, counted
-    for band, (one, other, good, high) in enumerate(zip(made, truth, valid, peaks, strict=True)):
+        return similarity, counted
+    for band, (first, other, good, high) in enumerate(zip(result, truth, valid, peaks, strict=True)):
         # Windows that hold an invalid pixel do not count: what stands there must only be a number.
-        pair = [np.where(good, values, 0).astype(np.float64) for values in (other, one)]
-        _, told[band] = structural_similarity(
+        pair = [np.where(good, values, 0).astype(np.float64) for values in (other, first)]
+        _, similarity[band] = structural_similarity(
             *pair, data_range=high, gaussian_weights=True, sigma=SIGMA, use_sample_covariance=False, full=True
         )
-    return told, counted
+    return similarity, counted
 
 
-def angles(made: Block, truth: Block, *, valid: Mask) -> tuple[Block, Mask]:
+def angles(result: Block, truth: Block, *, valid: Mask) -> tuple[Block, Mask]:
     """The map (rows, cols) of spectral angles in degrees, and where it counts: all bands valid, neither vector 0."""
     good = valid.all(axis=0)
-    one, other = (np.where(good, block, 0).astype(np.float64) for block in (made, truth))
-    lengths = [np.sqrt((block**2).sum(axis=0)) for block in (one, other)]
+    first, other = (np.where(good, block, 0).astype(np.float64) for block in (result, truth))
+    lengths = [np.sqrt((block**2).sum(axis=0)) for block in (first, other)]
     counted = good & (lengths[0] > 0) & (lengths[1] > 0)
-    one, other = (block / np.where(counted, length, 1) for block, length in zip((one, other), lengths, strict=True))
+    first, other = (block / np.where(counted, length, 1) for block, length in zip((first, other), lengths, strict=True))
     # W. Kahan's way: the arc cosine of the product would tell small angles to half of the digits alone.
-    halves = np.arctan2(np.linalg.norm(one - other, axis=0), np.linalg.norm(one + other, axis=0))
+    halves = np.arctan2(np.linalg.norm(first - other, axis=0), np.linalg.norm(first + other, axis=0))
     return np.degrees(2 * halves), counted
 
 
-def inconsistencies(made: Block, low: Block, *, valid: Mask) -> tuple[Block, Mask]:
+def inconsistencies(result: Block, low: Block, *, valid: Mask) -> tuple[Block, Mask]:
     """The map of the result, shrunk, less the input `low`, and where it counts: where the kernel sees valid pixels.
 
     `valid` is the input's. At the edges the result is mirrored, as everywhere.
     """
-    k = made.shape[-1] // low.shape[-1]
+    k = result.shape[-1] // low.shape[-1]
     side = 2 * SHRINK_REACH + 1
     counted = minimum_filter(valid, (1, side, side), mode="nearest")
-    kept = np.where(valid.repeat(k, axis=-2).repeat(k, axis=-1), made, 0)
-    return np.subtract(shrink(kept, k), low, dtype=np.float64), counted
+    valid_high = np.where(valid.repeat(k, axis=-2).repeat(k, axis=-1), result, 0)
+    return np.subtract(shrink(valid_high, k), low, dtype=np.float64), counted
 
 
 def luma(rgb: Block) -> NDArray[np.uint8]:
@@ -258,9 +258,9 @@ def _all(block: Block, valid: Mask | None) -> Mask:
 
 def _ratio(over: Floats, under: Floats) -> Floats:
     """The quotient, or NaN where `under` is not positive."""
-    told: Floats = np.full(np.shape(over), np.nan)
-    np.divide(over, under, out=told, where=np.asarray(under) > 0)
-    return told
+    ratio: Floats = np.full(np.shape(over), np.nan)
+    np.divide(over, under, out=ratio, where=np.asarray(under) > 0)
+    return ratio
 
 
 def _windows(block: Block) -> Block:

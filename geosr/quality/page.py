@@ -87,41 +87,41 @@ class Comparison:
         return f"{self.before} and {self.after}"
 
 
-def page(told: Comparison) -> str:
+def page(comparison: Comparison) -> str:
     """The page."""
-    count = len(told.places)
+    count = len(comparison.places)
     summary = (
-        f"{told.before} enlarged by {told.scale} with bicubic interpolation beside {told.after}, in {count} "
-        f"{'window' if count == 1 else 'windows, the most detailed first'}"
+        f"{comparison.before} enlarged by {comparison.scale} with bicubic interpolation beside {comparison.after}, in "
+        f"{count} {'window' if count == 1 else 'windows, the most detailed first'}"
     )
     return Template(PARTS.read_text(encoding="utf-8")).substitute(
-        title=escape(told.title),
-        summary=escape(summary) + (", and the truth" if len(told.names) > 2 else "") + ".",
+        title=escape(comparison.title),
+        summary=escape(summary) + (", and the truth" if len(comparison.names) > 2 else "") + ".",
         note=escape(NOTE),
         error_caption="How far the result, shrunk back to the input's pixels, is off the input, in its unit.",
         style=PARTS.with_suffix(".css").read_text(encoding="utf-8"),
         script=PARTS.with_suffix(".js").read_text(encoding="utf-8"),
-        table=_table(told),
-        legend=_legend(told.meanings),
-        spectra=_spectra(told),
-        overview=_overview(told),
+        table=_table(comparison),
+        legend=_legend(comparison.meanings),
+        spectra=_spectra(comparison),
+        overview=_overview(comparison),
         # A script ends where the letters say so, whatever its type.
-        data=json.dumps(_data(told), separators=(",", ":")).replace("<", "\\u003c"),
+        data=json.dumps(_data(comparison), separators=(",", ":")).replace("<", "\\u003c"),
     )
 
 
-def sheet(told: Comparison) -> bytes:
+def sheet(comparison: Comparison) -> bytes:
     """The picture, a PNG: a row for each place, with its pictures and its errors."""
     import cv2
 
     rows = []
-    for number, place in enumerate(told.places, 1):
-        panels = [_panel(_shown(told, place, picture), cv2.INTER_NEAREST) for picture in place.pictures]
+    for number, place in enumerate(comparison.places, 1):
+        panels = [_panel(_shown(comparison, place, picture), cv2.INTER_NEAREST) for picture in place.pictures]
         top = _most(place)
         errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
         panels.append(_panel(cv2.applyColorMap(errors, cv2.COLORMAP_VIRIDIS), cv2.INTER_NEAREST))
         strip = np.zeros((LABEL, sum(panel.shape[1] for panel in panels), 3), np.uint8)
-        words = [*(f"{number}: {name}" for name in told.names), f"error, 0 to {top:.3g}"]
+        words = [*(f"{number}: {name}" for name in comparison.names), f"error, 0 to {top:.3g}"]
         for position, text in enumerate(words):
             spot = (position * PANEL + 6, LABEL - 7)
             cv2.putText(strip, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
@@ -129,22 +129,22 @@ def sheet(told: Comparison) -> bytes:
     return bytes(cv2.imencode(".png", np.vstack(rows))[1])
 
 
-def _data(told: Comparison) -> dict[str, Any]:
+def _data(comparison: Comparison) -> dict[str, Any]:
     """What the script draws from."""
-    modes: list[dict[str, Any]] = [{"name": name, "bands": [i]} for i, name in enumerate(told.bands)]
-    if told.colours:
-        modes.insert(0, {"name": "red, green, blue", "bands": list(told.colours)})
+    modes: list[dict[str, Any]] = [{"name": name, "bands": [i]} for i, name in enumerate(comparison.bands)]
+    if comparison.colours:
+        modes.insert(0, {"name": "red, green, blue", "bands": list(comparison.colours)})
     return {
-        "names": told.names,
-        "scale": told.scale,
+        "names": comparison.names,
+        "scale": comparison.scale,
         "modes": modes,
-        "crs": told.crs,
-        "located": told.located,
-        "places": [_place(told, place, number) for number, place in enumerate(told.places, 1)],
+        "crs": comparison.crs,
+        "located": comparison.located,
+        "places": [_place(comparison, place, number) for number, place in enumerate(comparison.places, 1)],
     }
 
 
-def _place(told: Comparison, place: Place, number: int) -> dict[str, Any]:
+def _place(comparison: Comparison, place: Place, number: int) -> dict[str, Any]:
     window, top = place.window, _most(place)
     errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
     return {
@@ -157,7 +157,7 @@ def _place(told: Comparison, place: Place, number: int) -> dict[str, Any]:
         "corners": place.corners,
         "most": float(f"{top:.3g}"),
         "images": [
-            [_uri(stretched(band, *ends)) for band, ends in zip(picture, told.ends, strict=True)]
+            [_uri(stretched(band, *ends)) for band, ends in zip(picture, comparison.ends, strict=True)]
             for picture in place.pictures
         ],
         "mask": None if place.valid.all() else _uri(255 * place.valid.astype(np.uint8)),
@@ -186,10 +186,10 @@ def _uri(image: Block) -> str:
     return "data:image/webp;base64," + base64.b64encode(bytes(data)).decode()
 
 
-def _shown(told: Comparison, place: Place, picture: Block) -> Block:
+def _shown(comparison: Comparison, place: Place, picture: Block) -> Block:
     """A picture as blue, green and red (rows, cols, 3)."""
-    chosen = told.colours[::-1] if told.colours else (0, 0, 0)
-    return np.stack([stretched(picture[i], *told.ends[i]) for i in chosen], axis=-1)
+    channels = comparison.colours[::-1] if comparison.colours else (0, 0, 0)
+    return np.stack([stretched(picture[i], *comparison.ends[i]) for i in channels], axis=-1)
 
 
 def _panel(image: Block, how: int) -> Block:
@@ -202,17 +202,22 @@ def _figure(value: float) -> str:
     return "&ndash;" if np.isnan(value) else escape(f"{value:.4g}")
 
 
-def _table(told: Comparison) -> str:
+def _table(comparison: Comparison) -> str:
     # A score that a picture has none of is left out with its column.
-    columns = [(s, i) for s in told.totals for i in range(len(told.names)) if not np.isnan(told.totals[s][i])]
-    spans = {score: sum(one == score for one, _ in columns) for score in told.totals}
+    columns = [
+        (s, i) for s in comparison.totals for i in range(len(comparison.names)) if not np.isnan(comparison.totals[s][i])
+    ]
+    spans = {score: sum(one == score for one, _ in columns) for score in comparison.totals}
     top = "".join(f'<th scope="colgroup" colspan="{n}">{escape(score)}</th>' for score, n in spans.items() if n)
-    head = "".join(f'<th scope="col">{escape(told.names[i])}</th>' for _, i in columns)
+    head = "".join(f'<th scope="col">{escape(comparison.names[i])}</th>' for _, i in columns)
     body = "".join(
         f'<tr><th scope="row">{name}</th>'
         + "".join(f"<td>{_figure(scores[score][i])}</td>" for score, i in columns)
         + "</tr>"
-        for name, scores in [*((str(n), place.scores) for n, place in enumerate(told.places, 1)), ("all", told.totals)]
+        for name, scores in [
+            *((str(n), place.scores) for n, place in enumerate(comparison.places, 1)),
+            ("all", comparison.totals),
+        ]
     )
     return (
         f'<table><thead><tr><th scope="col" rowspan="2">place</th>{top}</tr><tr>{head}</tr></thead>'
@@ -225,9 +230,9 @@ def _legend(meanings: Mapping[str, str]) -> str:
     return f"<dl>{rows}</dl>"
 
 
-def _spectra(told: Comparison) -> str:
+def _spectra(comparison: Comparison) -> str:
     """The curves, told apart by their dashes, and their figures."""
-    powers = np.array(told.spectra)
+    powers = np.array(comparison.spectra)
     low, high = 10 * np.floor(powers.min() / 10), 10 * np.ceil(powers.max() / 10 + 1e-9)
     (top, bottom), (left, right) = CHART.toranges()
 
@@ -244,24 +249,26 @@ def _spectra(told: Comparison) -> str:
     for power in np.arange(low, high + 1, 20 if high - low > 60 else 10):
         drawn.append(f'<path class="axis" d="M{left} {y(power):.1f}h-5"/>')
         drawn.append(f'<text x="{left - 8}" y="{y(power) + 4:.1f}" text-anchor="end">{power:g}</text>')
-    edge = x(1 / told.scale)
+    edge = x(1 / comparison.scale)
     drawn.append(f'<path class="axis" stroke-dasharray="1 3" d="M{edge:.1f} {top}V{bottom}"/>')
     drawn.append(f'<text x="{edge + 4:.1f}" y="{bottom - 6}">finest detail of the input</text>')
-    for k, (name, curve) in enumerate(zip(told.names, told.spectra, strict=True)):
-        points = " ".join(f"{x(f):.1f},{y(p):.1f}" for f, p in zip(told.frequencies, curve, strict=True))
+    for k, (name, curve) in enumerate(zip(comparison.names, comparison.spectra, strict=True)):
+        points = " ".join(f"{x(f):.1f},{y(p):.1f}" for f, p in zip(comparison.frequencies, curve, strict=True))
         dashes = DASHES[k % len(DASHES)]
         row = top + 14 + 20 * k
         drawn.append(f'<polyline class="curve" stroke-dasharray="{dashes}" points="{points}"/>')
         drawn.append(f'<path class="curve" stroke-dasharray="{dashes}" d="M{right - 190} {row}h50"/>')
         drawn.append(f'<text x="{right - 132}" y="{row + 4}">{escape(name)}</text>')
     rows = "".join(
-        f'<tr><th scope="row">{f:.3f}</th>' + "".join(f"<td>{curve[i]:.1f}</td>" for curve in told.spectra) + "</tr>"
-        for i, f in enumerate(told.frequencies)
+        f'<tr><th scope="row">{f:.3f}</th>'
+        + "".join(f"<td>{curve[i]:.1f}</td>" for curve in comparison.spectra)
+        + "</tr>"
+        for i, f in enumerate(comparison.frequencies)
     )
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in told.names)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in comparison.names)
     return (
         f'<svg viewBox="0 0 640 330" width="640" height="330" role="img" aria-labelledby="curves">'
-        f'<title id="curves">Power in dB by spatial frequency of {escape(", ".join(told.names))}</title>'
+        f'<title id="curves">Power in dB by spatial frequency of {escape(", ".join(comparison.names))}</title>'
         f'{"".join(drawn)}<text x="{(left + right) / 2}" y="{bottom + 42}" text-anchor="middle">'
         "spatial frequency, as a share of the result's Nyquist frequency</text>"
         f'<text x="14" y="{(top + bottom) / 2}" transform="rotate(-90 14 {(top + bottom) / 2})" text-anchor="middle">'
@@ -274,11 +281,11 @@ def _spectra(told: Comparison) -> str:
     )
 
 
-def _overview(told: Comparison) -> str:
-    height, width = told.overview.shape
-    k = width / told.size[0]
+def _overview(comparison: Comparison) -> str:
+    height, width = comparison.overview.shape
+    k = width / comparison.size[0]
     boxes = []
-    for number, place in enumerate(told.places, 1):
+    for number, place in enumerate(comparison.places, 1):
         w = place.window
         x, y, wide, high = (round(value * k, 1) for value in (w.col_off, w.row_off, w.width, w.height))
         frame = f'x="{x}" y="{y}" width="{wide}" height="{high}" fill="none"'
@@ -289,6 +296,6 @@ def _overview(told: Comparison) -> str:
         boxes.append(f'<text x="{left + 12}" y="{top + 15}" text-anchor="middle" style="fill:#fff">{number}</text>')
     return (
         f'<svg class="overview" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="the whole input, with the places marked"><image href="{_uri(told.overview)}" width="{width}" '
-        f'height="{height}"/>{"".join(boxes)}</svg>'
+        f'aria-label="the whole input, with the places marked"><image href="{_uri(comparison.overview)}" '
+        f'width="{width}" height="{height}"/>{"".join(boxes)}</svg>'
     )

@@ -24,15 +24,15 @@ def picture(block: Block, valid: NDArray[np.bool_], like: Block | None = None) -
     The ends are percentiles of each band of `like`, or of the block itself; what is not valid is gray.
     """
     bands = [0, 1, 2] if len(block) >= 3 else [0, 0, 0]
-    shown = np.empty((*block.shape[1:], 3))
+    rgb = np.empty((*block.shape[1:], 3))
     for i, band in enumerate(bands):
         good = valid[band] & np.isfinite(block[band])
         values = (block if like is None else like)[band]
         values = values[good] if like is None else values[np.isfinite(values)]
         low, high = np.percentile(values.astype(np.float64), ENDS) if values.size else (0.0, 1.0)
         scaled = (np.where(good, block[band], low) - low) / max(high - low, 1e-12)
-        shown[..., i] = np.where(good, np.clip(scaled, 0, 1), 0.5)
-    return shown
+        rgb[..., i] = np.where(good, np.clip(scaled, 0, 1), 0.5)
+    return rgb
 
 
 def error_maps(scene: Block, maps: Mapping[str, Block], *, title: str) -> bytes:
@@ -79,11 +79,11 @@ def crop_sheet(rows: Sequence[tuple[str, Mapping[str, Block], Mapping[str, str]]
     across = max(len(pictures) for _, pictures, _ in rows)
     figure = _figure(2.3 * across, 2.55 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), across, squeeze=False)
-    for line, (place, pictures, said) in zip(axes, rows, strict=True):
-        for axis, (name, shown) in zip(line, pictures.items(), strict=True):
-            axis.imshow(shown, interpolation="nearest")
+    for line, (place, pictures, captions) in zip(axes, rows, strict=True):
+        for axis, (name, crop) in zip(line, pictures.items(), strict=True):
+            axis.imshow(crop, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{name} {said.get(name, '')}".strip(), fontsize=9)
+            axis.set_title(f"{name} {captions.get(name, '')}".strip(), fontsize=9)
         line[0].set_ylabel(place, fontsize=8)
     figure.suptitle(title)
     return _png(figure)

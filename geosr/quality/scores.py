@@ -45,10 +45,10 @@ class Scores:
         """Of each score; None where one has none, and for errors in a unit where there are several units."""
 
         def mean(name: str) -> float | None:
-            told = [getattr(one, name) for one in several]
-            if None in told or not (one_unit or name not in IN_A_UNIT):
+            values = [getattr(scores_here, name) for scores_here in several]
+            if None in values or not (one_unit or name not in IN_A_UNIT):
                 return None
-            return float(np.mean(told))
+            return float(np.mean(values))
 
         return cls(**{field.name: mean(field.name) for field in fields(cls)})
 
@@ -105,30 +105,30 @@ class Judged:
     colours: bool
     """Whether the truth is 8-bit red, green and blue."""
 
-    def sums(self, made: Block) -> Sums:
+    def sums(self, result: Block) -> Sums:
         """Over the core of a result, which has the truth's pixels."""
         there, truth = self.core.scale(self.scale), self.truth
         kept = self.valid & metrics.inner(there.outer, self.whole, self.border)
         counted = there.trim(kept)
-        off, seen = metrics.inconsistencies(made, self.low, valid=self.good)
+        off, usable = metrics.inconsistencies(result, self.low, valid=self.good)
         return Sums(
-            errors=Mean.of(there.trim(metrics.squared_errors(made, truth)), counted),
+            errors=Mean.of(there.trim(metrics.squared_errors(result, truth)), counted),
             level=Mean.of(there.trim(truth), counted),
-            ssim=Mean.of(*map(there.trim, metrics.similarities(made, truth, peak=self.peak, valid=kept))),
-            angles=Mean.of(*map(there.trim, metrics.angles(made, truth, valid=kept))),
-            inconsistency=Mean.of(self.core.trim(off) ** 2, self.core.trim(seen)),
-            spectra=metrics.spectra(*map(there.trim, (made, truth)), scale=self.scale, valid=there.trim(self.valid)),
-            luma=self._luma_sums(made) if self.colours else None,
+            ssim=Mean.of(*map(there.trim, metrics.similarities(result, truth, peak=self.peak, valid=kept))),
+            angles=Mean.of(*map(there.trim, metrics.angles(result, truth, valid=kept))),
+            inconsistency=Mean.of(self.core.trim(off) ** 2, self.core.trim(usable)),
+            spectra=metrics.spectra(*map(there.trim, (result, truth)), scale=self.scale, valid=there.trim(self.valid)),
+            luma=self._luma_sums(result) if self.colours else None,
         )
 
-    def _luma_sums(self, made: Block) -> tuple[Mean, Mean]:
+    def _luma_sums(self, result: Block) -> tuple[Mean, Mean]:
         """Of 8-bit Y, with `scale` pixels shaved."""
         there = self.core.scale(self.scale)
-        one, other = (metrics.luma(block) for block in (made, self.truth))
-        kept = (self.valid.all(axis=0) & metrics.inner(there.outer, self.whole, self.scale))[None]
-        similar = metrics.similarities(one, other, peak=255, valid=kept)
-        errors = metrics.squared_errors(one, other)
-        return Mean.of(there.trim(errors), there.trim(kept)), Mean.of(*map(there.trim, similar))
+        first, other = (metrics.luma(block) for block in (result, self.truth))
+        counted = (self.valid.all(axis=0) & metrics.inner(there.outer, self.whole, self.scale))[None]
+        similar = metrics.similarities(first, other, peak=255, valid=counted)
+        errors = metrics.squared_errors(first, other)
+        return Mean.of(there.trim(errors), there.trim(counted)), Mean.of(*map(there.trim, similar))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +179,10 @@ def mean(values: NDArray[np.float64], *, root: bool = False) -> float | None:
     """Over the bands that have a value; its root, where they are squares; None without any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        told = float(np.nanmean(values))
-    if np.isnan(told):
+        average = float(np.nanmean(values))
+    if np.isnan(average):
         return None
-    return float(np.sqrt(told)) if root else told
+    return float(np.sqrt(average)) if root else average
 
 
 def total(results: Sequence[Result]) -> dict[str, Scores]:
@@ -204,6 +204,6 @@ def table(report: Report) -> str:
     for scene, bands, dtype, methods in [*rows, ("total", "", "", report.total)]:
         for method, scored in methods.items():
             values = [getattr(scored, name) for name in names]
-            told = ["" if value is None else f"{value:.6g}" for value in values]
-            lines.writerow([scene, method, report.scale, bands, dtype, *told])
+            cells = ["" if value is None else f"{value:.6g}" for value in values]
+            lines.writerow([scene, method, report.scale, bands, dtype, *cells])
     return text.getvalue()

@@ -124,8 +124,12 @@ def verify_output(
     result = RasterSource(output, alpha=provenance.alpha)
     job = _job(source, result, provenance, model, trust=trust)
     again = str(provenance.model) == str(job.upscaler.identity)
-    made = result
-    return _report(job, made, [_measured(job, made, spot, again=again) for spot in _spots(job.window, windows, seed)])
+    output_source = result
+    return _report(
+        job,
+        output_source,
+        [_measured(job, output_source, spot, again=again) for spot in _spots(job.window, windows, seed)],
+    )
 
 
 def _provenance(output: RasterSource) -> Provenance:
@@ -182,25 +186,25 @@ def _spots(window: Window, count: int, seed: int) -> list[Window]:
     return [Window(int(col), int(row), width, height) for row, col in sorted(set(zip(rows, cols, strict=True)))]
 
 
-def _measured(job: Plan, made: RasterSource, spot: Window, *, again: bool) -> Measured:
+def _measured(job: Plan, result: RasterSource, spot: Window, *, again: bool) -> Measured:
     k, colours = job.upscaler.scale, job.source.profile.colours
     ring = Tile(0, spot, spot.pad(RING))
     there = Tile(0, spot.relative(job.window), ring.outer.relative(job.window)).scale(k)
-    before_pixels, after_pixels = job.source.read(ring.outer), made.read(there.outer)
-    low, high, good, kept = before_pixels.block, after_pixels.block, before_pixels.valid, after_pixels.valid
+    before_pixels, after_pixels = job.source.read(ring.outer), result.read(there.outer)
+    low, high, good, after_valid = before_pixels.block, after_pixels.block, before_pixels.valid, after_pixels.valid
     if job.source.own_masks:
         # One mask for all bands takes the place of theirs.
         good = np.broadcast_to(good[colours].any(axis=0), good.shape)
-    off, counted = inconsistencies(np.where(kept, high, 0), low, valid=good)
+    off, counted = inconsistencies(np.where(after_valid, high, 0), low, valid=good)
     errors, usable = ring.trim(off)[colours], ring.trim(counted)[colours]
     before = ring.trim(low)[colours].astype(np.float64)
     after = before + errors
     return Measured(
         spot,
-        bool((there.trim(kept) == enlarge_nearest(ring.trim(good), k)).all()),
+        bool((there.trim(after_valid) == enlarge_nearest(ring.trim(good), k)).all()),
         errors[usable],
         _shift(before, after, usable),
-        _recomputed(job, made, spot) if again else None,
+        _recomputed(job, result, spot) if again else None,
     )
 
 
@@ -212,51 +216,51 @@ def _shift(before: Block, after: Block, usable: NDArray[np.bool_]) -> tuple[floa
     here = usable.all(axis=0)
     if min(here.shape) < 32 or here.mean() < 0.5:
         return None
-    one, other = (np.where(here, block.mean(axis=0), block.mean(axis=0)[here].mean()) for block in (before, after))
-    scale = np.max(np.abs([one, other]))
-    if not np.isfinite(scale) or one.std() == 0 or other.std() == 0:
+    first, other = (np.where(here, block.mean(axis=0), block.mean(axis=0)[here].mean()) for block in (before, after))
+    scale = np.max(np.abs([first, other]))
+    if not np.isfinite(scale) or first.std() == 0 or other.std() == 0:
         return None
     # Without the window, the edges of the picture, which stay where they are, pull the shift towards 0.
-    fade = filters.window("hann", one.shape)
-    one, other = ((block / scale - (block / scale).mean()) * fade for block in (one, other))
-    moved, _, _ = phase_cross_correlation(one, other, upsample_factor=100, normalization=None)
+    fade = filters.window("hann", first.shape)
+    first, other = ((block / scale - (block / scale).mean()) * fade for block in (first, other))
+    moved, _, _ = phase_cross_correlation(first, other, upsample_factor=100, normalization=None)
     return -float(moved[0]), -float(moved[1])
 
 
-def _recomputed(job: Plan, made: RasterSource, spot: Window) -> float:
+def _recomputed(job: Plan, output: RasterSource, spot: Window) -> float:
     """The largest difference from what is computed again in the middle of the window."""
     width, height = min(AGAIN, spot.width), min(AGAIN, spot.height)
     core = Window(spot.col_off + (spot.width - width) // 2, spot.row_off + (spot.height - height) // 2, width, height)
     tile = Tile(0, core, core.pad(job.upscaler.halo))
     pixels = job.source.read(tile.outer)
     [result] = enlarged_tiles([tile], [pixels], source=job.source, upscaler=job.upscaler, values=job.values)
-    wanted, _ = output_block(tile, result, pixels, job=job)
-    found = made.read(core.relative(job.window).scale(job.upscaler.scale)).block
-    if wanted.dtype.kind != "f":
-        return float(np.abs(wanted.astype(np.float64) - found.astype(np.float64)).max())
+    expected, _ = output_block(tile, result, pixels, job=job)
+    block = output.read(core.relative(job.window).scale(job.upscaler.scale)).block
+    if expected.dtype.kind != "f":
+        return float(np.abs(expected.astype(np.float64) - block.astype(np.float64)).max())
     steps = (np.array(job.values.high) - np.array(job.values.low))[:, None, None] / 1000
-    if (np.isfinite(wanted) != np.isfinite(found)).any():
+    if (np.isfinite(expected) != np.isfinite(block)).any():
         return float("inf")
     with np.errstate(invalid="ignore"):
-        return float(np.nanmax(np.where(np.isfinite(wanted), np.abs(wanted - found), 0) / steps))
+        return float(np.nanmax(np.where(np.isfinite(expected), np.abs(expected - block), 0) / steps))
 
 
-def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Report:
-    wanted = replace(job.profile, tags=without_provenance(job.profile.tags))
-    missing = [what for what in sorted(set(differences(made.profile, wanted))) if what != "the transform"]
-    moved = np.array([one.shift for one in measured if one.shift is not None])
-    again = [one.recomputed for one in measured if one.recomputed is not None]
-    errors = np.concatenate([one.errors for one in measured])
-    rmses = [float(np.sqrt(np.mean(one.errors**2))) if one.errors.size else 0.0 for one in measured]
+def _report(job: Plan, result: RasterSource, measured: Sequence[Measured]) -> Report:
+    expected = replace(job.profile, tags=without_provenance(job.profile.tags))
+    missing = [what for what in sorted(set(differences(result.profile, expected))) if what != "the transform"]
+    moved = np.array([window.shift for window in measured if window.shift is not None])
+    again = [window.recomputed for window in measured if window.recomputed is not None]
+    errors = np.concatenate([window.errors for window in measured])
+    rmses = [float(np.sqrt(np.mean(window.errors**2))) if window.errors.size else 0.0 for window in measured]
     worst = int(np.argmax(rmses))
-    shares = [1 - float(source.thumbnail(THUMBNAIL)[1].mean()) for source in (job.source, made)]
+    shares = [1 - float(source.thumbnail(THUMBNAIL)[1].mean()) for source in (job.source, result)]
     report = Report(
         input=job.source.path,
-        output=made.path,
+        output=result.path,
         scale=job.upscaler.scale,
-        model=made.profile.tags.get("", {}).get("GEOSR_MODEL"),
+        model=result.profile.tags.get("", {}).get("GEOSR_MODEL"),
         windows=len(measured),
-        bounds_error=_bounds_error(job, made.profile),
+        bounds_error=_bounds_error(job, result.profile),
         missing=missing,
         recomputed=max(again) if again else None,
         shift=tuple(np.median(moved, axis=0).tolist()) if moved.size else None,
@@ -268,8 +272,8 @@ def _report(job: Plan, made: RasterSource, measured: Sequence[Measured]) -> Repo
         invalid_after=shares[1],
         checks=[],
     )
-    same_holes = all(one.same_holes for one in measured)
-    checks = _judged(report, job, same_holes=same_holes, lossy=made.lossy, pixels=errors.size)
+    same_holes = all(window.same_holes for window in measured)
+    checks = _judged(report, job, same_holes=same_holes, lossy=result.lossy, pixels=errors.size)
     return replace(report, checks=checks)
 
 
@@ -290,29 +294,29 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
         checks.append(Check("computed again", True, "not done: the model is not at hand"))
     else:
         unit = "thousandths of the range" if np.dtype(job.profile.dtype).kind == "f" else "steps"
-        told = f"differs by at most {report.recomputed:.3g} {unit}" + (", compressed with loss" if lossy else "")
+        text = f"differs by at most {report.recomputed:.3g} {unit}" + (", compressed with loss" if lossy else "")
         whole = 1000 if np.dtype(job.profile.dtype).kind == "f" else span
         same = report.recomputed <= max(STEPS, (LOSS if lossy else FLOAT32) * whole)
-        checks.append(Check("computed again", same, told))
+        checks.append(Check("computed again", same, text))
     if report.shift is not None:
         row, col = report.shift
         moved = max(abs(row), abs(col)) <= SHIFT
         checks.append(Check("shift", moved, f"{row:+.2f} rows, {col:+.2f} columns of the input"))
     if report.rmse is not None and report.bias is not None:
-        told = f"shrunk back: RMSE {report.rmse:.4g}, bias {report.bias:+.4g}, range {span:.4g}"
-        told += f"; worst window {','.join(map(str, report.worst_window or ()))}: RMSE {report.worst_rmse:.4g}"
+        text = f"shrunk back: RMSE {report.rmse:.4g}, bias {report.bias:+.4g}, range {span:.4g}"
+        text += f"; worst window {','.join(map(str, report.worst_window or ()))}: RMSE {report.worst_rmse:.4g}"
         close = abs(report.bias) <= BIAS * span and report.rmse <= RMSE * span
         # What the model makes of this scene is what was claimed, however far from the scene it is.
         consistent = same or pixels < ENOUGH or close
-        checks.append(Check("consistency", consistent, told))
+        checks.append(Check("consistency", consistent, text))
     return checks
 
 
-def _bounds_error(job: Plan, found: Profile) -> float:
+def _bounds_error(job: Plan, profile: Profile) -> float:
     """The most that a corner is off, in pixels of the input."""
     if not job.profile.located:
         return 0.0
-    corners = [(col * found.width, row * found.height) for col in (0, 1) for row in (0, 1)]
-    off = [np.subtract(found.transform @ corner, job.profile.transform @ corner) for corner in corners]
+    corners = [(col * profile.width, row * profile.height) for col in (0, 1) for row in (0, 1)]
+    off = [np.subtract(profile.transform @ corner, job.profile.transform @ corner) for corner in corners]
     a, b, _, d, e, *_ = job.source.profile.transform
     return float(np.max(np.hypot(*np.transpose(off))) / min(np.hypot(a, d), np.hypot(b, e)))

@@ -106,6 +106,6 @@ class Salvage:
                     yield position, band, Window(col, row, cols, rows).intersection(self.whole)
 
 
-def _overlap(one: Window, other: Window) -> bool:
-    both = one.intersection(other)
+def _overlap(first: Window, other: Window) -> bool:
+    both = first.intersection(other)
     return both.width > 0 and both.height > 0

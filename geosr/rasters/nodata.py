@@ -35,14 +35,14 @@ def search(halo: int) -> int:
     return int(np.ceil(halo * np.sqrt(2)))
 
 
-def stamp(made: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
+def stamp(enlarged: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
     """The enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
 
     No valid pixel is equal to nodata. `invalid` and `valid` have the input's rows and columns.
     """
-    k = made.shape[-1] // invalid.shape[-1]
-    rounded = to_dtype(made, profile.dtype)
-    out = off_nodata(made, rounded, profile.nodata)
+    k = enlarged.shape[-1] // invalid.shape[-1]
+    rounded = to_dtype(enlarged, profile.dtype)
+    out = off_nodata(enlarged, rounded, profile.nodata)
     if profile.alpha is not None:
         out[profile.alpha] = rounded[profile.alpha]
     if valid.all():
@@ -72,8 +72,8 @@ def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
     return nearest
 
 
-def off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
-    """`rounded` with values equal to `nodata` moved to the next value, on the side where `made` is."""
+def off_nodata(exact: Block, rounded: Block, nodata: float | None) -> Block:
+    """Return `rounded` with values equal to `nodata` moved to the next value, on the side where `exact` is."""
     if nodata is None or np.isnan(nodata):
         return rounded
     hit = rounded == rounded.dtype.type(nodata)
@@ -83,6 +83,6 @@ def off_nodata(made: Block, rounded: Block, nodata: float | None) -> Block:
     if rounded.dtype.kind == "f":
         return np.where(hit, np.nextafter(value, rounded.dtype.type(np.inf)), rounded)
     info = np.iinfo(rounded.dtype)
-    above = (made >= nodata) if info.min < value < info.max else np.full(made.shape, value == info.min)
+    above = (exact >= nodata) if info.min < value < info.max else np.full(exact.shape, value == info.min)
     step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)
     return np.where(hit, rounded + step, rounded)

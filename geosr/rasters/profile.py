@@ -226,7 +226,7 @@ def _same_rpcs(output: Profile, wanted: Profile) -> bool:
         return wanted.rpcs is None
     other = output.rpcs.to_dict()
     pairs = [(value, other[name]) for name, value in wanted.rpcs.to_dict().items() if not name.startswith("err_")]
-    return all(np.allclose(value, found, rtol=1e-12, atol=0) for value, found in pairs)
+    return all(np.allclose(value, output_value, rtol=1e-12, atol=0) for value, output_value in pairs)
 
 
 def _has_tags(output: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Mapping[str, str]]]) -> bool:
@@ -494,6 +494,6 @@ def _tags_of(dataset: Any, domain: str, *band: int) -> dict[str, str]:
 
 def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
     domains = {"", *dataset.tag_namespaces(*band)} - _STORAGE_DOMAINS - set(_LOST_DOMAINS)
-    found = {ns: _tags_of(dataset, ns, *band) for ns in sorted(domains) if _can_be_carried(dataset, ns, *band)}
-    kept = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in found.items()}
-    return {ns: tags for ns, tags in kept.items() if tags}
+    domain_tags = {ns: _tags_of(dataset, ns, *band) for ns in sorted(domains) if _can_be_carried(dataset, ns, *band)}
+    carried = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in domain_tags.items()}
+    return {ns: tags for ns, tags in carried.items() if tags}

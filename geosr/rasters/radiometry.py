@@ -34,9 +34,9 @@ class Range:
     def restore(self, block: Block, out: Block | None = None) -> Block:
         """The inverse of `normalise`, in float64, or in the floating point of `out`, which may be the block."""
         low, span = (ends if out is None else ends.astype(out.dtype) for ends in self._columns())
-        made = np.multiply(block, span, out=out)
-        made += low
-        return made
+        values = np.multiply(block, span, out=out)
+        values += low
+        return values
 
     def bands(self, indexes: Sequence[int]) -> Range:
         """The map of the bands at these positions, from 0."""

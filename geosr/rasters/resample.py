@@ -67,8 +67,8 @@ def enlarge(block: Block, k: int) -> Block:
     if block.dtype not in FILTERED:
         bands = bands.astype(dtype)
     out = np.empty((len(bands), block.shape[-2], k, block.shape[-1], k), dtype)
-    for band, made in zip(bands, out, strict=True):
-        _enlarge_band(band, k, made)
+    for band, result in zip(bands, out, strict=True):
+        _enlarge_band(band, k, result)
     return out.reshape(*block.shape[:-2], k * block.shape[-2], k * block.shape[-1])
 
 

@@ -235,9 +235,9 @@ def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None
     try:
         with (
             MemoryFile(part) if isinstance(part, bytes) else nullcontext() as memory,
-            memory.open() if memory else rasterio.open(part) as kept,
+            memory.open() if memory else rasterio.open(part) as dataset,
         ):
-            return kept.read(), kept.dataset_mask() if masked else None, kept.tags().get(NOTE)
+            return dataset.read(), dataset.dataset_mask() if masked else None, dataset.tags().get(NOTE)
     except gdal.ERRORS as error:
         raise OutputError(f"the part {os.fspath(part)!r} is damaged; discard all parts with --restart") from error
 
@@ -289,8 +289,8 @@ def _settle_control_points(path: Path, wanted: Profile) -> None:
     if not wanted.gcps or wanted.located:
         return
     with rasterio.open(path) as written:
-        found, crs = written.gcps
-    rows, cols = (float(getattr(found[0], axis) - getattr(wanted.gcps[0], axis)) for axis in ("row", "col"))
+        points, crs = written.gcps
+    rows, cols = (float(getattr(points[0], axis) - getattr(wanted.gcps[0], axis)) for axis in ("row", "col"))
     if rows or cols:
         with rasterio.open(path, "r+") as written:
             written.gcps = [moved(gcp, gcp.row - rows, gcp.col - cols) for gcp in wanted.gcps], crs or CRS()

@@ -148,7 +148,7 @@ def _lazy(array: Any, profile: Profile, upscaler: Upscaler, grid: Grid, values: 
     from dask.delayed import delayed
 
     reach = grid.halo + search(grid.halo)
-    sides = [aligned(sum(given), max(given), grid.size, reach) for given in array.chunks[1:]]
+    sides = [aligned(sum(lengths), max(lengths), grid.size, reach) for lengths in array.chunks[1:]]
     array = array.rechunk((profile.count, *sides))
     if values is None and profile.dtype == "uint8":
         values = fixed(0, 255, profile.count)
@@ -204,12 +204,12 @@ def _chunk(
 ) -> Block:
     """What is made of one chunk, from it and its surroundings."""
     (row, height), (col, width) = ((sum(s[:i]), s[i]) for s, i in zip(sides, block_id[1:], strict=True))
-    seen = Window(max(0, col - depth[1]), max(0, row - depth[0]), block.shape[2], block.shape[1])
+    window = Window(max(0, col - depth[1]), max(0, row - depth[0]), block.shape[2], block.shape[1])
     tiles = [
-        Tile(tile.index, tile.core.relative(seen), tile.outer.relative(seen))
+        Tile(tile.index, tile.core.relative(window), tile.outer.relative(window))
         for tile in grid.cut(Window(col, row, width, height))
     ]
-    part = Profile(seen.width, seen.height, profile.count, profile.dtype, nodata=profile.nodata)
+    part = Profile(window.width, window.height, profile.count, profile.dtype, nodata=profile.nodata)
     return _enlarged(ArrayJob(ArraySource(block, part), upscaler, values, part.scale(upscaler.scale)), tiles)
 
 

@@ -58,10 +58,10 @@ def memory(
     within = batch * profile.count * read * (4 * value + 8 + k2 * 4)
     library = upscaler.memory(0)
     working = 0 if upscaler.gpu else upscaler.memory(read) - library
-    one = library + max(working + within, blocks)
+    first = library + max(working + within, blocks)
     largest = max((rows * cols * profile.count * value for rows, cols in block_shapes), default=0)
     joined = 2 * core * upscaler.scale**2 * profile.count * value
-    return PROGRAM + gdal.CACHE + joined + one + (workers - 1) * blocks + workers * largest
+    return PROGRAM + gdal.CACHE + joined + first + (workers - 1) * blocks + workers * largest
 
 
 def usual_memory() -> int:
@@ -80,10 +80,10 @@ def pixels(size: int, profile: Profile, halo: int) -> int:
     return (profile.width + 2 * halo * grid.cols) * (profile.height + 2 * halo * grid.rows)
 
 
-def workers(wanted: int, limit: int, needed: int, needed_by_one_more: int) -> int:
+def workers(most: int, limit: int, needed: int, needed_by_one_more: int) -> int:
     """How many of the wanted workers fit in the limit, if one needs `needed` and each further one as much more."""
     more = needed_by_one_more - needed
-    return max(1, min(wanted, 1 + (limit - needed) // max(more, 1)))
+    return max(1, min(most, 1 + (limit - needed) // max(more, 1)))
 
 
 def tile_size(

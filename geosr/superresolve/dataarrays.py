@@ -66,7 +66,7 @@ def enlarged(data: Any, pixels: Any, *, scale: int, tags: Mapping[str, str]) -> 
     """
     bands, rows, cols = dims(data)
     transform = _transform(data) @ Affine.scale(1 / scale)
-    kept = {name: coord for name, coord in data.coords.items() if not {rows, cols} & set(coord.dims)}
+    carried = {name: coord for name, coord in data.coords.items() if not {rows, cols} & set(coord.dims)}
     coords, unknown = _coordinates(data, transform, scale)
     if unknown:
         log.warning("the coordinates %s lie on the input's pixels and are left out", ", ".join(map(str, unknown)))
@@ -74,7 +74,7 @@ def enlarged(data: Any, pixels: Any, *, scale: int, tags: Mapping[str, str]) -> 
     result = import_module("xarray").DataArray(
         pixels if bands else pixels[0],
         dims=(*bands, rows, cols),
-        coords={**kept, **coords},
+        coords={**carried, **coords},
         attrs={**attributes, **tags},
         name=data.name,
     )
@@ -93,23 +93,23 @@ def _transform(data: Any) -> Affine:
     _, rows, cols = dims(data)
     if not {rows, cols} <= set(data.coords):
         return stored
-    found: Affine = data.rio.transform(recalc=True)
+    recomputed: Affine = data.rio.transform(recalc=True)
     corners = [(0, 0), (data.sizes[cols], 0), (0, data.sizes[rows]), (data.sizes[cols], data.sizes[rows])]
     try:
-        off = [np.subtract(~stored @ (found @ corner), corner) for corner in corners]
+        off = [np.subtract(~stored @ (recomputed @ corner), corner) for corner in corners]
     except ArithmeticError:
-        return found
-    return stored if np.abs(off).max() < AGREE else found
+        return recomputed
+    return stored if np.abs(off).max() < AGREE else recomputed
 
 
 def _coordinates(data: Any, transform: Affine, scale: int) -> tuple[dict[Hashable, Any], list[Hashable]]:
     """Those along rows and columns at the middles of the output's pixels, and the names of those that are not known."""
     _, rows, cols = dims(data)
-    made: dict[Hashable, Any] = {}
+    coordinates: dict[Hashable, Any] = {}
     a, _, left, _, e, top, *_ = transform
     if cols in data.coords:
-        made[cols] = (cols, left + a * (np.arange(data.sizes[cols] * scale) + 0.5), data.coords[cols].attrs)
+        coordinates[cols] = (cols, left + a * (np.arange(data.sizes[cols] * scale) + 0.5), data.coords[cols].attrs)
     if rows in data.coords:
-        made[rows] = (rows, top + e * (np.arange(data.sizes[rows] * scale) + 0.5), data.coords[rows].attrs)
+        coordinates[rows] = (rows, top + e * (np.arange(data.sizes[rows] * scale) + 0.5), data.coords[rows].attrs)
     spatial = [name for name, coord in data.coords.items() if {rows, cols} & set(coord.dims)]
-    return made, [name for name in spatial if name not in made]
+    return coordinates, [name for name in spatial if name not in coordinates]

@@ -48,15 +48,17 @@ class Estimate:
 def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
     """What a job will need, from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
     profile, tiles = job.profile, job.tiles
-    seen = _seen(job, tiles)
+    shown_tiles = _seen(job, tiles)
     size, disk = sizes(job, resume=resume)
     x, y = (
         float(np.hypot(*column))
         for column in ((profile.transform.a, profile.transform.d), (profile.transform.b, profile.transform.e))
     )
-    full = sum(seen)
+    full = sum(shown_tiles)
     around = job.source.profile.window.pad(job.upscaler.halo)
-    given = sum(_area(tile.outer.intersection(around)) for tile, has in zip(tiles, seen, strict=True) if has)
+    pixels_given = sum(
+        _area(tile.outer.intersection(around)) for tile, has in zip(tiles, shown_tiles, strict=True) if has
+    )
     return Estimate(
         width=profile.width,
         height=profile.height,
@@ -70,7 +72,9 @@ def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1,
         output_bytes=size,
         disk_bytes=disk,
         free_bytes=shutil.disk_usage(_existing(Path(output).absolute().parent)).free,
-        seconds=_pixel_seconds(job, tiles, seen) * given / (job.workers(workers) if job.upscaler.concurrent else 1),
+        seconds=_pixel_seconds(job, tiles, shown_tiles)
+        * pixels_given
+        / (job.workers(workers) if job.upscaler.concurrent else 1),
     )
 
 
@@ -95,9 +99,9 @@ def _seen(job: Plan, tiles: Sequence[Tile]) -> list[bool]:
     return [has(tile) for tile in tiles]
 
 
-def _pixel_seconds(job: Plan, tiles: Sequence[Tile], seen: Sequence[bool]) -> float:
+def _pixel_seconds(job: Plan, tiles: Sequence[Tile], shown_tiles: Sequence[bool]) -> float:
     """What the work of a tile takes for each pixel that the upscaler is given, the model being loaded."""
-    full = [tile for tile, has in zip(tiles, seen, strict=True) if has]
+    full = [tile for tile, has in zip(tiles, shown_tiles, strict=True) if has]
     if not full:
         return 0.0
     colours = job.source.profile.colours

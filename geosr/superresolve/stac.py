@@ -91,7 +91,7 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
     network = _network(job)
     with gdal.environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dates that it reads in no other form
-        made = rio_stac.create_stac_item(
+        stac_item = rio_stac.create_stac_item(
             os.fspath(output),
             input_datetime=taken(job.source.profile) or now,
             id=output.stem,
@@ -116,19 +116,19 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
             roles=["mlm:model", "mlm:weights"],
             extra_fields={"mlm:artifact_type": artifact},
         )
-        made.add_asset("model", asset)
-    made.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, _href(job.source.path, output), title="the scene"))
-    described: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+        stac_item.add_asset("model", asset)
+    stac_item.add_link(pystac.Link(pystac.RelType.DERIVED_FROM, _href(job.source.path, output), title="the scene"))
+    described: dict[str, Any] = stac_item.to_dict(include_self_link=False, transform_hrefs=False)
     return described
 
 
 def taken(profile: Profile) -> datetime | None:
     """When the scene was taken, in UTC, as far as its tags tell."""
     for domain, name in _DATES:
-        said = profile.tags.get(domain, {}).get(name, "").strip().removesuffix("Z")
+        text = profile.tags.get(domain, {}).get(name, "").strip().removesuffix("Z")
         for form in _FORMS:
             try:
-                return datetime.strptime(said, form).replace(tzinfo=timezone.utc)
+                return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
             except ValueError:
                 continue
     return None

@@ -28,16 +28,18 @@ def enlarged_tiles(
         pixels = [source.read(tile.outer) for tile in tiles]
     around = source.profile.window.pad(upscaler.halo)
     cut = [Tile(tile.index, tile.core, tile.outer.intersection(around)) for tile in tiles]
-    shown = [bool(tile.trim(read.valid).any()) for tile, read in zip(tiles, pixels, strict=True)]
+    visible = [bool(tile.trim(read.valid).any()) for tile, read in zip(tiles, pixels, strict=True)]
     blocks = [
         Tile(tile.index, inner.outer, tile.outer).trim(filled_block(source, tile, read, halo=upscaler.halo))
-        for tile, inner, read, valid in zip(tiles, cut, pixels, shown, strict=True)
+        for tile, inner, read, valid in zip(tiles, cut, pixels, visible, strict=True)
         if valid
     ]
     with np.errstate(over="ignore", invalid="ignore"):
         groups = [np.stack(list(group))[:, colours] for _, group in groupby(blocks, key=np.shape)]
         results = (result for group in groups for result in upscaler(group, values.bands(colours)))
-        cores = [inner.scale(k).trim(next(results)) if valid else None for inner, valid in zip(cut, shown, strict=True)]
+        cores = [
+            inner.scale(k).trim(next(results)) if valid else None for inner, valid in zip(cut, visible, strict=True)
+        ]
     trimmed = [tile.trim(read.block) for tile, read in zip(tiles, pixels, strict=True)]
     return [_mended(core, block, colours, k) for core, block in zip(cores, trimmed, strict=True)]
 

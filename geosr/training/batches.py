@@ -63,10 +63,10 @@ def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -
     """
     k = sample.scale
     row, col = (int(rng.integers(side - crop + 1)) for side in sample.down.shape[1:])
-    chosen = [int(rng.integers(sample.gt.shape[0]))] if bands == 1 else list(range(bands))
-    values = sample.range.bands(chosen)
-    low = values.normalise(sample.down[chosen, row : row + crop, col : col + crop])
-    high = values.normalise(sample.gt[chosen, row * k : (row + crop) * k, col * k : (col + crop) * k])
+    positions = [int(rng.integers(sample.gt.shape[0]))] if bands == 1 else list(range(bands))
+    values = sample.range.bands(positions)
+    low = values.normalise(sample.down[positions, row : row + crop, col : col + crop])
+    high = values.normalise(sample.gt[positions, row * k : (row + crop) * k, col * k : (col + crop) * k])
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
     def turned(block: Images) -> Images:
@@ -84,8 +84,8 @@ def held_out(examples: Examples, *, bands: int, most: int) -> tuple[Images, Imag
     pairs = []
     for number, index in enumerate(range(0, len(examples), -(-len(examples) // most))):
         sample = examples.sample(index)
-        chosen = [number % sample.gt.shape[0]] if bands == 1 else list(range(bands))
-        values = sample.range.bands(chosen)
-        pairs.append([values.normalise(block[chosen]).transpose(1, 2, 0) for block in (sample.down, sample.gt)])
+        positions = [number % sample.gt.shape[0]] if bands == 1 else list(range(bands))
+        values = sample.range.bands(positions)
+        pairs.append([values.normalise(block[positions]).transpose(1, 2, 0) for block in (sample.down, sample.gt)])
     low, high = zip(*pairs, strict=True)
     return np.stack(low), np.stack(high)

@@ -390,9 +390,9 @@ def read_options(path: Path) -> dict[str, Any]:
     """
     content = _read(path)
     known = {field.name for field in fields(Options)}
-    chosen = {name: value for name, value in content.items() if name not in NOTES}
-    if wrong := sorted(set(map(str, chosen)) - known):
+    values = {name: value for name, value in content.items() if name not in NOTES}
+    if wrong := sorted(set(map(str, values)) - known):
         raise OptionError(
             f"{os.fspath(path)!r} has {', '.join(wrong)}, which is no option; there are {', '.join(sorted(known))}"
         )
-    return chosen
+    return values
