@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from geosr import __version__
+from geosr import __version__, pictures
 from geosr.burst.homography import Matrix, apply, corners
 from geosr.burst.judging import Judgement
 from geosr.burst.options import Options
@@ -32,9 +32,7 @@ BINS = 20
 """Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
 NEAR_NYQUIST = (0.5, 1.0)
 """Of the photos' Nyquist frequency: where a stack shows what one frame does not."""
-LABEL = 28
-"""Rows of a panel that are darkened for its title."""
-SHOWN = 480
+PANEL = 480
 """Columns of a panel of the picture."""
 COLUMNS = (
     ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"), ("shift", "moved, px"),
@@ -163,25 +161,15 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
 
 
 def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
-    """A PNG: the reference beside the result (bands, rows, cols), and the maps of coverage and deviation below."""
-    import cv2
-
+    """Return a PNG: reference and result (bands, rows, cols) side by side, coverage and deviation below."""
     low, high = np.percentile(single, 0.5), np.percentile(single, 99.5)
-    panels = [_panel(_colours((block - low) / max(high - low, 1e-9)), cv2.INTER_NEAREST) for block in (single, result)]
-    for plane in maps:
-        top = max(float(np.percentile(plane, 99.5)), 1e-9)
-        values = (255 * np.clip(plane / top, 0, 1)).astype(np.uint8)
-        panels.append(_panel(cv2.applyColorMap(values, cv2.COLORMAP_VIRIDIS), cv2.INTER_AREA))
-    titles = (
-        *title.split(" | "),
-        f"frames that count, {maps[0].max():g} at most",
-        f"deviation, {maps[1].mean():.3g} on average",
-    )
-    for panel, text in zip(panels, titles, strict=True):
-        panel[:LABEL] //= 3
-        cv2.putText(panel, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
-    whole = np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
-    return bytes(cv2.imencode(".png", whole)[1])
+    crops = [pictures.panel(pictures.colours(block, low, high), PANEL) for block in (single, result)]
+    planes = [
+        pictures.panel(pictures.heatmap(plane, float(np.percentile(plane, 99.5))), PANEL, smooth=True) for plane in maps
+    ]
+    labels = [f"frames that count, {maps[0].max():g} at most", f"deviation, {maps[1].mean():.3g} on average"]
+    rows = [pictures.labelled_row(crops, title.split(" | ")), pictures.labelled_row(planes, labels)]
+    return pictures.png(np.vstack(rows))
 
 
 def page(report: Mapping[str, Any], image: bytes) -> str:
@@ -240,16 +228,3 @@ def _rings(plane: Block, radius: Block) -> Block:
     ring = np.minimum((radius * BINS).astype(int), BINS).ravel()
     sums, counts = np.bincount(ring, plane.ravel(), BINS + 1)[:BINS], np.bincount(ring, minlength=BINS + 1)[:BINS]
     return np.asarray(sums / np.maximum(counts, 1))
-
-
-def _colours(block: Block) -> Block:
-    """The block (bands, rows, cols) of 0 to 1 as blue, green and red (rows, cols, 3)."""
-    bands = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
-    return np.ascontiguousarray(np.moveaxis((255 * np.clip(bands, 0, 1)).astype(np.uint8), 0, -1))
-
-
-def _panel(image: Block, how: int) -> Block:
-    import cv2
-
-    rows = max(1, round(image.shape[0] * SHOWN / image.shape[1]))
-    return np.asarray(cv2.resize(image, (SHOWN, rows), interpolation=how))

@@ -16,6 +16,7 @@ from geosr.engine import Progress
 from geosr.errors import DatasetError, OutputError
 from geosr.files import check_output, write_file
 from geosr.grid import Block
+from geosr.pictures import stretched
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import RGB
 
@@ -87,9 +88,7 @@ def _triple(split: str, sample: Sample) -> Image.Image:
 
 
 def _picture(image: Block, low: Block, high: Block) -> Image.Image:
-    span = np.maximum(high - low, 1e-12)[:, None, None]
-    x = np.clip((image.astype(np.float64) - low[:, None, None]) / span, 0, 1)
-    pixels = np.rint(255 * x).astype(np.uint8).transpose(1, 2, 0)
+    pixels = stretched(image, low[:, None, None], high[:, None, None]).transpose(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
 
 

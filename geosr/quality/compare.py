@@ -12,9 +12,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.warp import transform as transformed
 
+from geosr import pictures
 from geosr.errors import OptionError, RasterError
 from geosr.grid import Block, Tile, Window
-from geosr.quality import detail, metrics, page
+from geosr.quality import detail, metrics
 from geosr.quality.page import Comparison, Place
 from geosr.rasters import gdal
 from geosr.rasters.nodata import enlarge_nearest, filled_block
@@ -112,7 +113,7 @@ def compare_rasters(
         frequencies=frequencies,
         spectra=spectra,
         ends=ends,
-        overview=page.stretched(np.where(good[0], block[0], ends[0][0]), *ends[0]),
+        overview=pictures.stretched(np.where(good[0], block[0], ends[0][0]), *ends[0]),
         size=(pair.before.profile.width, pair.before.profile.height),
     )
 

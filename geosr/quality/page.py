@@ -15,6 +15,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from geosr import pictures
 from geosr.grid import Block, Window
 
 PARTS = Path(__file__).with_name("page.html")
@@ -25,8 +26,6 @@ CHART = Window(56, 12, 560, 260)
 """Where the curves are drawn."""
 PANEL = 256
 """Rows and columns of a panel of the picture."""
-LABEL = 22
-"""Rows above a row of panels, for its words."""
 NOTE = (
     "Both sides are stretched alike: the percentiles 1 and 99 of the input become black and white. Values are shown "
     "with 8 bits; scores are computed from the values themselves. What is hatched is not valid."
@@ -111,22 +110,15 @@ def page(comparison: Comparison) -> str:
 
 
 def sheet(comparison: Comparison) -> bytes:
-    """The picture, a PNG: a row for each place, with its pictures and its errors."""
-    import cv2
-
+    """Return a PNG: a row for each place, with its pictures and its errors."""
     rows = []
     for number, place in enumerate(comparison.places, 1):
-        panels = [_panel(_shown(comparison, place, picture), cv2.INTER_NEAREST) for picture in place.pictures]
         top = _most(place)
-        errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
-        panels.append(_panel(cv2.applyColorMap(errors, cv2.COLORMAP_VIRIDIS), cv2.INTER_NEAREST))
-        strip = np.zeros((LABEL, sum(panel.shape[1] for panel in panels), 3), np.uint8)
-        words = [*(f"{number}: {name}" for name in comparison.names), f"error, 0 to {top:.3g}"]
-        for position, text in enumerate(words):
-            spot = (position * PANEL + 6, LABEL - 7)
-            cv2.putText(strip, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        rows.append(np.vstack([strip, np.hstack(panels)]))
-    return bytes(cv2.imencode(".png", np.vstack(rows))[1])
+        images = [_bgr(comparison, picture) for picture in place.pictures]
+        panels = [pictures.panel(image, PANEL) for image in (*images, pictures.heatmap(place.error, top))]
+        labels = [*(f"{number}: {name}" for name in comparison.names), f"error, 0 to {top:.3g}"]
+        rows.append(pictures.labelled_row(panels, labels))
+    return pictures.png(np.vstack(rows))
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:
@@ -146,7 +138,7 @@ def _data(comparison: Comparison) -> dict[str, Any]:
 
 def _place(comparison: Comparison, place: Place, number: int) -> dict[str, Any]:
     window, top = place.window, _most(place)
-    errors = np.nan_to_num(255 * np.clip(place.error / top, 0, 1)).astype(np.uint8)
+    errors = pictures.stretched(place.error, 0, top)
     return {
         "name": f"{number}: column {window.col_off}, row {window.row_off}",
         "told": f"place {number}, column {window.col_off}, row {window.row_off} of the input, "
@@ -157,19 +149,12 @@ def _place(comparison: Comparison, place: Place, number: int) -> dict[str, Any]:
         "corners": place.corners,
         "most": float(f"{top:.3g}"),
         "images": [
-            [_uri(stretched(band, *ends)) for band, ends in zip(picture, comparison.ends, strict=True)]
+            [_uri(pictures.stretched(band, *ends)) for band, ends in zip(picture, comparison.ends, strict=True)]
             for picture in place.pictures
         ],
         "mask": None if place.valid.all() else _uri(255 * place.valid.astype(np.uint8)),
         "error": _uri(errors),
     }
-
-
-def stretched(band: Block, low: float, high: float) -> NDArray[np.uint8]:
-    """The band with `low` as 0 and `high` as 255, and all beyond at these ends."""
-    share = np.nan_to_num((band.astype(np.float64) - low) / max(high - low, 1e-12))
-    levels: NDArray[np.uint8] = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
-    return levels
 
 
 def _most(place: Place) -> float:
@@ -186,16 +171,10 @@ def _uri(image: Block) -> str:
     return "data:image/webp;base64," + base64.b64encode(bytes(data)).decode()
 
 
-def _shown(comparison: Comparison, place: Place, picture: Block) -> Block:
-    """A picture as blue, green and red (rows, cols, 3)."""
+def _bgr(comparison: Comparison, picture: Block) -> pictures.Picture:
+    """Return a picture (bands, rows, cols) in OpenCV's order."""
     channels = comparison.colours[::-1] if comparison.colours else (0, 0, 0)
-    return np.stack([stretched(picture[i], *comparison.ends[i]) for i in channels], axis=-1)
-
-
-def _panel(image: Block, how: int) -> Block:
-    import cv2
-
-    return np.asarray(cv2.resize(image, (PANEL, PANEL), interpolation=how))
+    return np.stack([pictures.stretched(picture[i], *comparison.ends[i]) for i in channels], axis=-1)
 
 
 def _figure(value: float) -> str:

@@ -18,6 +18,7 @@ from geosr.dataset.records import framed
 from geosr.errors import OutputError
 from geosr.files import write_error
 from geosr.models import libraries
+from geosr.pictures import stretched
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Images
 
@@ -95,7 +96,7 @@ def comparison(low: Images, result: Images, high: Images) -> Any:
     bicubic = enlarge(low[..., 0], high.shape[0] // low.shape[0])
     error = 0.5 + 10 * (result[..., 0] - high[..., 0])
     row = np.hstack([bicubic, result[..., 0], high[..., 0], error])
-    return (np.clip(row, 0, 1)[..., None].repeat(3, axis=2) * 255).astype(np.uint8)
+    return stretched(row, 0, 1)[..., None].repeat(3, axis=2)
 
 
 def new_folder(path: Path) -> Path:

@@ -50,7 +50,7 @@ def test_the_picture_and_the_page_are_whole():
     png = report.picture(block, block, np.stack([block[0], block[1]]), title="before | after")
     with Image.open(io.BytesIO(png)) as image:
         image.load()
-        assert image.width == 2 * report.SHOWN
+        assert image.width == 2 * report.PANEL
     frame = {key: 0.0 for key, _ in report.COLUMNS} | {"name": "<a>.jpg", "kept": False, "reference": False}
     said = {
         "frames": [frame | {"reason": "blurred & dark", "shift": [1.0, 2.0]}],

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from skimage.metrics import peak_signal_noise_ratio
 
 import geosr
+from geosr import pictures
 from geosr.cli.main import main
 from geosr.errors import OptionError, RasterError
 from geosr.grid import Window
@@ -259,7 +260,7 @@ def test_the_command_writes_a_page_and_a_picture(trio, tmp_path):
     assert told["places"] == 2
     assert told["scores"]["PSNR"]["result"] > told["scores"]["PSNR"]["input (bicubic)"]
     assert told["scores"]["PSNR"]["truth"] is None
-    assert cv2.imread(str(tmp_path / "r.png")).shape == (2 * (page.PANEL + page.LABEL), 4 * page.PANEL, 3)
+    assert cv2.imread(str(tmp_path / "r.png")).shape == (2 * (page.PANEL + pictures.LABEL), 4 * page.PANEL, 3)
     assert not list(tmp_path.glob(".*"))
     assert "consistency      input (bicubic)" in run(*trio, "-o", tmp_path / "s.html").stdout
 
