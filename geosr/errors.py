@@ -1,4 +1,4 @@
-"""What can go wrong, for callers to catch.
+"""The exceptions of geosr, for callers to catch.
 
 GeosrError
 +-- RasterError    (also OSError)      a raster that cannot be read or written

@@ -37,7 +37,7 @@ def gpu_memory() -> int:
 
 
 def is_fast_in_bfloat16() -> bool:
-    """Whether the processor has AMX, which multiplies matrices of bfloat16."""
+    """Return True if the processor has AMX, which multiplies matrices of bfloat16."""
     with suppress(OSError):
         return "amx_bf16" in PROCESSOR.read_text().split()
     return False
@@ -60,7 +60,7 @@ def _windows() -> int:
 
 
 def _limit(path: Path) -> int:
-    """What a control group's file says; 0 if there is none, or no limit."""
+    """Return the limit in a control group's file; 0 if there is none."""
     with suppress(OSError, ValueError):
         return int(path.read_text())
     return 0

@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 
 
 def leftovers(output: Path) -> tuple[Path, Path]:
-    """What a job has beside its output until that is whole: the folder of its parts, and its lock."""
+    """Return what a job has beside its output until that is whole: the folder of its parts, and its lock."""
     return output.with_name(f".{output.name}.geosr"), output.with_name(f".{output.name}.lock")
 
 
@@ -68,7 +68,7 @@ class Parts:
         self._unlock()
 
     def has(self, index: int) -> bool:
-        """Whether this part is finished."""
+        """Return True if this part is finished."""
         return self.path(index).exists()
 
     def path(self, index: int) -> Path:
@@ -76,7 +76,7 @@ class Parts:
         return self.folder / f"{index:08d}.part"
 
     def save(self, index: int, data: bytes) -> None:
-        """Keeps a finished part."""
+        """Keep a finished part."""
         write_file(self.path(index), data)
 
     @property
@@ -85,7 +85,7 @@ class Parts:
         return self.folder / "draft" / self.output.name
 
     def publish(self, stale: Sequence[Path] = ()) -> None:
-        """Moves the draft and the files beside it to the output's folder, the output itself last; removes the parts.
+        """Move the draft and the files beside it to the output's folder, the output itself last; removes the parts.
 
         The files `stale`, which belong to an older output, go first. An output that is a folder takes the place of an
         older one as a whole.
@@ -106,7 +106,7 @@ class Parts:
         shutil.rmtree(self.folder)
 
     def discard(self) -> None:
-        """Removes the parts, of which nothing can be made."""
+        """Remove the parts, of which nothing can be made."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -153,7 +153,7 @@ class Parts:
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:
-    """What a manifest says; None if there is none, or power failed while it was written."""
+    """Return the content of a manifest; None if there is none, or power failed while it was written."""
     try:
         content = json.loads(manifest.read_text())
     except (OSError, ValueError):

@@ -33,7 +33,7 @@ ANSWER = 10
 FIRST_WORKER = 30
 """Seconds for a scheduler to have a worker, as one that starts them when a client comes."""
 RETRIES = 2
-"""How often a task that ended with an error is done again, as storage may be away for a moment."""
+"""Times that a task which ended with an error is done again, as storage may be away for a moment."""
 VERSION = "__import__('geosr').__version__"
 
 
@@ -139,7 +139,7 @@ class _Cluster(Executor):
         return _Promise(future, self._address)
 
     def on_all(self, check: Callable[..., str], *args: Any) -> None:
-        """Refuses what a worker has something to say against."""
+        """Refuse what a worker has something to say against."""
         with _spoken_to(self._address):
             told = self._client.run(check, *args, on_error="return")
         for worker, said in told.items():
@@ -178,7 +178,7 @@ class _Promise(Future[R]):
 
 @contextmanager
 def _spoken_to(address: str) -> Iterator[None]:
-    """What comes of a scheduler that has gone, in one line."""
+    """Turn the loss of a scheduler into one line."""
     from distributed.comm.core import CommClosedError
 
     try:
@@ -253,7 +253,7 @@ def _run(version: str, mark: str, work: bytes, given: bytes) -> Any:
 
 
 def _not_opened(mark: str, work: bytes) -> str:
-    """What keeps a worker from doing the work; empty if nothing does."""
+    """Return what keeps a worker from doing the work; empty if nothing does."""
     try:
         _opened(mark, work)
     except GeosrError as error:

@@ -1,4 +1,4 @@
-"""How one frame lies on another: homographies fitted to control points, refined on the pixels, and checked.
+"""Frames aligned: homographies fitted to control points, refined on the pixels, and checked.
 
 A matrix takes a position of the reference to that of the same thing in the frame. Knows arrays alone, no files and no
 other programs.
@@ -35,7 +35,7 @@ MOST_MOTION = 2.0
 LEAST_SEEN = 0.4
 """Pixels of a proxy: of less, what is found in a cell is noise."""
 DOUBT = 0.5
-"""Of that, the most that noise may make of a cell's motion for it to be believed."""
+"""Share of that which noise may contribute to a cell's motion at the most."""
 LEAST_STILL = 0.6
 """Share of the cells that must not be off: less is parallax, more may be things that move."""
 LEAST_CORRELATION = 0.5
@@ -57,9 +57,9 @@ class Fit:
     points: int = 0
     inliers: int = 0
     rms: float = 0.0
-    """Of the inliers' distances from where the matrix puts them."""
+    """Root mean square distance of the inliers from where the matrix puts them."""
     correlation: float = 1.0
-    """Of the pixels, when the matrix was refined on them."""
+    """Correlation of the pixels, when the matrix was refined on them."""
     motion: float = 0.0
     """Left over, the median of the cells."""
     still: float = 1.0

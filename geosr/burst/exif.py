@@ -22,7 +22,7 @@ from geosr.errors import RasterError
 
 ORIENTATION, SOFTWARE, XMP, ICC, EXIF, GPS = 274, 305, 700, 34675, 34665, 34853
 CARRIED = (270, 271, 272, 282, 283, 296, 306, 315, 33432)
-"""Of the main directory: description, make, model, resolution and its unit, date, artist, copyright."""
+"""Tags of the main directory: description, make, model, resolution and its unit, date, artist, copyright."""
 TAKEN, TAKEN_FRACTION, WIDTH, HEIGHT, INTEROPERABILITY, FOCAL_35MM = 36867, 37521, 40962, 40963, 40965, 41989
 # Bytes of a value of each TIFF type, and of the units that byte order turns round (a rational is two of them).
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -31,7 +31,7 @@ _SHORT, _LONG, _ASCII, _BYTES = 3, 4, 2, 7
 _LARGEST = 64 * 2**20
 """Bytes of a value: what is larger is no metadata, or a broken count."""
 _BROKEN = (struct.error, KeyError, IndexError, ValueError, OSError, SyntaxError)
-"""What broken metadata raises here and in Pillow."""
+"""Exceptions that broken metadata raises here and in Pillow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 REACH = 2
 """Pixels that a result depends on, on either side of where it lies."""
 MOST_BANDS = 4
-"""That OpenCV warps at once."""
+"""Most rows and columns that OpenCV warps at once."""
 
 
 def apply(matrix: Matrix, points: Block) -> Block:
@@ -35,7 +35,7 @@ def at_scale(matrix: Matrix, k: float) -> Matrix:
 
 
 def enlarging(k: float) -> Matrix:
-    """Takes a position of an image to that in the image with `k` times as many rows and columns.
+    """Take a position of an image to that in the image with `k` times as many rows and columns.
 
     >>> apply(enlarging(2), np.array([[0.0, 0.0]])).tolist()
     [[0.5, 0.5]]
@@ -44,7 +44,7 @@ def enlarging(k: float) -> Matrix:
 
 
 def shifting(cols: float, rows: float) -> Matrix:
-    """Takes a position to the one so many columns and rows further."""
+    """Take a position to the one so many columns and rows further."""
     return np.array([[1, 0, cols], [0, 1, rows], [0, 0, 1.0]])
 
 

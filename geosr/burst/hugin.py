@@ -37,7 +37,7 @@ SETTINGS = (
     ("-s", "1", "-c", "20", "-g", "4", "--corr=0.6"),
     ("-s", "2", "-c", "30", "-g", "3", "--corr=0.5"),
 )
-"""Of align_image_stack, from strict to easy: scale, points a cell, cells, correlation."""
+"""Settings of align_image_stack, from strict to easy: scale, points a cell, cells, correlation."""
 KEEP_ALL_POINTS = ("-t", "1000")
 """align_image_stack prunes without regard to outliers and may leave nothing: that is done outside."""
 FIELD_OF_VIEW = 50.0
@@ -109,7 +109,7 @@ class Hugin:
         time_limit: float | None = None,
         good: Sequence[int] = (0,),
     ) -> None:
-        """Runs a tool to its end.
+        """Run a tool to its end.
 
         Raises:
             HuginError: it is not installed, fails, is killed, or takes longer than the time limit.
@@ -186,7 +186,7 @@ def read_images(project: Path) -> list[Image]:
 
 
 def rewritten(project: Path, target: Path, paths: Sequence[Path], scale: int) -> tuple[int, int]:
-    """Writes the project anew with other paths for its images and a canvas `scale` times as wide; returns its size."""
+    """Write the project anew with other paths for its images and a canvas `scale` times as wide; returns its size."""
     names, lines, size = iter(paths), [], (0, 0)
     for line in _lines(project):
         if line.startswith("i ") and ' n"' in line:

@@ -68,7 +68,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How frames are judged."""
+    """The rules that frames are judged by."""
 
     align: str
     keep_all: bool

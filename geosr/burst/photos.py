@@ -116,7 +116,7 @@ def stored_points(points: Block, photo: Photo) -> Block:
 
 
 def factor(profile: Profile) -> int:
-    """How many times smaller the proxy is."""
+    """Return the factor by which the proxy is smaller."""
     return max(1, int(np.ceil(np.sqrt(profile.width * profile.height / PROXY_PIXELS))))
 
 
@@ -157,7 +157,7 @@ def prepare(photo: Photo, folder: Path) -> Frame:
 
 
 def plain_factor(profile: Profile) -> int:
-    """How many times larger than the proxy the image for Hugin is: it finds little in very small ones."""
+    """Return the factor by which the image for Hugin is larger than the proxy: it finds little in small ones."""
     return max(1, LEAST_SIDE * factor(profile) // max(profile.width, profile.height))
 
 

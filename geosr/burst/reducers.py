@@ -78,7 +78,7 @@ def robust(stack: Block, used: Used) -> Block:
 
 
 SOFTNESS = 3.0
-"""Of the typical mean square distance: where `robust` gives half the weight."""
+"""Times the typical mean square distance at which `robust` gives half the weight."""
 FARTHEST = 1e6
 """Beyond, all weights are as good as 0."""
 REDUCERS: dict[str, Reducer] = dict(zip(METHODS, (mean, median, trimmed, sigma, robust), strict=True))
@@ -144,7 +144,7 @@ def _around(block: Block) -> Block:
 
 
 def _counts(used: Used) -> NDArray[np.int64]:
-    """How many frames count (1, rows, cols)."""
+    """Return the number of frames that count (1, rows, cols)."""
     counts: NDArray[np.int64] = used.sum(axis=0)[None]
     return counts
 

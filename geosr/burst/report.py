@@ -31,7 +31,7 @@ CROP_SIDE = 320
 BINS = 20
 """Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
 NEAR_NYQUIST = (0.5, 1.0)
-"""Of the photos' Nyquist frequency: where a stack shows what one frame does not."""
+"""Shares of the photos' Nyquist frequency between which a stack shows detail that one frame does not."""
 PANEL = 480
 """Columns of a panel of the picture."""
 COLUMNS = (

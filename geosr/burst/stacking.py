@@ -23,12 +23,12 @@ from geosr.rasters.source import RasterSource
 EXTRAS = {"coverage": "uint16", "deviation": "float32"}
 """Images beside those of the methods, and what they hold."""
 SHARPEN_SIGMA = 0.5
-"""Of the unsharp mask, in pixels of the photos."""
+"""Standard deviation of the unsharp mask, in pixels of the photos."""
 SHARPEN_REACH = 4.0
 """Deviations at which its Gaussian ends."""
 TILES = (1024, 512, 256, 128, 64, 32)
 BASE_MEMORY = 320 * 2**20
-"""Of the interpreter with its libraries and GDAL's cache, before a tile is stacked."""
+"""Memory of the interpreter with its libraries and GDAL's cache, before a tile is stacked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ PLAIN = {"num_fb_layers": 2, "num_dist_blocks": 4}
 RECORDS = ".tfrecords"
 """Ending of the original's training sets, which are converted first."""
 CHECKPOINT = ("checkpoint", "*.meta", "*.ckpt*", "*.index")
-"""What TensorFlow 1 leaves in a folder of checkpoints."""
+"""Files that TensorFlow 1 leaves in a folder of checkpoints."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -227,7 +227,7 @@ def _sizes(images: list[Path]) -> list[tuple[int, int, int]]:
 
 
 def _bands(model: Path | None) -> int | None:
-    """That a network takes together; those that ship take one. None if it cannot be read: the command will tell."""
+    """Return the bands that a network takes at once; None if it cannot be read, which the command reports."""
     from geosr.errors import ModelError
     from geosr.models import cards
 

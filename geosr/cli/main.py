@@ -53,7 +53,7 @@ class Commands(click.Group):
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """What goes wrong in one line, and the exit status that belongs to it."""
+    """Turn exceptions into one line, and the exit status that belongs to it."""
     try:
         yield
     except GeosrError as error:

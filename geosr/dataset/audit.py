@@ -1,4 +1,4 @@
-"""Whether the splits of a training set are what they claim: no ground in two of them, and no picture.
+"""Audits of a training set: no ground in two of its splits, and no picture.
 
 Both are found from the samples themselves, not from what the set's card says.
 """
@@ -53,19 +53,19 @@ class Found:
     """Split, scene and window."""
     other: str
     share: float
-    """Of the smaller tile's ground, or of the bits of the hashes."""
+    """Share of the smaller tile's ground, or of the bits of the hashes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was looked at and found."""
+    """The findings of an audit."""
 
     folder: str
     tiles: dict[str, int]
     overlaps: list[Found] = field(default_factory=list)
     """On the ground."""
     alike: list[Found] = field(default_factory=list)
-    """By their pictures."""
+    """Pairs that look alike."""
     nowhere: int = 0
     """Tiles without a CRS, compared within their scene alone."""
     flat: int = 0
@@ -82,20 +82,20 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What an audit keeps of a sample."""
+    """The parts of a sample that an audit keeps."""
 
     split: str
     name: str
     crs: str
     outline: placement.Rings
-    """Of the one tile, in its CRS."""
+    """Outline of the tile, in its CRS."""
     scene: str
     window: Window
     hash: NDArray[np.bool_] | None
 
 
 def audit(out: str | os.PathLike[str], progress: Progress | None = None) -> Audit:
-    """Compares all samples of different splits of the set in a folder, on the ground and by perceptual hashes.
+    """Compare all samples of different splits of the set in a folder, on the ground and by perceptual hashes.
 
     Raises:
         DatasetError: there is no set, or it is damaged.

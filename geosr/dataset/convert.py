@@ -37,7 +37,7 @@ VALIDATING = ("validation", "val", "valid")
 LARGEST = 2**20
 """Bytes of a pickle that holds three means, at the most."""
 Means = dict[str, Block]
-"""Of each image: of all bands together (1,), or of each."""
+"""Means of each image: of all bands together (1,), or of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Array(list[float]):
 
 
 def _stand_ins() -> dict[str, Callable[..., Any]]:
-    """What a pickled number of numpy's is put together from, by name; nothing of it runs what it is given."""
+    """Stand-ins for what a pickled number of numpy's is built from, by name; none of them runs what it is given."""
     return {
         "dtype": _Dtype,
         "ndarray": lambda *_: _Array(),
@@ -110,7 +110,7 @@ def convert(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Writes the records of old files, or of folders of them, as a set of today's in OUT/x<scale>.
+    """Write the records of old files, or of folders of them, as a set of today's in OUT/x<scale>.
 
     `size` is the rows and columns of a tile at full resolution; bands and scale follow from it. Files in a folder that
     is called Validation validate, others train. `means` is a pickle of the three means that were taken off; by
@@ -315,7 +315,7 @@ def _images(examples: Examples, number: int, size: int) -> tuple[dict[str, Block
 
 
 def _guessed_range(examples: Examples, size: int, means: Means) -> tuple[float, float]:
-    """Of values to 1 or to 255, by the first records."""
+    """Return the range of the values, to 1 or to 255, by the first records."""
     images = [_images(examples, number, size)[0]["gt"] for number in range(min(len(examples), 32))]
     return (
         (0.0, 1.0) if max(float((image + means["gt"][:, None, None]).max()) for image in images) <= 2 else (0.0, 255.0)

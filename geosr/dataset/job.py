@@ -103,7 +103,7 @@ class Plan:
 
 @dataclass(slots=True)
 class _Kept:
-    """What is known of the samples made so far."""
+    """The state of a build: the samples so far."""
 
     places: dict[str, list[Place]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     means: list[list[float]] = field(default_factory=list)
@@ -121,7 +121,7 @@ def build(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Writes the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
+    """Write the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
 
     The degraded image and the enlarged one are made from the tile and
     its surroundings and have the dtype of the tile. The folder has its name only when it is whole; a build that was
@@ -258,7 +258,7 @@ def made_part(task: Task, *, options: Options) -> bytes:
 
 
 def manifest(job: Plan) -> dict[str, Any]:
-    """What the parts of a job depend on."""
+    """Return what the parts of a job depend on."""
     return {
         "scenes": [[scene.name, list(scene.source.indexes), scene.source.alpha] for scene in job.scenes],
         "sizes and times of the scenes": [scene.source.fingerprint for scene in job.scenes],
@@ -420,7 +420,7 @@ def _nothing(job: Plan, left_out: Mapping[str, int]) -> str:
 
 
 def _check_space(job: Plan, folder: Path, *, done: int) -> None:
-    """Refuses a job that the disk may have no room for: parts and set are on it at the end."""
+    """Refuse a job that the disk may have no room for: parts and set are on it at the end."""
     options, count = job.options, job.tiles.total()
     bands = sum(len(task.tiles) * task.scene.source.profile.count for task in job.tasks)
     pixels = options.size**2 * (1 + options.bic_up) + (options.size // options.scale) ** 2

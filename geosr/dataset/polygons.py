@@ -87,7 +87,7 @@ def read(path: str | os.PathLike[str]) -> Areas:
 
 
 def _reason(error: Exception, name: str) -> str:
-    """What GDAL says of a file, without its name and pyogrio's advice on drivers, which are no option here."""
+    """Return GDAL's text of an error, without the file's name and pyogrio's advice on drivers."""
     text, _, _ = " ".join(str(error).split()).partition("; It might help")
     return text.removeprefix(f"{name!r} ").rstrip(".")
 

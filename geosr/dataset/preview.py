@@ -21,7 +21,7 @@ from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import RGB
 
 TILES = 12
-"""Of each split, unless told."""
+"""Tiles of each split by default."""
 COLUMNS = 3
 """Triples beside each other."""
 GAP = 8
@@ -40,7 +40,7 @@ def preview(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Draws `tiles` samples of each split, spread over it, and returns how many there are.
+    """Draw `tiles` samples of each split, spread over it, and returns how many there are.
 
     Raises:
         DatasetError: there is no set, or it is damaged.

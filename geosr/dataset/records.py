@@ -32,14 +32,14 @@ from geosr.rasters.radiometry import Range
 from geosr.rasters.resample import enlarge
 
 SPLITS = ("Training", "Validation")
-"""That every set has; a Test beside them if it was asked for."""
+"""Splits of every set; a Test beside them if one was asked for."""
 IMAGES = ("gt", "down", "bic_up")
 CARD = "dataset.json"
 
 _CARD = {"size": int, "scale": int, "tiles": dict, "scenes": list}
-"""What every card has."""
+"""Entries of every card."""
 _SCENE = ("file", "bands", "dtype", "range")
-"""What it has of every scene."""
+"""Entries for every scene."""
 _FRAME = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 
@@ -58,7 +58,7 @@ class Sample:
     crs: str = ""
     """WKT; empty where the scene has none."""
     transform: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    """Of the tile, a to f, as rasterio orders them."""
+    """The transform of the tile, a to f, as rasterio orders them."""
     bands: tuple[int, ...] = ()
     """Their numbers in the scene, from 1; none where they are not known."""
 
@@ -257,7 +257,7 @@ def sets_in(folder: Path) -> Path:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What the card of a training set says.
+    """Return the card of a training set.
 
     Raises:
         DatasetError: there is none, or it lacks what all cards have.
@@ -280,7 +280,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def _damage(card: Any) -> str | None:
-    """What is wrong with a card, if anything."""
+    """Return the fault of a card; None without one."""
     if not isinstance(card, dict):
         return "it is no JSON object"
     for name, kind in _CARD.items():

@@ -40,7 +40,7 @@ Boxes = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How tiles are divided.
+    """The division of tiles among splits.
 
     Raises:
         OptionError: the shares leave nothing to train with.
@@ -65,7 +65,7 @@ class Shares:
             raise OptionError("a size of blocks is for a split by blocks: --split block")
 
     def wanted(self, total: float) -> dict[str, float]:
-        """What of a total each split but training is to have, in the order in which they choose."""
+        """Return the amount of a total that each split but training should have, in the order in which they choose."""
         return {split: total * share for split, share in ((TEST, self.test), (VALIDATION, self.validation)) if share}
 
 
@@ -257,7 +257,7 @@ def _squares(cells: dict[tuple[int, int], str], side: float, ends: Boxes) -> Ite
 
 
 def _fates(frame: Boxes, regions: Sequence[Region], guard: float) -> list[str]:
-    """Of each tile: the split of the regions that it lies in, unless one that does not give way is too near."""
+    """Return for each tile the split of its regions, or the guard where one that does not give way is too near."""
     if not regions:
         return [GUARD] * len(frame)
     tree = STRtree(shapely.box(*np.array([region.box for region in regions]).T))

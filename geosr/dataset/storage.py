@@ -37,7 +37,7 @@ TFDS_SPLITS = {"Training": "train", "Validation": "validation", "Test": "test"}
 """The folder of each split, and what TensorFlow Datasets calls it."""
 FILES = {*TFDS_SPLITS, records.CARD, MEANS}
 SPLIT_FILES = {"dataset_info.json", "features.json"}
-"""What may be in the folder of a set."""
+"""Names that may be in the folder of a set."""
 
 LEFT_OUT = {
     "aoi": "outside the areas of --aoi",
@@ -55,12 +55,12 @@ _TFDS_DTYPES = {"uint32": "int32", "uint64": "int64"}
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was written and left out, in samples; of the guard and the areas, in tiles."""
+    """Samples written and left out; for the guard and the areas, tiles."""
 
     tiles: Mapping[str, int]
-    """By split."""
+    """Counts by split."""
     left_out: Mapping[str, int]
-    """By reason: see LEFT_OUT."""
+    """Counts by reason: see LEFT_OUT."""
     folder: Path
 
     @property
@@ -112,7 +112,7 @@ def scene_names(files: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that may not become a set: only a set may be replaced, and only on request.
+    """Refuse a folder that may not become a set: only a set may be replaced, and only on request.
 
     Raises:
         OutputError: it holds other files, or a set and not `overwrite`.
@@ -189,7 +189,7 @@ def _shard(path: Path, *, zipped: bool) -> Iterator[IO[bytes]]:
 
 
 def _info(split: str, lengths: Sequence[int], size: int, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What TensorFlow Datasets wants to know of a split."""
+    """Return the description of a split for TensorFlow Datasets."""
     return {
         "name": NAME,
         "version": "1.0.0",
@@ -252,7 +252,7 @@ def mean_values(means: Sequence[Sequence[float]]) -> dict[str, float]:
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """What a set holds, of its card and its files.
+    """Return the content of a set, from its card and its files.
 
     Raises:
         DatasetError: there is none, or it is damaged.

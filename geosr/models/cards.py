@@ -1,4 +1,4 @@
-"""What is known of a model: its card, a JSON file beside the model file; the models that ship."""
+"""Cards of models: JSON files beside the model files; the models that ship."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a model is; `scale`, `bands` and `halo` follow from the network, the rest is said by who made it."""
+    """The description of a model; `scale`, `bands` and `halo` follow from the network, the rest from its maker."""
 
     name: str
     scale: int
@@ -28,7 +28,7 @@ class Card:
     halo: int | None
     """Input pixels that a result depends on, on each side; None: it has no bound that is worth computing."""
     sha256: str
-    """Of the model file; a card with another is not believed."""
+    """SHA-256 of the model file; a card with another is ignored."""
     parameters: int
     """0: not known."""
     pixel_bytes: int = 2000
@@ -99,12 +99,12 @@ def _described(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
 
 
 def write(card: Card, path: Path) -> None:
-    """Writes the card beside the model file."""
+    """Write the card beside the model file."""
     write_file(path.with_suffix(".json"), (json.dumps(asdict(card), indent=1) + "\n").encode())
 
 
 def keep(card: Card, path: Path, *, overwrite: bool = False) -> None:
-    """Writes the card beside the model file, where there is none of another file.
+    """Write the card beside the model file, where there is none of another file.
 
     Raises:
         OutputError: there is one, and not `overwrite`.
@@ -141,7 +141,7 @@ def shipped_path(name: str, scale: int) -> Path:
 
 
 def is_path(model: str) -> bool:
-    """Whether a model is named by its file, or folder, not by the name of one that ships."""
+    """Return True if a model is named by its file or folder, not by the name of one that ships."""
     return os.sep in model or "/" in model or "." in model
 
 

@@ -1,4 +1,4 @@
-"""How a network is computed: on which library, in which precision, with which halo. Imports nothing heavy."""
+"""Settings of how a network is computed: library, precision and halo. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """How a network is computed.
+    """The settings of how a network is computed.
 
     Raises:
         OptionError: there is no such backend or precision, or the halo is none.

@@ -22,11 +22,11 @@ from geosr.models.runtimes import Runtime
 from geosr.quiet import silent_stderr
 
 TOLERANCE = 1e-4
-"""Of values from 0 to 1, that an exported network may differ by."""
+"""Largest difference of an exported network, for values from 0 to 1."""
 
 
 def export(source: Path, output: Path) -> float:
-    """Writes a .keras network as ONNX, LiteRT (.tflite) or a SavedModel (a folder); returns how far they differ.
+    """Write a .keras network as ONNX, LiteRT (.tflite) or a SavedModel (a folder); returns how far they differ.
 
     ONNX takes and gives (n, bands, rows, cols), the others (n, rows, cols, bands), float32, the scene's values as 0..1.
 
@@ -53,7 +53,7 @@ def export(source: Path, output: Path) -> float:
 
 
 def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 1) -> None:
-    """Writes a network as OpenVINO's in 8 bits (.xml and .bin), calibrated on tiles (bands, rows, cols) from 0 to 1.
+    """Write a network as OpenVINO's in 8 bits (.xml and .bin), calibrated on tiles (bands, rows, cols) from 0 to 1.
 
     Its convolutions are, but for the `kept` first and the `kept` last: the first sees the image itself, which may hold
     more than 8 bits, and costs next to nothing. Sums and products, and the bicubic enlargement that a network adds to,
@@ -100,7 +100,7 @@ def difference(first: Runtime, other: Runtime, bands: int) -> float:
 
 
 def is_saved_model(path: Path) -> bool:
-    """Whether it is a folder as TensorFlow writes networks."""
+    """Return True for a folder as TensorFlow writes networks."""
     return (path / "saved_model.pb").is_file()
 
 
@@ -151,4 +151,4 @@ READERS: dict[str, Callable[[Path], Runtime]] = {
     ".tflite": _read_litert,
     "": lambda path: runtimes.load(path, trust=True),
 }
-"""What an exported network is compared by."""
+"""Readers of exported networks, to compare them by."""

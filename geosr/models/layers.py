@@ -180,7 +180,7 @@ class RepConv2D(keras.layers.Layer):
         return self.kernel + ops.matmul(ops.matmul(self.into, self.middle), self.out), self.bias
 
     def unfold(self, kernel: Any, bias: Any) -> None:
-        """Becomes the convolution with this kernel and bias; the second way adds nothing at first."""
+        """Become the convolution with this kernel and bias; the second way adds nothing at first."""
         for weight, value in ((self.kernel, kernel), (self.bias, bias), (self.out, ops.zeros_like(self.out))):
             weight.assign(value)
 

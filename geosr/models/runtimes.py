@@ -1,4 +1,4 @@
-"""What computes a network: TensorFlow, OpenVINO or ONNX Runtime. Each is loaded on first use."""
+"""The runtimes of networks: TensorFlow, OpenVINO or ONNX Runtime. Each is loaded on first use."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Runtime:
 
     forward: Callable[[Block], Block]
     bands: int | None
-    """That its input says; None: nothing, any."""
+    """The number of bands of its input; None: any."""
     at_once: int = 1
     """Pixels of as many blocks as are computed at a time, or of one; on a processor that one is fastest."""
 
@@ -134,7 +134,7 @@ def load(path: Path, name: str = "auto", *, precision: str = "float32", trust: b
 
 
 def check(path: Path, name: str, precision: str = "float32") -> None:
-    """Refuses a model file that is not there, and a backend that is not installed or does not have the precision.
+    """Refuse a model file that is not there, and a backend that is not installed or does not have the precision.
 
     Raises:
         ModelError: it says what to do.
@@ -153,7 +153,7 @@ def check(path: Path, name: str, precision: str = "float32") -> None:
 
 
 def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
-    """By how much a network enlarges, seen from what it makes.
+    """Return the enlargement of a network, measured on a block.
 
     Raises:
         ModelError: it does not take blocks of any size, or does not enlarge them evenly.
@@ -181,7 +181,7 @@ def channels_first(model: Any) -> Any:
 
 
 def as_onnx(model: Any, path: Path) -> None:
-    """Writes a Keras network as an ONNX file that takes and gives (n, bands, rows, cols).
+    """Write a Keras network as an ONNX file that takes and gives (n, bands, rows, cols).
 
     Raises:
         ModelError: what is needed for it is not installed, or the network has an operation that ONNX lacks.

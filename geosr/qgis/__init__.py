@@ -1,0 +1,1 @@
+"""The Processing scripts for QGIS, and their installation."""

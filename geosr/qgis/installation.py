@@ -24,7 +24,7 @@ from geosr.models import cards
 SCRIPTS = Path(__file__).with_name("scripts")
 FILES = ("superresolve.py", "dataset.py", "burst.py", "geosr.html", "geosr.svg")
 FOLDER = "geosr"
-"""Of the scripts' own, in a folder of scripts."""
+"""Name of the scripts' own folder, in a folder of scripts."""
 NOTES = "geosr.json"
 EDITED = ".edited"
 """Added to the name of a script that was edited before it was replaced or removed; then a number from 2."""
@@ -50,14 +50,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How an installation is."""
+    """The state of an installation."""
 
     folder: str
     profile: str | None
     state: str
     """`good`, `stale` (it is not that of this geosr) or `broken` (it cannot run)."""
     why: str
-    """What is wrong and what to do; empty if nothing is."""
+    """A fault and its remedy; empty if there is none."""
     python: str | None = None
     version: str | None = None
 
@@ -112,7 +112,7 @@ def places(
 
 
 def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
-    """Copies the scripts and writes geosr.json, and returns what was done, in sentences.
+    """Copy the scripts and writes geosr.json, and returns what was done, in sentences.
 
     Raises:
         InstallationError: the Python has no geosr that it finds by itself, or the folder cannot be written.
@@ -140,7 +140,7 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
 
 
 def state(place: Place) -> State | None:
-    """How the installation in this place is; None if there is none."""
+    """Return the state of the installation in this place; None if there is none."""
     if not _is_there(place.folder):
         return None
     notes = _notes(place.folder)
@@ -150,7 +150,7 @@ def state(place: Place) -> State | None:
 
 
 def uninstall(place: Place) -> list[str]:
-    """Removes what `install` has put there, and returns what was done, in sentences; nothing if nothing was there.
+    """Remove what `install` has put there, and returns what was done, in sentences; nothing if nothing was there.
 
     Raises:
         InstallationError: the folder cannot be written.
@@ -170,7 +170,7 @@ def uninstall(place: Place) -> list[str]:
 
 
 def _judged(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
-    """How the scripts in a folder are, and what to do about it."""
+    """Return the state of the scripts in a folder, and the remedy."""
     again = "run geosr qgis install"
     if not notes or not notes.get("python"):
         return "broken", f"{NOTES} is missing or damaged; {again}"
@@ -194,7 +194,7 @@ def _named(place: Place) -> str:
 
 
 def _notes(folder: Path) -> dict[str, Any]:
-    """What geosr.json says; nothing if it is not there or damaged."""
+    """Return the content of geosr.json; nothing if it is missing or damaged."""
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -206,7 +206,7 @@ def _notes(folder: Path) -> dict[str, Any]:
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether there is an installation, or something in its place."""
+    """Return True if there is an installation, or something in its place."""
     return bool(_notes(folder)) or any((folder / name).exists() for name in FILES)
 
 

@@ -60,9 +60,9 @@ class Pair:
     truth: RasterSource | None
     scale: int
     part: Window
-    """Of `before`, that `after` covers."""
+    """The part of `before` that `after` covers."""
     cut: Window
-    """Of `truth`, that `after` covers."""
+    """The part of `truth` that `after` covers."""
     bands: tuple[int, ...]
     """Positions of the bands that are compared."""
 
@@ -75,7 +75,7 @@ def compare_rasters(
     windows: int = 8,
     bands: Sequence[int] | None = None,
 ) -> Comparison:
-    """Compares the raster `after` with `before`, of which it was made, in the most detailed places.
+    """Compare the raster `after` with `before`, of which it was made, in the most detailed places.
 
     `before` is enlarged by bicubic interpolation. `truth` is a raster with the pixels of `after`, or a larger part of
     the scene. `bands` are numbers of bands of `after`, from 1; by default its first few.
@@ -163,7 +163,7 @@ def _pair(
 
 
 def _placed(large: RasterSource, small: RasterSource) -> tuple[int, Window]:
-    """How many times finer the pixels of `small` are, and the part of `large` that it covers.
+    """Return the factor between the pixels of `large` and `small`, and the part of `large` that `small` covers.
 
     Raises:
         RasterError: it does not, or its pixels do not divide those of `large`.

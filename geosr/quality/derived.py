@@ -63,9 +63,9 @@ class Degraded:
     source: Source
     scale: int
     dtype: str
-    """What values are rounded to, as a file would hold them."""
+    """The data type that values are rounded to, as in a file."""
     values: Range
-    """Of the scene, whose parts the settings of noise and quantisation are."""
+    """The scene's range, whose parts the settings of noise and quantisation are."""
     how: Degradation = Degradation()
 
     @property

@@ -78,7 +78,7 @@ def lattice(part: Window, side: int) -> list[Window]:
 
 
 def _detail(block: Block, good: NDArray[np.bool_], spreads: Sequence[float]) -> Block:
-    """How much the bands differ from pixel to pixel (rows, cols), beside their spread; 0 where they are not valid."""
+    """Return the difference of bands from pixel to pixel (rows, cols), over their spread; 0 where invalid."""
     detail = np.zeros(block.shape[1:])
     for band, valid, spread in zip(block, good, spreads, strict=True):
         plain = np.where(valid, band, 0).astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a model brings back of scenes that were shrunk, beside what interpolation does: scores and plots."""
+"""Models evaluated on scenes that are shrunk and enlarged again, beside interpolation: scores and plots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from geosr.superresolve.upscalers import Upscaler, check_bands, load_upscaler
 MAP = 1024
 """Most rows and columns of a map of errors."""
 CROPS, CROP = 5, 96
-"""How many of the most detailed windows are shown, and their rows and columns."""
+"""The number of the most detailed windows in plots, and their rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,20 @@ class Scene:
     path: str
     raster: RasterSource
     copy: MemoryFile | None
-    """What it is read from, if not from its file."""
+    """The memory file that it is read from, if not from its own."""
     truth: Source
     low: Degraded
     values: Range
-    """That networks see as 0 to 1."""
+    """The range that networks see as 0 to 1."""
     grid: Grid
-    """Of the shrunk scene."""
+    """The tiles of the shrunk scene."""
     border: int
     colours: bool
-    """Whether the truth is 8-bit red, green and blue."""
+    """True if the truth is 8-bit red, green and blue."""
 
     @property
     def peak(self) -> NDArray[np.float64]:
-        """Of PSNR, for each band."""
+        """The peak of PSNR, for each band."""
         return np.subtract(self.low.values.high, self.low.values.low, dtype=np.float64)
 
     @property
@@ -89,7 +89,7 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a tile shows: of each method its sums, and of those that are drawn the errors in cells of the map."""
+    """The scores of a tile: for each method its sums, and for those that are drawn the errors in cells of the map."""
 
     sums: dict[str, Sums]
     maps: dict[str, Mean]
@@ -106,7 +106,7 @@ def evaluate_model(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Shrinks each scene, enlarges it by the model and by interpolation, and compares with what it was.
+    """Shrink each scene, enlarges it by the model and by interpolation, and compares with what it was.
 
     The shrunk scene and the results are rounded to the scene's type, as files would hold them; the network sees the
     range of the scene, if no other is given, which is the peak of PSNR in any case. Rows and columns beyond a multiple
@@ -151,7 +151,7 @@ def evaluate_model(
 
 
 def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped: bool) -> Seen:
-    """What a tile's core shows of each method: pure work that can run anywhere."""
+    """Return the scores of a tile's core for each method: pure work that can run anywhere."""
     k, ring = upscaler.scale, _ring(upscaler.scale)
     area = Tile(tile.index, tile.core.pad(ring).intersection(scene.low.profile.window), tile.outer)
     high = scene.truth.read(area.core.scale(k))
@@ -271,7 +271,7 @@ def _check_outputs(
     inputs: Sequence[str | os.PathLike[str]],
     overwrite: bool,
 ) -> None:
-    """Refuses what cannot be written, or must not be, before any work."""
+    """Refuse what cannot be written, or must not be, before any work."""
     if folder and find_spec("matplotlib") is None:
         raise OptionError("plots need matplotlib; install it: pip install 'geosr[plots]'")
     if folder and Path(folder).exists() and not Path(folder).is_dir():
@@ -287,7 +287,7 @@ PLOTS = ("errors", "spectra", "crops")
 
 
 def _plot_names(paths: Sequence[str]) -> list[str]:
-    """What the plots of each scene begin with: its name, with the first free number where several share one."""
+    """Return the beginning of each scene's plot names: its own, with the first free number where several share one."""
     stems = [Path(path).stem for path in paths]
     names: list[str] = []
     for stem in stems:

@@ -1,4 +1,4 @@
-"""What the program would do with a raster, and why: its bands, values, holes and sharpness, and what it would need."""
+"""Rasters inspected: how the program would treat their bands, values, holes and sharpness, and what it would need."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Band:
     sharpness: float | None
     """Power of fine detail over that of coarse; None where nothing could be measured."""
     oversampled: bool | None
-    """Whether its pixels were enlarged before."""
+    """True if its pixels were enlarged before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a raster is, and what would be done with it."""
+    """A raster, and what would be done with it."""
 
     path: str
     driver: str
@@ -73,11 +73,11 @@ class Info:
     invalid: float
     """Share of the values that are not valid, in a sample."""
     lost: list[str]
-    """What an output cannot carry."""
+    """Items that an output cannot carry."""
     model: str
     scale: int
     taken: str
-    """How the model takes the bands."""
+    """The way in which the model uses the bands."""
     output: Estimate
 
     @property
@@ -87,7 +87,7 @@ class Info:
 
 
 def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(), *, workers: int = 1) -> Info:
-    """What `super_resolve` would do with a raster. Nothing is written.
+    """Return what `super_resolve` would do with a raster. Nothing is written.
 
     Raises:
         RasterError: the raster cannot be read, or is of a kind that must not be super-resolved: why, and what to do.
@@ -146,7 +146,7 @@ def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | 
 
 
 def _power(radius: Block, mean: Block, between: tuple[float, float]) -> float:
-    """Of all frequencies of the plane in the rings between these radii, each of which holds as many as it is long."""
+    """Return the power of all frequencies in the rings between two radii, each of which holds as many as it is long."""
     inside = (radius >= between[0]) & (radius < between[1])
     return float((mean * radius)[inside].sum())
 

@@ -1,4 +1,4 @@
-"""How near a result is to the truth: PSNR, SSIM, SAM, ERGAS, consistency, and detail beyond the input's Nyquist.
+"""Scores against the truth: PSNR, SSIM, SAM, ERGAS, consistency, and detail beyond the input's Nyquist frequency.
 
 Most scores are means over pixels, of a value that is told for each: a map and where it counts, (bands, rows, cols) or
 (rows, cols). Tiles give sums that add up (`Mean`, `Spectra`), so that no scene is too large. Knows arrays alone.
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 SIGMA = 1.5
-"""Of the Gaussian window of SSIM, in pixels."""
+"""Standard deviation of the Gaussian window of SSIM, in pixels."""
 SSIM_REACH = 5
 """Pixels that the window of SSIM, 11 x 11, reaches on either side."""
 SHRINK_REACH = 2
@@ -66,7 +66,7 @@ class Spectra:
     shared: Floats
     """The real part of the truth's spectrum times the result's conjugate: what has the same phase."""
     windows: Floats
-    """How many were taken, of each band."""
+    """The number of values, of each band."""
 
     def __add__(self, other: Spectra) -> Spectra:
         return Spectra(
@@ -78,7 +78,7 @@ class Spectra:
 
     @property
     def recovered(self) -> Floats:
-        """Of the truth's energy beyond the input's Nyquist, the share that is in the result, by band.
+        """Share of the truth's energy beyond the input's Nyquist frequency that is in the result, by band.
 
         The cross power of the truth and the result over the power of the truth: what has another phase than the
         truth, as noise or a texture that was made up, adds nothing on average, however strong. A result that has a
@@ -150,7 +150,7 @@ def consistency(result: Block, low: Block, *, valid: Mask | None = None) -> Floa
 
 
 def spectra(result: Block, truth: Block, *, scale: int, valid: Mask | None = None) -> Spectra:
-    """Of the windows of SPECTRUM x SPECTRUM pixels, side by side from the first, that are wholly valid.
+    """Return the spectra of the windows of SPECTRUM x SPECTRUM pixels, side by side, that are wholly valid.
 
     Each is freed of its mean and faded out by a Hann window. The input, `scale` times smaller, could hold
     frequencies up to 0.5 / scale cycles per pixel in rows and columns; what is above in either is beyond it.

@@ -1,4 +1,4 @@
-"""What a comparison came to, for people: a page of HTML that needs no other file, and a picture. Knows no rasters."""
+"""A comparison as a page of HTML that needs no other file, and as a picture. Knows no rasters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from geosr.grid import Block, Window
 PARTS = Path(__file__).with_name("page.html")
 """The template; its style and its script lie beside it."""
 DASHES = ("", "9 4", "2 4")
-"""Of the curves of pictures, which must be told apart without colour."""
+"""Dash patterns of the pictures' curves, which must differ without colour."""
 CHART = Window(56, 12, 560, 260)
 """Where the curves are drawn."""
 PANEL = 256
@@ -43,9 +43,9 @@ class Place:
     valid: NDArray[np.bool_]
     """True (rows, cols) of a picture."""
     error: Block
-    """How far the result, shrunk back, is off the input (rows, cols); NaN where that cannot be told."""
+    """Error of the result, shrunk back, against the input (rows, cols); NaN where unknown."""
     transform: Affine
-    """Of the pictures' pixels."""
+    """The transform of the pictures' pixels."""
     corners: tuple[tuple[float, float], ...] | None
     """Longitude and latitude of the upper left, upper right, lower left and lower right corner."""
     scores: Mapping[str, tuple[float, ...]]
@@ -59,7 +59,7 @@ class Comparison:
     before: str
     after: str
     names: tuple[str, ...]
-    """Of the pictures."""
+    """Names of the pictures."""
     scale: int
     bands: tuple[str, ...]
     colours: tuple[int, int, int] | None
@@ -69,7 +69,7 @@ class Comparison:
     places: Sequence[Place]
     totals: Mapping[str, tuple[float, ...]]
     meanings: Mapping[str, str]
-    """What each score is."""
+    """A sentence on each score."""
     frequencies: Sequence[float]
     """Shares of the Nyquist frequency of the pictures."""
     spectra: Sequence[Sequence[float]]
@@ -122,7 +122,7 @@ def sheet(comparison: Comparison) -> bytes:
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:
-    """What the script draws from."""
+    """Return the data of the page's script."""
     modes: list[dict[str, Any]] = [{"name": name, "bands": [i]} for i, name in enumerate(comparison.bands)]
     if comparison.colours:
         modes.insert(0, {"name": "red, green, blue", "bands": list(comparison.colours)})

@@ -19,14 +19,14 @@ from geosr.quality.metrics import Mask, Mean, Spectra
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How near a result is to the truth; None where there is no telling."""
+    """Scores against the truth; None where undefined."""
 
     psnr: float | None
     """dB, mean over the bands that have an error; infinite if none has."""
     ssim: float | None
     """Mean over bands."""
     psnr_y: float | None
-    """Of 8-bit Y with the border shaved, for scenes of three bands of 8 bits."""
+    """PSNR of 8-bit Y with the border shaved, for scenes of three bands of 8 bits."""
     ssim_y: float | None
     sam: float | None
     """Degrees; for scenes of two bands and more."""
@@ -42,7 +42,7 @@ class Scores:
 
     @classmethod
     def mean(cls, several: Sequence[Scores], *, one_unit: bool = True) -> Scores:
-        """Of each score; None where one has none, and for errors in a unit where there are several units."""
+        """Return the mean of each score; None where one has none, and for errors where units differ."""
 
         def mean(name: str) -> float | None:
             values = [getattr(scores_here, name) for scores_here in several]
@@ -58,7 +58,7 @@ IN_A_UNIT = ("rmse", "consistency")
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What scores are made of, and adds up over tiles."""
+    """The sums that scores are computed from, which add up over tiles."""
 
     errors: Mean
     level: Mean
@@ -86,15 +86,15 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a result is compared with: the truth around a tile's core, and what counts of it."""
+    """The truth around a tile's core, and the pixels that count, to compare results with."""
 
     truth: Block
     low: Block
-    """What the result was made of."""
+    """The shrunk pixels that the result was made from."""
     valid: Mask
-    """Of the truth."""
+    """Validity of the truth."""
     good: Mask
-    """Of what the result was made of."""
+    """Validity of the shrunk pixels."""
     core: Tile
     """In pixels of what the result was made of."""
     whole: Window
@@ -103,7 +103,7 @@ class Judged:
     peak: ArrayLike
     border: int
     colours: bool
-    """Whether the truth is 8-bit red, green and blue."""
+    """True if the truth is 8-bit red, green and blue."""
 
     def sums(self, result: Block) -> Sums:
         """Over the core of a result, which has the truth's pixels."""
@@ -122,7 +122,7 @@ class Judged:
         )
 
     def _luma_sums(self, result: Block) -> tuple[Mean, Mean]:
-        """Of 8-bit Y, with `scale` pixels shaved."""
+        """Return the sums of 8-bit Y, with `scale` pixels shaved."""
         there = self.core.scale(self.scale)
         first, other = (metrics.luma(block) for block in (result, self.truth))
         counted = (self.valid.all(axis=0) & metrics.inner(there.outer, self.whole, self.scale))[None]
@@ -145,7 +145,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured."""
+    """The scores of an evaluation."""
 
     model: str
     scale: int
@@ -157,7 +157,7 @@ class Report:
 
 
 def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:
-    """What the sums come to; the peak of PSNR is that of all bands, or of each."""
+    """Return the scores of the sums; the peak of PSNR is one for all bands, or one for each."""
     error = sums.errors.value
     decibels = metrics.decibels(error, peak)
     luma, luma_ssim = sums.luma or (None, None)

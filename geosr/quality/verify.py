@@ -1,4 +1,4 @@
-"""Whether a super-resolved raster is what it claims: where it is, what is computed again, what it says of its input."""
+"""Outputs verified: where they are, pixels computed again, and what their tags claim of their input."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found; numbers are None where there was nothing to measure."""
+    """The findings; numbers are None where there was nothing to measure."""
 
     input: str
     output: str
@@ -68,14 +68,14 @@ class Report:
     bounds_error: float
     """Pixels of the input."""
     missing: list[str]
-    """What of the input's metadata is not in the output."""
+    """Items of the input's metadata that the output lacks."""
     recomputed: float | None
     """Largest difference, in steps of an integer or thousandths of the range."""
     shift: tuple[float, ...] | None
     """Rows and columns, in pixels of the input."""
     rmse: float | None
     bias: float | None
-    """Of the shrunk output against the input, in the input's unit."""
+    """Mean difference of the shrunk output from the input, in the input's unit."""
     worst_rmse: float | None
     worst_window: tuple[int, int, int, int] | None
     """Column, row, width and height in the input."""
@@ -90,7 +90,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one window shows."""
+    """The findings in one window."""
 
     window: Window
     same_holes: bool
@@ -109,7 +109,7 @@ def verify_output(
     seed: int = 0,
     trust: bool = False,
 ) -> Report:
-    """Compares `output` with the raster `source` that it was made of, in random windows.
+    """Compare `output` with the raster `source` that it was made of, in random windows.
 
     The tags say how it was made; `model` is needed for a network that is not shipped, `trust` for one whose file may
     hold code. An output of another program

@@ -1,0 +1,1 @@
+"""Georeferenced rasters: read, described, written, and their values."""

@@ -17,7 +17,7 @@ times the size; 7 times for large areas of one value, of 1.11 times the size."""
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """What a compression can do, in the words of GDAL's creation options."""
+    """A compression in the words of GDAL's creation options."""
 
     lossless: bool = True
     """False if it changes pixels unless an option forbids it."""

@@ -21,7 +21,7 @@ REMEDY = "superresolve --skip-errors makes nodata of what cannot be read"
 
 
 class Salvage:
-    """What can be read of a damaged file, block by block, as the file is cut."""
+    """The readable blocks of a damaged file, and a memory of those that are not."""
 
     def __init__(self, whole: Window, block_shapes: Sequence[tuple[int, int]]) -> None:
         self.whole, self._shapes = whole, block_shapes

@@ -32,7 +32,7 @@ OPTIONS: Mapping[str, object] = {
     "OSR_USE_NON_DEPRECATED": "NO",
 }
 ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
-"""What rasterio raises when GDAL fails; some calls pass GDAL's own errors on, and texts are taken for UTF-8."""
+"""Exceptions of rasterio when GDAL fails; some calls pass GDAL's own on, and texts are taken for UTF-8."""
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def plain_bitmap(path: str) -> MemoryFile | None:
 
 
 def reason(error: BaseException) -> str:
-    """What GDAL says of an error, on one line."""
+    """Return GDAL's text of an error, on one line."""
     return " ".join(str(error.__cause__ or error).split())
 
 

@@ -51,7 +51,7 @@ def stamp(enlarged: Block, invalid: Block, valid: NDArray[np.bool_], profile: Pr
 
 
 def invalid_values(original: Block, was: Profile, now: Profile) -> Block:
-    """What stands in invalid pixels: what stood there, or nodata if that or the dtype is another than the input's."""
+    """Return the values of invalid pixels: the input's, or nodata if that or the dtype differs from the input's."""
     if now.nodata is None or (str(was.nodata), was.dtype) == (str(now.nodata), now.dtype):
         return original.astype(now.dtype, copy=False)
     return np.full(original.shape, now.nodata, now.dtype)

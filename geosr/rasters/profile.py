@@ -63,7 +63,7 @@ class Profile:
     overviews: bool = False
     """There are smaller copies of the bands."""
     lost: tuple[str, ...] = ()
-    """What the raster has and an output cannot carry."""
+    """Items that the raster has and an output cannot carry."""
 
     def scale(self, k: int) -> Profile:
         """Return the same ground under `k` times as many rows and columns.
@@ -101,7 +101,7 @@ class Profile:
 
     @property
     def located(self) -> bool:
-        """Whether the transform says where the raster is; without a CRS, GDAL gives the identity for none."""
+        """True if the transform says where the raster is; without a CRS, GDAL gives the identity for none."""
         return self.crs is not None or not self.transform.is_identity
 
     @property

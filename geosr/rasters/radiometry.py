@@ -16,7 +16,7 @@ from geosr.errors import OptionError
 from geosr.grid import Block
 
 PERCENTILES = (0.1, 99.9)
-"""Of a sampled band; robust against a few glints, clouds and dead pixels."""
+"""Percentiles of a sampled band; robust against a few glints, clouds and dead pixels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Resolver:
 
     @property
     def scale(self) -> int:
-        """How many times as many rows and columns come out."""
+        """The factor by which rows and columns grow."""
         return self.upscaler.scale
 
     def __call__(self, array: Any, *, nodata: float | None = None) -> Any:
@@ -83,7 +83,7 @@ class Resolver:
         return _enlarged(job, grid)
 
     def _profile(self, array: Any, nodata: float | None) -> Profile:
-        """What the array is, if it can be super-resolved."""
+        """Return the profile of an array, if it can be super-resolved."""
         if array.ndim != 3 or not all(array.shape):
             raise OptionError(f"an array must be (bands, rows, cols), none of them 0, got the shape {array.shape}")
         if str(array.dtype) not in DTYPES:
@@ -202,7 +202,7 @@ def _chunk(
     sides: Sequence[Sequence[int]],
     depth: Sequence[int],
 ) -> Block:
-    """What is made of one chunk, from it and its surroundings."""
+    """Return the result of one chunk, from it and its surroundings."""
     (row, height), (col, width) = ((sum(s[:i]), s[i]) for s, i in zip(sides, block_id[1:], strict=True))
     window = Window(max(0, col - depth[1]), max(0, row - depth[0]), block.shape[2], block.shape[1])
     tiles = [
@@ -214,5 +214,5 @@ def _chunk(
 
 
 def _is(module: str, name: str, value: object) -> bool:
-    """Whether this is an instance of a class whose module need not be there."""
+    """Return True if this is an instance of a class whose module need not be installed."""
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))

@@ -1,4 +1,4 @@
-"""What a job needs: memory, from which its tiles are chosen, and room on the disk. Knows no files."""
+"""The needs of a job: memory, from which its tiles are chosen, and room on the disk. Knows no files."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ USUAL_MEMORY = 3 * 2**29
 HALO_SHARE = 0.12
 """Most that halos add to the pixels that a network is given, over those of the raster, where memory allows."""
 TILE_COST = 20_000
-"""What reading, calling the network and encoding cost a tile beside its pixels, in pixels."""
+"""Cost of reading a tile, calling the network and encoding, beside its pixels, in pixels."""
 COST_SHARE = 0.05
 """Most that those costs add."""
 GPU_SPEED = 50
-"""How many times as many pixels a GPU makes in the time of those costs: about what separates one from a processor."""
+"""Times as many pixels as a processor that a GPU computes in the time of those costs."""
 NEARLY = 0.01
-"""What more may be wasted by a smaller tile where none keeps to those shares."""
+"""Waste that a smaller tile may add where none keeps to those shares."""
 TASK = 2**12
 """Least pixels of a task, so that what the pool and the network's call cost is little."""
 PROGRAM = 140_000_000
 """Bytes of Python with numpy, scipy and rasterio."""
 PARTS = 1.1
-"""What parts take of the disk, over the output."""
+"""Disk that parts take, as a multiple of the output."""
 
 
 def memory(
@@ -81,7 +81,7 @@ def pixels(size: int, profile: Profile, halo: int) -> int:
 
 
 def workers(most: int, limit: int, needed: int, needed_by_one_more: int) -> int:
-    """How many of the wanted workers fit in the limit, if one needs `needed` and each further one as much more."""
+    """Return how many workers, at most `most`, fit in the limit, if one needs `needed` and each other as much more."""
     more = needed_by_one_more - needed
     return max(1, min(most, 1 + (limit - needed) // max(more, 1)))
 
@@ -130,18 +130,18 @@ def tile_size(
 
 
 def _fits(size: int, upscaler: Upscaler) -> bool:
-    """Whether its GPU, if it has one, takes a tile of this size."""
+    """Return True if the GPU, if there is one, takes a tile of this size."""
     working = upscaler.memory((size + 2 * upscaler.halo) ** 2) - upscaler.memory(0)
     return not upscaler.gpu or working <= upscaler.gpu // 2
 
 
 def batch_size(size: int) -> int:
-    """How many tiles of this size make a task."""
+    """Return how many tiles of this size make a task."""
     return max(1, TASK // size**2)
 
 
 def output_bytes(sampled: float, profile: Profile, *, overviews: bool) -> int:
-    """Of the output, from the bytes that a pixel of a sample takes; networks' results compress less than a sample."""
+    """Return the bytes of the output, from those of a sampled pixel; networks' results compress less than a sample."""
     return int(1.1 * sampled * profile.width * profile.height * (4 / 3 if overviews else 1))
 
 

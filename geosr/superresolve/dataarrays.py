@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 AGREE = 1e-3
 """Most that the corners of coordinates and of the stored transform may differ, in pixels, for the latter to count."""
 _STORED = ("source", "chunksizes", "preferred_chunks", "original_shape", "rasterio_dtype")
-"""What encodings say of the file that was read."""
+"""Encodings that describe the file that was read."""
 _STATISTICS = "STATISTICS_"
 
 

@@ -1,4 +1,4 @@
-"""What a super-resolution will make and need, before it is done: for `--dry-run`."""
+"""Estimates of what a super-resolution will write and need, for `--dry-run`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WARMING = (32, 40)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will make and need."""
+    """The size and the needs of a job."""
 
     width: int
     height: int
@@ -38,7 +38,7 @@ class Estimate:
     """Share of the tiles without a valid pixel, which are not computed."""
     memory_bytes: int
     output_bytes: int
-    """Of the finished file."""
+    """Bytes of the finished file."""
     disk_bytes: int
     """At the peak, that file among them."""
     free_bytes: int
@@ -46,7 +46,7 @@ class Estimate:
 
 
 def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
-    """What a job will need, from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
+    """Estimate a job from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
     profile, tiles = job.profile, job.tiles
     shown_tiles = _seen(job, tiles)
     size, disk = sizes(job, resume=resume)
@@ -84,7 +84,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _seen(job: Plan, tiles: Sequence[Tile]) -> list[bool]:
-    """Whether each tile holds a valid pixel, as far as a thumbnail shows."""
+    """Return True for each tile that holds a valid pixel, as far as a thumbnail shows."""
     _, good = job.source.thumbnail(THUMBNAIL)
     valid: NDArray[np.bool_] = np.any(good[job.source.profile.colours], axis=0)
     steps = valid.shape[0] / job.source.profile.height, valid.shape[1] / job.source.profile.width
@@ -100,7 +100,7 @@ def _seen(job: Plan, tiles: Sequence[Tile]) -> list[bool]:
 
 
 def _pixel_seconds(job: Plan, tiles: Sequence[Tile], shown_tiles: Sequence[bool]) -> float:
-    """What the work of a tile takes for each pixel that the upscaler is given, the model being loaded."""
+    """Return the seconds that a tile takes for each pixel that the upscaler is given, the model being loaded."""
     full = [tile for tile, has in zip(tiles, shown_tiles, strict=True) if has]
     if not full:
         return 0.0

@@ -29,7 +29,7 @@ from geosr.superresolve.upscalers import Upscaler, load_upscaler
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a job runs, beside the options that decide its pixels."""
+    """The settings of a run, beside the options that decide the pixels."""
 
     overwrite: bool = option(False, "Replace an output that exists.")
     restart: bool = option(False, "Discard the parts that an interrupted run left.")

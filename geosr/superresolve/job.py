@@ -40,7 +40,7 @@ SAMPLES = 3
 
 
 class Job(Protocol):
-    """What the output's pixels depend on, beside the enlarged block: a Plan, or an array's."""
+    """The inputs of the output's pixels, beside the enlarged block: a Plan, or an array's job."""
 
     @property
     def source(self) -> Source: ...

@@ -34,7 +34,7 @@ class Plan:
     upscaler: Upscaler
     values: Range
     grid: Grid
-    """Of the whole input, whatever part of it is super-resolved."""
+    """The tiles of the whole input, whatever part of it is super-resolved."""
     window: Window
     """The part of the input that is super-resolved."""
     profile: Profile

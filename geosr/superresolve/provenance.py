@@ -23,7 +23,7 @@ class Identity:
     sha256: str = ""
     """The first 16 digits of the model file's digest."""
     mode: str = "each"
-    """How a network of one band treats several bands."""
+    """The way in which a network of one band treats several bands."""
     computing: Computing = Computing()
 
     def __str__(self) -> str:
@@ -48,10 +48,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How an output was produced; None where the tags of an output do not say."""
+    """The making of an output; None where its tags do not say."""
 
     version: str | None = None
-    """That of geosr."""
+    """The version of geosr."""
     model: Identity | None = None
     scale: int | None = None
     range: Range | None = None

@@ -36,7 +36,7 @@ FILES = {
 }
 """The media type and the kind of each model file, as the extension for models has them."""
 FRAMEWORKS = {"tensorflow": "Keras", "openvino": "OpenVINO", "onnx": "ONNX"}
-"""Of each backend, as the extension for models calls them."""
+"""The names of the backends in the extension for models."""
 
 
 def path_of(output: str | os.PathLike[str]) -> Path:
@@ -45,7 +45,7 @@ def path_of(output: str | os.PathLike[str]) -> Path:
 
 
 def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuses what cannot be described, before any work.
+    """Refuse what cannot be described, before any work.
 
     Raises:
         OptionError: rio-stac is not installed, or the raster has no known place on Earth.
@@ -64,7 +64,7 @@ def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None
 
 
 def forget(output: str | os.PathLike[str]) -> None:
-    """Removes the item that geosr wrote of an older output of this name; one of another program stays."""
+    """Remove the item that geosr wrote of an older output of this name; one of another program stays."""
     path = path_of(output)
     try:
         written = json.loads(path.read_text())["properties"]["processing:software"]
@@ -75,7 +75,7 @@ def forget(output: str | os.PathLike[str]) -> None:
 
 
 def write(job: Plan, output: str | os.PathLike[str]) -> Path:
-    """Writes the item beside the output, which is there already; the item has its name only when it is whole."""
+    """Write the item beside the output, which is there already; the item has its name only when it is whole."""
     path = path_of(output)
     write_file(path, (json.dumps(item(job, output), indent=1) + "\n").encode())
     return path

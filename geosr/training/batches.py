@@ -1,4 +1,4 @@
-"""What a network is trained on: batches of crops drawn from a training set. Arrays alone, for any Keras backend."""
+"""Batches of crops drawn from a training set. Knows arrays alone, for any Keras backend."""
 
 from __future__ import annotations
 
