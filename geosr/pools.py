@@ -95,7 +95,7 @@ def check_reach(
         return
     paths = [absolute_path(path) for path in inputs]
     with tempfile.NamedTemporaryFile(prefix=".", suffix=".geosr", dir=folder) as probe:
-        pool.executor.on_all(_not_reached, check_input, paths, Path(probe.name).absolute() if folder else None)
+        pool.executor.on_all(unreachable, check_input, paths, Path(probe.name).absolute() if folder else None)
 
 
 def check_wanted(*_: object) -> None:
@@ -261,7 +261,7 @@ def _not_opened(mark: str, work: bytes) -> str:
     return ""
 
 
-def _not_reached(check_input: Callable[[str], None], inputs: list[str], probe: Path | None) -> str:
+def unreachable(check_input: Callable[[str], None], inputs: list[str], probe: Path | None) -> str:
     """Which file a worker cannot reach; empty if none."""
     if probe is not None:
         folder = os.fspath(probe.parent)

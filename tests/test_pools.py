@@ -399,7 +399,7 @@ def test_an_output_folder_that_workers_do_not_share_is_said(cluster, tmp_path):
     with pools.dask(cluster.address) as pool:
         pools.check_reach(pool, check_readable, [], tmp_path)
         with pytest.raises(ClusterError, match="must share it"):
-            pool.executor.on_all(pools._not_reached, check_readable, [], tmp_path / "not here" / "probe")
+            pool.executor.on_all(pools.unreachable, check_readable, [], tmp_path / "not here" / "probe")
 
 
 @pytest.mark.slow

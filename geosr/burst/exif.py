@@ -99,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> Metadata:
             if start == b"\x89PNG\r\n\x1a\n":
                 return _parsed(PngImageFile(file).info)
             if start[:2] in (b"II", b"MM"):
-                return _read_tiff(file)
+                return read_tiff(file)
         except RasterError:
             raise
         except _BROKEN:
@@ -211,7 +211,7 @@ class _Tiff:
         self.file.write(struct.pack(self.order + self.offset_form, offset))
 
 
-def _read_tiff(file: BinaryIO) -> Metadata:
+def read_tiff(file: BinaryIO) -> Metadata:
     tiff = _Tiff(file)
     main = tiff.directory()
     exif, gps = (tiff.directory(main[tag].number()) if tag in main else {} for tag in (EXIF, GPS))
@@ -236,7 +236,7 @@ def _parsed(info: Mapping[Any, Any]) -> Metadata:
         icc=info.get("icc_profile") or b"", xmp=info.get("xmp") or b"", progressive="progressive" in info
     )
     try:
-        exif = _read_tiff(io.BytesIO(info.get("exif", b"").removeprefix(b"Exif\0\0")))
+        exif = read_tiff(io.BytesIO(info.get("exif", b"").removeprefix(b"Exif\0\0")))
     except _BROKEN:
         return metadata
     return replace(metadata, main=exif.main, exif=exif.exif, gps=exif.gps)

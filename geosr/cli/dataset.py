@@ -143,10 +143,10 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     Example:
       geosr dataset audit out/
     """
-    from geosr.dataset import audit as job
+    from geosr.dataset.audit import audit_set
 
     with progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
-        report = job.audit(out, show)
+        report = audit_set(out, show)
     if as_json:
         click.echo(json.dumps(report.told, indent=1))
     else:
@@ -174,9 +174,9 @@ def preview(out: Path, sheet: Path, tiles: int, overwrite: bool) -> None:
     Example:
       geosr dataset preview out/ sheet.png
     """
-    from geosr.dataset import preview as job
+    from geosr.dataset.preview import draw_sheet
 
-    job.preview(out, sheet, tiles=tiles, overwrite=overwrite)
+    draw_sheet(out, sheet, tiles=tiles, overwrite=overwrite)
     click.echo(sheet)
 
 
@@ -215,14 +215,14 @@ def convert(
       geosr dataset convert old/x2/ out/ --size 96
     """
     from geosr import pools
-    from geosr.dataset import convert as job
+    from geosr.dataset.convert import convert_sets
 
     with (
         options.ending(),
         pools.threads(jobs) as pool,
         progress("convert", "parts", quiet=bool(quiet)) as show,
     ):
-        summary = job.convert(
+        summary = convert_sets(
             old,
             out,
             size=size,

@@ -15,7 +15,7 @@ import click
 
 from geosr.errors import Cancelled
 
-KEY = "geosr.cancel_on_eof"
+CANCELLABLE = "geosr.cancel_on_eof"
 """Name of the choice in a click context."""
 CANCELLED = 130
 """Exit status, as of a command that was interrupted."""
@@ -82,7 +82,7 @@ class Ending:
 def ending() -> Iterator[Ending]:
     """End on SIGTERM as on Ctrl-C: only parts are left behind, and with --cancel-on-eof not even those."""
     ctx = click.get_current_context(silent=True)
-    end = Ending(cancellable=ctx is not None and bool(ctx.meta.get(KEY)))
+    end = Ending(cancellable=ctx is not None and bool(ctx.meta.get(CANCELLABLE)))
     before = signal.signal(signal.SIGTERM, end.stop)
     if end.cancellable:
         threading.Thread(target=end.watch, daemon=True).start()

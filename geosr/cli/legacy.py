@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from geosr.cli.main import main as geosr
+from geosr.cli.main import main
 from geosr.cli.options import Decorator
 from geosr.files import files_in
 
@@ -189,7 +189,7 @@ def _run(*lines: Line) -> None:
     click.echo("new form: " + " && ".join(shlex.join(["geosr", *line]) for line in lines), err=True)
     for line in lines:
         try:
-            geosr.main(line, prog_name="geosr", standalone_mode=False)
+            main.main(line, prog_name="geosr", standalone_mode=False)
         except SystemExit as end:
             if end.code:
                 raise

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from geosr.cli import events
-from geosr.cli.ending import KEY as CANCELLABLE
+from geosr.cli.ending import CANCELLABLE
 from geosr.cli.ending import ending as ending
 from geosr.files import files_in
 

@@ -94,7 +94,7 @@ class _Seen:
     hash: NDArray[np.bool_] | None
 
 
-def audit(out: str | os.PathLike[str], progress: Progress | None = None) -> Audit:
+def audit_set(out: str | os.PathLike[str], progress: Progress | None = None) -> Audit:
     """Compare all samples of different splits of the set in a folder, on the ground and by perceptual hashes.
 
     Raises:

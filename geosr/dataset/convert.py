@@ -98,7 +98,7 @@ class _Reader(pickle.Unpickler):
         return stand_in
 
 
-def convert(
+def convert_sets(
     old: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
@@ -155,7 +155,7 @@ def convert(
     locations: dict[str, list[Place]] = {split: [] for split in records.SPLITS}
     mean_rows: list[list[float]] = []
     with output_folder(Path(out)), Parts(folder, job, restart=restart) as parts:
-        work = partial(_made_part, opened=opened, size=size, scale=scale, means=taken, bands=bands, values=values)
+        work = partial(encoded_part, opened=opened, size=size, scale=scale, means=taken, bands=bands, values=values)
         results = engine.run(work, [task for task in tasks if not parts.has(task.number)], pool)
         for done, task in enumerate(tasks, 1):
             if not parts.has(task.number):
@@ -242,7 +242,7 @@ def _tasks(paths: Sequence[tuple[Path, str]], opened: Mapping[Path, Examples]) -
             number += 1
 
 
-def _made_part(
+def encoded_part(
     task: Old,
     *,
     opened: Mapping[Path, Examples],

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import __version__, engine, pools
-from geosr.dataset import polygons as areas
-from geosr.dataset import records, storage
+from geosr.dataset import polygons, records, storage
 from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
 from geosr.dataset.splits import GUARD, SPLITS, Shares, assign
@@ -172,7 +171,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     """
     sources = [RasterSource(path, options.bands).colours() for path in scenes]
     dtype = _one_kind(sources, options)
-    chosen = {what: areas.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
+    chosen = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
     profiles = [source.profile for source in sources]
     tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
     _check_sizes(sources, tiles, options)
@@ -238,7 +237,7 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
     ]
 
 
-def made_part(task: Task, *, options: Options) -> bytes:
+def encoded_part(task: Task, *, options: Options) -> bytes:
     """The task's finished part: pure work that can run anywhere."""
     examples, notes = [], []
     left_out: Counter[str] = Counter()
@@ -304,7 +303,7 @@ def _made(job: Plan, parts: Parts, pool: Pool | None, progress: Progress | None)
 
     # Looked at when its turn comes: what is still wanted when it is kept was so when it was begun.
     missing = (task for task in job.tasks if not parts.has(task.number) and wanted(task))
-    work = partial(made_part, options=job.options)
+    work = partial(encoded_part, options=job.options)
     with closing(engine.tried(work, missing, pool, errors=WorkersDied)) as results:
         for task in filter(wanted, job.tasks):
             if not parts.has(task.number):
@@ -439,7 +438,7 @@ def _divided(window: Window, k: int) -> Window:
     return Window(window.col_off // k, window.row_off // k, window.width // k, window.height // k)
 
 
-def _digest(vectors: Mapping[str, areas.Areas]) -> str:
+def _digest(vectors: Mapping[str, polygons.Areas]) -> str:
     texts = [f"{what} {vector.crs.to_wkt()} {vector.geometry.wkb_hex}" for what, vector in vectors.items()]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else ""
 

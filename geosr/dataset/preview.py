@@ -32,7 +32,7 @@ STRETCH = (1.0, 99.0)
 """Percentiles of a tile that become black and white, the same for its three images."""
 
 
-def preview(
+def draw_sheet(
     out: str | os.PathLike[str],
     sheet: str | os.PathLike[str],
     *,

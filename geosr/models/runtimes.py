@@ -217,7 +217,7 @@ def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
         predict = tensorflow.function(partial(model, training=False), input_signature=[given])
 
     def forward(blocks: Block) -> Block:
-        with _out_of_memory():
+        with out_of_memory():
             made: Block = np.asarray(predict(blocks.transpose(0, 2, 3, 1)))
         return made.transpose(0, 3, 1, 2)
 
@@ -239,7 +239,7 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
         ) from error
 
     def forward(blocks: Block) -> Block:
-        with _out_of_memory():
+        with out_of_memory():
             given = {name: tensorflow.constant(blocks.transpose(0, 2, 3, 1))}
             (made,) = loaded.signatures["serving_default"](**given).values()
         result: Block = np.asarray(made).transpose(0, 3, 1, 2)
@@ -263,7 +263,7 @@ def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
         raise ModelError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(str(error).split())[:200]}") from error
 
     def forward(blocks: Block) -> Block:
-        with _out_of_memory():
+        with out_of_memory():
             result: Block = compiled(blocks)[0]
         return result
 
@@ -287,7 +287,7 @@ def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
     taken = session.get_inputs()[0]
 
     def forward(blocks: Block) -> Block:
-        with _out_of_memory():
+        with out_of_memory():
             result: Block = session.run(None, {taken.name: blocks})[0]
         return result
 
@@ -296,7 +296,7 @@ def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
 
 
 @contextmanager
-def _out_of_memory() -> Iterator[None]:
+def out_of_memory() -> Iterator[None]:
     """Turns what the backends raise for want of memory into OutOfMemory."""
     try:
         yield

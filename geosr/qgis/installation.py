@@ -124,7 +124,7 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
         "version": __version__,
         "python": os.fspath(python),
         "models": ["bicubic", *sorted({card.name for card in cards.shipped()})],
-        "files": {name: _digest(content) for name, content in contents.items()},
+        "files": {name: content_digest(content) for name, content in contents.items()},
     }
     before = _notes(place.folder)
     try:
@@ -177,7 +177,7 @@ def _judged(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
     if missing := [name for name in FILES if name in notes["files"] and not (folder / name).exists()]:
         return "broken", f"{', '.join(missing)} is missing; {again}"
     python, version = notes["python"], notes.get("version")
-    found, why = _version_of(Path(python))
+    found, why = version_of(Path(python))
     if found is None:
         return "broken", f"{why}; {again} where geosr is now"
     if found != version:
@@ -213,7 +213,7 @@ def _is_there(folder: Path) -> bool:
 def _edited(folder: Path, notes: Mapping[str, Any]) -> list[str]:
     """The files that are neither as they were installed nor as they are shipped: they may be somebody's work."""
     files: Mapping[str, str] = notes.get("files", {})
-    there = {name: _digest((folder / name).read_bytes()) for name in FILES if (folder / name).is_file()}
+    there = {name: content_digest((folder / name).read_bytes()) for name in FILES if (folder / name).is_file()}
     shipped = _shipped()
     return [name for name, digest in there.items() if digest not in (files.get(name), shipped[name])]
 
@@ -237,7 +237,7 @@ def _free(path: Path) -> Path:
 
 def _shipped() -> dict[str, str]:
     """The digests of the files of this geosr."""
-    return {name: _digest((SCRIPTS / name).read_bytes()) for name in FILES}
+    return {name: content_digest((SCRIPTS / name).read_bytes()) for name in FILES}
 
 
 def _compiled(folder: Path) -> Iterator[Path]:
@@ -246,7 +246,7 @@ def _compiled(folder: Path) -> Iterator[Path]:
 
 
 def _check_python(python: Path) -> None:
-    found, why = _version_of(python)
+    found, why = version_of(python)
     if found is None:
         raise InstallationError(f"{why}; install geosr there first, as with pip")
     if found != __version__:
@@ -255,7 +255,7 @@ def _check_python(python: Path) -> None:
         )
 
 
-def _version_of(python: Path) -> tuple[str | None, str]:
+def version_of(python: Path) -> tuple[str | None, str]:
     """The version of geosr that a Python finds by itself, as it will for QGIS; or None, and why."""
     if not os.path.exists(python):  # noqa: PTH110 - a damaged path is one that is not there, not an error
         return None, f"there is no {os.fspath(python)!r}"
@@ -270,5 +270,5 @@ def _version_of(python: Path) -> tuple[str | None, str]:
     return (done.stdout.strip(), "") if done.returncode == 0 else (None, f"{os.fspath(python)!r} has no geosr")
 
 
-def _digest(content: bytes) -> str:
+def content_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -27,10 +27,9 @@ from geosr.quality.metrics import Mean, Spectra
 from geosr.quality.options import Options
 from geosr.quality.scores import Judged, Report, Result, Sums
 from geosr.rasters import gdal
-from geosr.rasters import source as raster
 from geosr.rasters.nodata import enlarge_nearest, filled_block, off_nodata
 from geosr.rasters.radiometry import Range, fixed, to_dtype
-from geosr.rasters.source import THUMBNAIL, RasterSource, Source
+from geosr.rasters.source import THUMBNAIL, RasterSource, Source, scene_range
 from geosr.superresolve.tiles import enlarged_tiles
 from geosr.superresolve.upscalers import Upscaler, check_bands, load_upscaler
 
@@ -119,10 +118,10 @@ def evaluate_model(
         OutputError: an output exists and not `overwrite`, or cannot be written.
     """
     upscaler = load_upscaler(model, options.scale, computing=options.computing)
-    waiting = [_scene(os.fspath(path), upscaler, model, options) for path in scenes]
+    waiting = [open_scene(os.fspath(path), upscaler, model, options) for path in scenes]
     if not waiting:
         raise OptionError("there are no scenes; name files or folders")
-    names = _plot_names([scene.path for scene in waiting]) if plots_folder else []
+    names = plot_names([scene.path for scene in waiting]) if plots_folder else []
     _check_outputs(csv_file, plots_folder, names, inputs=[model, *scenes], overwrite=overwrite)
     done, total = 0, sum(len(scene.grid) for scene in waiting)
     label = Path(model).name
@@ -194,7 +193,7 @@ def methods(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> Iter
         yield label, off_nodata(result, to_dtype(result, profile.dtype), profile.nodata)
 
 
-def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene:
+def open_scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene:
     """The scene, checked: nothing of it is computed."""
     pixels, copy = _opened(path, options)
     whole, k = pixels.profile, upscaler.scale
@@ -216,7 +215,7 @@ def _scene(path: str, upscaler: Upscaler, model: str, options: Options) -> Scene
     check_bands(upscaler, 1 if paper else whole.count, model=model, path=path)
     if not pixels.thumbnail(THUMBNAIL)[1].any():
         raise RasterError(f"{path!r} has no valid pixel to compare; leave it out")
-    own = fixed(0, 255, 1) if paper else raster.scene_range(pixels)
+    own = fixed(0, 255, 1) if paper else scene_range(pixels)
     values = fixed(*options.range, len(own.low)) if options.range else own
     pixels.close()
     truth = Cropped(Luma(pixels) if paper else pixels, width, height)
@@ -286,7 +285,7 @@ def _check_outputs(
 PLOTS = ("errors", "spectra", "crops")
 
 
-def _plot_names(paths: Sequence[str]) -> list[str]:
+def plot_names(paths: Sequence[str]) -> list[str]:
     """Return the beginning of each scene's plot names: its own, with the first free number where several share one."""
     stems = [Path(path).stem for path in paths]
     names: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geosr.choices import check_options, option
+from geosr.errors import OptionError
 from geosr.models import DEFAULT, LOSSES, OPTIMIZERS, SCHEDULES
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -60,3 +61,5 @@ class Options:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.average == 1:
+            raise OptionError("average must be below 1: an average that never changes would save the first weights")

@@ -136,4 +136,4 @@ def test_exiftool_agrees(tmp_path):
 
 
 def test_a_tiff_in_memory_can_be_a_source_of_exif():
-    assert exif._read_tiff(io.BytesIO(metadata().tobytes()[6:])).orientation == 6
+    assert exif.read_tiff(io.BytesIO(metadata().tobytes()[6:])).orientation == 6

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from geosr.cli.main import main
 from geosr.dataset import job, records, storage
-from geosr.dataset.audit import ALIKE, audit, perceptual_hash
+from geosr.dataset.audit import ALIKE, audit_set, perceptual_hash
 from geosr.dataset.options import Options
 from geosr.rasters.source import RasterSource
 from tests.conftest import texture
@@ -33,7 +33,7 @@ def images(count, rows=96, **more):
 def test_an_honest_set_passes(make_raster, tmp_path, way):
     scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(4, 192))]
     job.build(scenes, tmp_path / "out", Options(size=32, validation=0.2, test=0.1, **way))
-    found = audit(tmp_path / "out")
+    found = audit_set(tmp_path / "out")
     assert found.passed
     assert found.told["passed"]
     assert len(found.tiles) == 3
@@ -48,7 +48,7 @@ def test_ground_in_two_splits_is_found_across_projections(make_raster, tmp_path,
         make_raster(second, "degrees.tif", crs="EPSG:4326", transform=degrees),
     ]
     job.build(scenes, tmp_path / "out", Options(size=32))
-    found = audit(tmp_path / "out")
+    found = audit_set(tmp_path / "out")
     assert found.overlaps
     assert not found.alike
     assert {"utm.tif" in one.one and "degrees.tif" in one.other for one in found.overlaps} == {True}
@@ -62,7 +62,7 @@ def test_the_ground_found_is_all_that_is_shared_and_no_more(make_raster, tmp_pat
         for i, (x, im) in enumerate(zip((0, 80, -96), images(3), strict=True))
     ]
     job.build(scenes, tmp_path / "out", Options(size=32))
-    found = audit(tmp_path / "out").overlaps
+    found = audit_set(tmp_path / "out").overlaps
     assert len(found) == 3
     assert all(one.share == pytest.approx(0.5, abs=0.001) for one in found)
 
@@ -94,7 +94,7 @@ def test_a_scene_under_another_name_and_radiometry_is_found(make_raster, tmp_pat
     where = [{"transform": at(4e5 + 9000 * i, 5e6)} for i in range(2)] if located else [{"crs": None}] * 2
     scenes = [make_raster(real, "one.tif", **where[0]), make_raster(changed(real, how), "other.tif", **where[1])]
     job.build(scenes, tmp_path / "out", Options(size=96))
-    found = audit(tmp_path / "out")
+    found = audit_set(tmp_path / "out")
     assert not found.overlaps
     assert {(one.one.split()[-1], one.other.split()[-1]) for one in found.alike} >= {
         (place, place) for place in ("0,0", "96,0", "0,96", "96,96")
@@ -108,7 +108,7 @@ def test_tiles_that_show_nothing_are_not_alike(make_raster, tmp_path, monkeypatc
         for i in range(2)
     ]
     job.build(scenes, tmp_path / "out", Options(size=32))
-    found = audit(tmp_path / "out")
+    found = audit_set(tmp_path / "out")
     assert found.passed
     assert found.flat == 8
 
@@ -116,12 +116,12 @@ def test_tiles_that_show_nothing_are_not_alike(make_raster, tmp_path, monkeypatc
 def test_a_scene_of_nowhere_is_compared_within_itself(make_raster, tmp_path):
     path = make_raster(texture(1, 240, 64), crs=None, transform=Affine.identity())
     job.build([path], tmp_path / "out", Options(size=16, validation=0.3))
-    found = audit(tmp_path / "out")
+    found = audit_set(tmp_path / "out")
     assert found.passed
     assert found.nowhere == sum(found.tiles.values())
     shards = [next((tmp_path / "out" / "x2" / split).glob("*.tfrecord-*")) for split in ("Training", "Validation")]
     shards[1].write_bytes(shards[0].read_bytes())
-    again = audit(tmp_path / "out")
+    again = audit_set(tmp_path / "out")
     assert len(again.overlaps) == again.tiles["Training"]
     assert len(again.alike) >= len(again.overlaps)
 
@@ -183,7 +183,7 @@ def test_a_set_whose_shards_are_gone_is_said(make_raster, tmp_path):
     job.build(scenes, tmp_path / "out", Options(size=32, validation=0.3))
     folder = tmp_path / "out" / "x2"
     (folder / "Training" / "old-train.tfrecord-00000-of-00001.bak").touch()
-    assert audit(tmp_path / "out").passed
+    assert audit_set(tmp_path / "out").passed
     for shard in (folder / "Validation").glob("*.tfrecord-*"):
         shard.unlink()
     for words in (["audit"], ["info"], ["preview", tmp_path / "sheet.png"]):

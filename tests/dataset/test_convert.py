@@ -62,7 +62,7 @@ def test_old_records_come_back_as_they_were_before_their_means_were_taken(tmp_pa
     made = triples(5, bands, 24, scale)
     write_old(tmp_path / "old" / "train.tfrecord", made, names=names)
     pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
-    summary = convert.convert([tmp_path / "old"], tmp_path / "out", size=24)
+    summary = convert.convert_sets([tmp_path / "old"], tmp_path / "out", size=24)
     assert summary.tiles == {"Training": 5, "Validation": 0}
     found = list(records.read(tmp_path / "out" / f"x{scale}" / "Training"))
     same(found, made)
@@ -75,14 +75,14 @@ def test_files_in_a_folder_called_validation_validate(tmp_path):
     write_old(tmp_path / "x2" / "Training" / "a.tfrecords", triples(4))
     write_old(tmp_path / "x2" / "Validation" / "b.tfrecords", triples(2))
     means = pickled(tmp_path / "means.pickle", MEANS)
-    summary = convert.convert([tmp_path / "x2"], tmp_path / "out", size=24, means=means)
+    summary = convert.convert_sets([tmp_path / "x2"], tmp_path / "out", size=24, means=means)
     assert summary.tiles == {"Training": 4, "Validation": 2}
 
 
 def test_a_file_that_is_named_validates_by_its_folder(tmp_path):
     paths = [write_old(tmp_path / split / "a.tfrecords", triples(2 + i)) for i, split in enumerate(("x", "val"))]
     means = pickled(tmp_path / "means.pickle", MEANS)
-    summary = convert.convert(paths, tmp_path / "out", size=24, means=means)
+    summary = convert.convert_sets(paths, tmp_path / "out", size=24, means=means)
     assert summary.tiles == {"Training": 2, "Validation": 3}
     told = [sample.scene for split in summary.tiles for sample in records.read(tmp_path / "out" / "x2" / split)]
     assert sorted(told) == [
@@ -97,7 +97,7 @@ def test_a_file_that_is_named_validates_by_its_folder(tmp_path):
 def test_values_of_8_bits_have_their_range(tmp_path):
     means = {name: 255 * value for name, value in MEANS.items()}
     old = write_old(tmp_path / "a.tfrecord", triples(2, top=255.0), means)
-    convert.convert([old], tmp_path / "out", size=24, means=pickled(tmp_path / "m.pickle", means))
+    convert.convert_sets([old], tmp_path / "out", size=24, means=pickled(tmp_path / "m.pickle", means))
     assert next(iter(records.read(tmp_path / "out" / "x2" / "Training"))).range.high == (255.0,)
 
 
@@ -183,19 +183,19 @@ def test_foreign_and_truncated_records_are_named(tmp_path):
         (12, r"bytes are no image of 12 x 12"),
     ]:
         with pytest.raises(DatasetError, match=told):
-            convert.convert([old], tmp_path / "out", size=size, means=means)
+            convert.convert_sets([old], tmp_path / "out", size=size, means=means)
     content = old.read_bytes()
     old.write_bytes(content[:-7])
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 2: it is truncated"):
-        convert.convert([old], tmp_path / "out", size=24, means=means)
+        convert.convert_sets([old], tmp_path / "out", size=24, means=means)
     old.write_bytes(content + records.framed(b"something else"))
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 3: it is no tf\.train\.Example"):
-        convert.convert([old], tmp_path / "out", size=24, means=means)
+        convert.convert_sets([old], tmp_path / "out", size=24, means=means)
     old.write_bytes(content + records.framed(records.serialise({"one": b"1", "two": b"2"})))
     with pytest.raises(DatasetError, match=r"a\.tfrecord', record 3: it holds 2 strings, not three images"):
-        convert.convert([old], tmp_path / "out", size=24, means=means)
+        convert.convert_sets([old], tmp_path / "out", size=24, means=means)
     with pytest.raises(OptionError, match=r"not beside the records; give them: --means mean_values\.pickle"):
-        convert.convert([old], tmp_path / "out", size=24)
+        convert.convert_sets([old], tmp_path / "out", size=24)
     assert not (tmp_path / "out").exists()
 
 
@@ -216,12 +216,12 @@ def test_means_are_looked_for_up_to_the_folder_that_is_given(tmp_path):
     write_old(tmp_path / "x2" / "Training" / "a.tfrecords", triples(3))
     pickled(tmp_path / "mean_values.pickle", MEANS)
     with pytest.raises(OptionError, match="give them: --means"):
-        convert.convert([tmp_path / "x2"], tmp_path / "out", size=24)
+        convert.convert_sets([tmp_path / "x2"], tmp_path / "out", size=24)
     pickled(tmp_path / "x2" / "mean_values.pickle", MEANS)
     for given in (tmp_path / "x2" / "Training", tmp_path / "x2" / "Training" / "a.tfrecords"):
         with pytest.raises(OptionError, match="give them: --means"):
-            convert.convert([given], tmp_path / "out", size=24)
-    assert convert.convert([tmp_path / "x2"], tmp_path / "out", size=24).tiles["Training"] == 3
+            convert.convert_sets([given], tmp_path / "out", size=24)
+    assert convert.convert_sets([tmp_path / "x2"], tmp_path / "out", size=24).tiles["Training"] == 3
 
 
 def test_what_does_not_exist_is_named_once(tmp_path):
@@ -232,10 +232,10 @@ def test_what_does_not_exist_is_named_once(tmp_path):
 def test_folders_above_the_one_that_is_given_say_nothing(tmp_path):
     old = write_old(tmp_path / "val" / "old" / "a.tfrecord", triples(2)).parent
     means = pickled(tmp_path / "means.pickle", MEANS)
-    summary = convert.convert([old], tmp_path / "out", size=24, means=means)
+    summary = convert.convert_sets([old], tmp_path / "out", size=24, means=means)
     assert summary.tiles == {"Training": 2, "Validation": 0}
     with pytest.raises(DatasetError, match="nothing would train: all files are in folders called validation or val"):
-        convert.convert([old.parent], tmp_path / "none", size=24, means=means)
+        convert.convert_sets([old.parent], tmp_path / "none", size=24, means=means)
     assert not (tmp_path / "none").exists()
 
 
@@ -252,15 +252,15 @@ def test_an_interrupted_conversion_goes_on_with_what_is_left(tmp_path, monkeypat
 
     def counted(task, **how):
         told.append(task.number)
-        return made_part(task, **how)
+        return original(task, **how)
 
-    convert.convert([tmp_path / "old"], whole, size=24)
+    convert.convert_sets([tmp_path / "old"], whole, size=24)
     with pytest.raises(KeyboardInterrupt):
-        convert.convert([tmp_path / "old"], cut, size=24, progress=stop)
+        convert.convert_sets([tmp_path / "old"], cut, size=24, progress=stop)
     assert not (cut / "x2" / "Training").exists()
-    made_part = convert._made_part
-    monkeypatch.setattr(convert, "_made_part", counted)
-    convert.convert([tmp_path / "old"], cut, size=24)
+    original = convert.encoded_part
+    monkeypatch.setattr(convert, "encoded_part", counted)
+    convert.convert_sets([tmp_path / "old"], cut, size=24)
     assert told == [3]
     made, wanted = (
         {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} for out in (cut, whole)
@@ -272,8 +272,8 @@ def test_bands_that_do_not_go_together_are_said(tmp_path):
     write_old(tmp_path / "old" / "a.tfrecord", triples(2))
     pickled(tmp_path / "old" / "mean_values.pickle", {name: np.full(3, value) for name, value in MEANS.items()})
     with pytest.raises(OptionError, match="holds means of three bands, and the records have 1"):
-        convert.convert([tmp_path / "old"], tmp_path / "out", size=24)
+        convert.convert_sets([tmp_path / "old"], tmp_path / "out", size=24)
     pickled(tmp_path / "old" / "mean_values.pickle", MEANS)
     write_old(tmp_path / "old" / "b.tfrecord", triples(2, bands=3))
     with pytest.raises(DatasetError, match=r"b\.tfrecord', record 0: it has 3 bands, others 1; convert them by"):
-        convert.convert([tmp_path / "old"], tmp_path / "out", size=24)
+        convert.convert_sets([tmp_path / "old"], tmp_path / "out", size=24)

@@ -4,7 +4,7 @@ from PIL import Image
 
 from geosr.dataset import job
 from geosr.dataset.options import Options
-from geosr.dataset.preview import preview
+from geosr.dataset.preview import draw_sheet
 from geosr.errors import OutputError
 from tests.conftest import texture
 from tests.dataset.helpers import at
@@ -23,7 +23,7 @@ def made(make_raster, tmp_path):
 
 
 def test_a_sheet_shows_tiles_of_each_split_as_they_are(made, tmp_path):
-    assert preview(made, tmp_path / "sheet.png", tiles=3) == 6
+    assert draw_sheet(made, tmp_path / "sheet.png", tiles=3) == 6
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         pixels = np.asarray(sheet.convert("RGB"))
@@ -38,7 +38,7 @@ def test_a_picture_is_the_tile_stretched(made, tmp_path):
     """The first picture against the sample itself, at the place it is drawn."""
     from geosr.dataset import records
 
-    preview(made, tmp_path / "sheet.png", tiles=1)
+    draw_sheet(made, tmp_path / "sheet.png", tiles=1)
     first = records.read(made / "x2" / "Training").sample(0)
     low, high = np.percentile(first.gt.astype(float), (1, 99), axis=(1, 2))
     wanted = np.rint(255 * np.clip((first.gt - low[:, None, None]) / (high - low)[:, None, None], 0, 1))
@@ -50,11 +50,11 @@ def test_a_picture_is_the_tile_stretched(made, tmp_path):
 
 
 def test_what_cannot_be_written_is_said(made, tmp_path):
-    preview(made, tmp_path / "sheet.png")
+    draw_sheet(made, tmp_path / "sheet.png")
     with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
-        preview(made, tmp_path / "sheet.png")
-    preview(made, tmp_path / "sheet.png", overwrite=True)
+        draw_sheet(made, tmp_path / "sheet.png")
+    draw_sheet(made, tmp_path / "sheet.png", overwrite=True)
     with pytest.raises(OutputError, match=r"must end in one of \.png"):
-        preview(made, tmp_path / "sheet.doc")
+        draw_sheet(made, tmp_path / "sheet.doc")
     with pytest.raises(OutputError, match="there is no folder"):
-        preview(made, tmp_path / "none" / "sheet.png")
+        draw_sheet(made, tmp_path / "none" / "sheet.png")

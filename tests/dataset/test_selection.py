@@ -186,8 +186,8 @@ def test_no_tiles_are_made_for_a_split_that_is_full(make_raster, tmp_path, monke
     empty[:, 16:] = 0
     poor = make_raster(empty, "b.tif", transform=at(900_000, 5e6), nodata=0)
     made = []
-    made_part = job.made_part
-    monkeypatch.setattr(job, "made_part", lambda task, **how: made.append(task) or made_part(task, **how))
+    encoded_part = job.encoded_part
+    monkeypatch.setattr(job, "encoded_part", lambda task, **how: made.append(task) or encoded_part(task, **how))
     found = job.build([full, poor], tmp_path / "out", Options(size=16, validation=0.5, max_tiles=40, min_valid=0.5))
     [rich] = {split for split, tiles in found.tiles.items() if tiles == 20}
     assert sum(task.splits[0] == rich for task in made) == 20

@@ -322,7 +322,7 @@ def test_out_of_memory_halves_the_batch_and_the_same_blocks_run_again(error):
 
     def forward(blocks):
         seen.append(len(blocks))
-        with runtimes._out_of_memory():
+        with runtimes.out_of_memory():
             if len(blocks) > 2:
                 raise error
         return blocks.repeat(2, 2).repeat(2, 3)

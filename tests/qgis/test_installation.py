@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
 def known(monkeypatch):
     """Every Python has this geosr, whether it finds it by itself or not: the real question is asked in test_qgis."""
     found = {"version": geosr.__version__, "why": ""}
-    monkeypatch.setattr(installation, "_version_of", lambda python: (found["version"], found["why"]))
+    monkeypatch.setattr(installation, "version_of", lambda python: (found["version"], found["why"]))
     return found
 
 
@@ -148,7 +148,7 @@ def test_scripts_of_another_version_of_the_package_are_stale(home, known):
     run("install", "--profile", "default")
     notes = json.loads((scripts(home) / "geosr.json").read_text())
     (scripts(home) / "burst.py").write_text("# older")
-    notes["files"]["burst.py"] = installation._digest(b"# older")
+    notes["files"]["burst.py"] = installation.content_digest(b"# older")
     (scripts(home) / "geosr.json").write_text(json.dumps(notes))
     [state] = json.loads(run("status", "--json").output)
     assert (state["state"], "not those of this geosr" in state["why"]) == ("stale", True)
@@ -228,7 +228,7 @@ def test_a_python_that_cannot_be_is_broken(home, python):
 
 def test_removing_starts_no_python(home, known, monkeypatch):
     run("install", "--profile", "default")
-    monkeypatch.setattr(installation, "_version_of", lambda python: pytest.fail("a Python was started"))
+    monkeypatch.setattr(installation, "version_of", lambda python: pytest.fail("a Python was started"))
     assert run("uninstall").exit_code == 0
     assert not scripts(home).exists()
 
@@ -241,11 +241,11 @@ def test_files_of_others_are_left_alone(home, known):
 
 
 def test_a_python_that_is_gone_or_has_no_geosr_is_said(tmp_path):
-    assert installation._version_of(tmp_path / "python") == (None, f"there is no '{tmp_path / 'python'}'")
+    assert installation.version_of(tmp_path / "python") == (None, f"there is no '{tmp_path / 'python'}'")
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = next(path for path in (environment / "bin/python", environment / "Scripts/python.exe") if path.exists())
-    assert installation._version_of(python) == (None, f"{str(python)!r} has no geosr")
+    assert installation.version_of(python) == (None, f"{str(python)!r} has no geosr")
     with pytest.raises(InstallationError, match="install geosr there first"):
         installation.install(installation.Place(tmp_path / "scripts"), python=python)
     assert not (tmp_path / "scripts").exists()

@@ -70,7 +70,7 @@ def test_the_scene_is_degraded_as_asked(make_raster):
 
 
 def test_plots_of_scenes_of_one_name_have_each_their_own():
-    assert job._plot_names(["x/a.tif", "y/a.tif", "a_1.tif", "b.tif"]) == ["a_2", "a_3", "a_1", "b"]
+    assert job.plot_names(["x/a.tif", "y/a.tif", "a_1.tif", "b.tif"]) == ["a_2", "a_3", "a_1", "b"]
 
 
 def test_scores_are_those_of_the_whole_image(make_raster):
@@ -344,7 +344,7 @@ def test_maps_hold_the_errors_of_their_cells(holed, monkeypatch):
     """Cells of 8 x 8 pixels, put together from tiles; their mean is that of the pixels."""
     monkeypatch.setattr(job, "MAP", 50)
     upscaler = load_upscaler("bicubic", 2)
-    scene = job._scene(str(holed), upscaler, "bicubic", Options(side=128))
+    scene = job.open_scene(str(holed), upscaler, "bicubic", Options(side=128))
     maps = job.Maps(scene)
     for tile in scene.grid:
         maps.place(tile, job.measured(tile, scene=scene, upscaler=upscaler, label="bicubic", mapped=True).maps)
