@@ -57,6 +57,7 @@ def test_a_target_is_a_command(venv, tmp_path, args, wanted):
     assert [line[1:] for line in lines] == [wanted.format(tmp_path, tmp_path).split()]
 
 
+@pytest.mark.slow
 def test_a_folder_is_done_and_passed_over_the_second_time(venv, tmp_path, make_raster):
     (tmp_path / "scenes").mkdir()
     make_raster(texture(1, 20, 20), "scenes/a.tif")

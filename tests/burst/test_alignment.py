@@ -83,6 +83,7 @@ def test_a_thing_that_moved_is_no_parallax():
     assert distance(fit.matrix, np.eye(3)) < 0.1
 
 
+@pytest.mark.slow
 @given(st.floats(0.5, 2), st.floats(-20, 20))
 def test_exposure_is_found_and_blind_to_noise(gain, offset):
     reference, frame = proxies(MATRIX, noise=4.0, gain=1 / gain, offset=-offset / gain)

@@ -40,6 +40,7 @@ def still(tmp_path):
     return save_burst(tmp_path / "in", frames([np.eye(3)] * 6, size=(90, 70)))
 
 
+@pytest.mark.slow
 def test_a_burst_that_moved_is_aligned_with_hugin(tmp_path):
     need_hugin()
     matrices = moves(5, seed=7)
@@ -60,6 +61,7 @@ def test_a_burst_that_moved_is_aligned_with_hugin(tmp_path):
         picture.load()
 
 
+@pytest.mark.slow
 def test_frames_that_do_not_belong_are_left_out_and_named(tmp_path):
     need_hugin()
     matrices = moves(4, seed=8)
@@ -280,6 +282,7 @@ def test_the_reference_is_near_the_middle_and_not_the_blurred_or_the_dark(tmp_pa
     assert next(f["name"] for f in said["frames"] if f["reference"]) == "2.tif"
 
 
+@pytest.mark.slow
 def test_a_project_that_was_kept_gives_the_burst_again(tmp_path):
     need_hugin()
     matrices = moves(3, seed=9)
@@ -376,6 +379,7 @@ def test_the_real_bursts_align(shared, tmp_path):
     assert said["spectrum"]["detail to noise near Nyquist, dB"] > 4
 
 
+@pytest.mark.slow
 def test_known_shifts_are_found(shared, tmp_path):
     """Ten float32 frames of 150 x 108 with published shifts."""
     need_hugin()

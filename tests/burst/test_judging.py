@@ -38,6 +38,7 @@ def test_the_reference_is_near_the_middle_unless_one_is_clearly_sharper(frames, 
     assert judging.best_reference(burst_of(*frames)).photo.name == str(expected)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.text(), st.booleans(), st.floats(0, 9), st.lists(st.floats(-9, 9), min_size=9, max_size=9)))
 )

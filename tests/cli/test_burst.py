@@ -34,6 +34,7 @@ def left(folder):
     return sorted(os.fspath(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_folder_in_and_a_folder_out(tmp_path):
     need_hugin()
     folder = save_burst(tmp_path / "process", frames(moves(3, seed=2)), ending=".jpg")
@@ -46,6 +47,7 @@ def test_a_folder_in_and_a_folder_out(tmp_path):
         assert out.width > 780
 
 
+@pytest.mark.slow
 def test_files_and_options_as_in_the_help(tmp_path, still):
     photos = sorted(still.iterdir())
     out = tmp_path / "new" / "out"
@@ -74,6 +76,7 @@ def test_files_and_options_as_in_the_help(tmp_path, still):
     assert command(*args, "--overwrite").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_and_does_nothing(tmp_path, still):
     done = command(still, tmp_path / "out", "--align", "none", "--dry-run")
     assert "1.tif: 90 x 70" in done.stdout
@@ -127,6 +130,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, still, kind):
     assert left(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_aligned_are_one_line_and_leave_nothing(tmp_path):
     need_hugin()
     images = [frames([np.eye(3)], seed=seed)[0] for seed in (1, 2, 3)]
@@ -143,6 +147,7 @@ def test_without_hugin_the_command_that_installs_it_is_said(tmp_path, still):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("script", ["sleep 100", "kill -9 $$"])
 def test_hugin_that_hangs_or_is_killed_is_one_line(tmp_path, still, script):
@@ -163,6 +168,7 @@ def test_a_folder_without_permission_is_said(tmp_path, still):
     assert "cannot write to" in one_line_error(command(still, locked / "out", "--align", "none"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on file size stands in for a full disk, on Linux")
 @pytest.mark.parametrize("limit", [2_000, 20_000, 60_000])
 def test_a_full_disk_is_said_and_leaves_no_image(tmp_path, limit):
@@ -182,6 +188,7 @@ def test_a_full_disk_is_said_and_leaves_no_image(tmp_path, limit):
     assert command(*args).returncode == 0
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stage", ["read", "align", "stack"])
@@ -215,6 +222,7 @@ def test_misuse_is_exit_status_2(tmp_path):
         assert CliRunner().invoke(main, ["burst", *args]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_folder_of_the_results_can_be_an_option(tmp_path, still):
     for photos in ([still], sorted(still.glob("*.tif"))):
         done = command(*photos, "-o", tmp_path / "out", "--align", "none", "-m", "mean", "--overwrite", "-q")

@@ -82,6 +82,7 @@ def test_a_training_set_is_told_as_events_with_its_warnings(make_raster, tmp_pat
     assert told[-1]["folder"] == str(tmp_path / "out" / "x2")
 
 
+@pytest.mark.slow
 def test_a_burst_is_told_as_events_stage_by_stage(tmp_path):
     photos = save_burst(tmp_path / "in", frames(moves(3)), ending=".jpg")
     child = supervised("burst", photos, tmp_path / "out", "--align", "none")
@@ -129,6 +130,7 @@ def test_a_cancelled_raster_leaves_nothing_and_ends_within_a_second(make_raster,
     assert left(tmp_path) == ["scene.tif"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["COG", "PNG"])
 def test_a_copy_to_another_format_that_is_cancelled_leaves_nothing(make_raster, tmp_path, format_):
     source = make_raster(texture(3, 1500, 1500))
@@ -150,6 +152,7 @@ def test_a_network_is_stopped_while_it_loads_and_while_it_computes(make_raster, 
     assert left(tmp_path) == ["scene.tif"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_cancelled_keeps_what_is_done_alone(make_raster, tmp_path):
     (tmp_path / "in").mkdir()
     make_raster(texture(1, 20, 20), "in/a.tif")
@@ -163,6 +166,7 @@ def test_a_folder_that_is_cancelled_keeps_what_is_done_alone(make_raster, tmp_pa
     assert left(tmp_path) == ["in", "in/b.tif", "new", "new/out", "new/out/a.tif"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [True, False])
 def test_a_cancelled_training_set_leaves_nothing(make_raster, tmp_path, there):
     source = make_raster(texture(3, 800, 800))
@@ -256,6 +260,7 @@ def test_a_tool_of_hugin_ends_with_the_burst_that_is_cancelled(tmp_path):
     assert left(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_parts_of_an_earlier_run_go_with_one_that_is_cancelled(make_raster, tmp_path):
     source = make_raster(texture(3, 600, 600))
     args = ("superresolve", source, tmp_path / "o.tif", *SLOW_TILES)
@@ -265,6 +270,7 @@ def test_parts_of_an_earlier_run_go_with_one_that_is_cancelled(make_raster, tmp_
     assert left(tmp_path) == ["scene.tif"]
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_run_that_is_terminated_is_taken_up_again(make_raster, tmp_path):
     source = make_raster(texture(3, 200, 200))
@@ -284,6 +290,7 @@ def interrupted(child, *, after):
     assert child.stderr.read() == "Interrupted; nothing is half-written.\n"
 
 
+@pytest.mark.slow
 def test_what_another_process_makes_is_not_touched(make_raster, tmp_path):
     source = make_raster(texture(3, 600, 600))
     args = ("superresolve", source, tmp_path / "o.tif", *SLOW_TILES)

@@ -65,6 +65,7 @@ def test_eval_superres_net_takes_a_folder_and_makes_that_beside_it(pansharp, ran
     assert (made / "s0.tif").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_three_bands_take_the_images_as_they_are(pansharp, random_idn, monkeypatch):
     monkeypatch.chdir(pansharp)
     ckpts = pansharp / "three" / "x2" / "ckpts"

@@ -86,6 +86,7 @@ def test_a_folder_keeps_names_and_goes_on_after_a_bad_file(make_raster, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.TIF", "c.tiff"]
 
 
+@pytest.mark.slow
 def test_a_folder_is_taken_up_where_it_stopped(make_raster, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.tif", "b.tif"):
@@ -102,6 +103,7 @@ def test_a_folder_is_taken_up_where_it_stopped(make_raster, tmp_path):
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_file_where_a_folder_must_be_is_said(make_raster, tmp_path):
     source = make_raster()
     for output in (source, tmp_path / "new.tif"):
@@ -112,12 +114,14 @@ def test_a_missing_input_is_said_before_what_is_wrong_with_the_output(tmp_path):
     assert "'nothere/'" in one_line_error(command("superresolve", "nothere/", tmp_path / "out2"))
 
 
+@pytest.mark.slow
 def test_wrong_creation_options_are_refused_whatever_is_said(make_raster, tmp_path):
     for said in ([], ["-v"], ["-qq"]):
         args = (make_raster(), tmp_path / "o.tif", "-m", "bicubic", "--co", "COMPRESS=BANANA")
         assert "COMPRESS=BANANA" in one_line_error(command("superresolve", *args, *said))
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_what_will_be_needed_and_does_nothing(make_raster, tmp_path):
     array = texture(3, 300, 200, low=1)
     array[:, :, 128:] = 0
@@ -139,6 +143,7 @@ def test_a_dry_run_tells_what_will_be_needed_and_does_nothing(make_raster, tmp_p
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_blocks_that_cannot_be_read_are_one_line_or_exit_status_3(make_raster, tmp_path):
     (tmp_path / "in").mkdir()
     blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
@@ -244,6 +249,7 @@ def test_a_folder_without_permission_is_said(make_raster, tmp_path):
     assert "cannot write to" in one_line_error(command("superresolve", make_raster(), locked / "o.tif"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on file size stands in for a full disk, on Linux")
 @pytest.mark.parametrize("limit", [20_000, 200_000])
 def test_a_full_disk_is_said_and_leaves_nothing_under_the_name(make_raster, tmp_path, limit):
@@ -297,6 +303,7 @@ def test_sizes_are_read_as_people_write_them(text, size):
     assert options.Size().convert(text, None, None) == size
 
 
+@pytest.mark.slow
 def test_progress_is_plain_lines_off_a_terminal_and_none_when_quiet(make_raster, tmp_path):
     source = make_raster()
     done = command("superresolve", source, tmp_path / "o.tif", "-m", "bicubic")
@@ -336,6 +343,7 @@ def test_models_are_listed_with_what_they_are_for():
     assert '"sha256"' in run("models", "--json").output
 
 
+@pytest.mark.slow
 def test_the_whole_road_from_scenes_to_a_sharper_scene(make_raster, tmp_path):
     """dataset, train, superresolve: the three commands as a new user types them."""
     for i in range(3):
@@ -353,6 +361,7 @@ def test_the_whole_road_from_scenes_to_a_sharper_scene(make_raster, tmp_path):
         assert (out.count, out.shape) == (3, (240, 240))
 
 
+@pytest.mark.slow
 def test_a_shipped_network_is_sharper_than_bicubic_on_a_scene_it_never_saw(tmp_path):
     """The NEON sample, shrunk by two and super-resolved: closer to the truth than bicubic."""
     from geosr.rasters.radiometry import to_dtype
@@ -372,6 +381,7 @@ def test_a_shipped_network_is_sharper_than_bicubic_on_a_scene_it_never_saw(tmp_p
     assert 10 * np.log10(errors["bicubic"] / errors["idn"]) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["IDN_x2.caffemodel"])
 def test_published_weights_are_imported(shared, tmp_path, name):
     target = tmp_path / "idn.keras"

@@ -45,6 +45,7 @@ def test_every_weight_has_a_gradient(name, scale, bands):
         assert np.abs(gradient).max() > 0, weight.path
 
 
+@pytest.mark.slow
 @every
 def test_saved_and_loaded_safely_it_is_the_same_function(name, scale, bands, tmp_path):
     model = models.build(name, scale, bands)
@@ -243,6 +244,7 @@ def test_muon_s_steps_have_the_gradient_s_directions_at_one_length(shape):
     assert np.abs(made - np.diag(np.diag(made))).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(models.MODELS))
 def test_muon_moves_inner_kernels_alone_and_as_far_as_adam_would(name):
     import keras
@@ -352,6 +354,7 @@ def test_a_card_beside_a_model_is_believed_only_for_that_file(random_idn, tmp_pa
     assert cards.of(path).purpose == ""
 
 
+@pytest.mark.slow
 def test_shipped_cards_tell_the_truth_about_their_networks():
     assert cards.shipped(), "no model is shipped"
     for card in cards.shipped():

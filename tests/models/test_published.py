@@ -30,6 +30,7 @@ def set5(shared):
     return [luma(path) for path in sorted((shared / "Set5").glob("*.bmp"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_published_idn_reproduces_the_paper_on_set5(shared, set5, scale):
     model = caffe.read_idn(shared / "published_idn" / f"IDN_x{scale}.caffemodel", scale)

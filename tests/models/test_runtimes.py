@@ -100,6 +100,7 @@ def test_a_stac_item_tells_of_the_very_file(tmp_path, make_raster, blend):
     assert item["assets"]["model"]["type"].endswith("application=onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 @pytest.mark.parametrize("name", ["span", "idn"])
 def test_every_backend_gives_what_tensorflow_gives(name, backend):
@@ -118,6 +119,7 @@ def test_a_network_of_ones_own_is_seen_and_computed(tmp_path, backend, bands):
     assert np.abs(network(block[None], fixed(0, 1, bands))[0] - convolved(block, weight)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_how_far_the_shipped_networks_see_is_what_their_layers_say():
     for card in cards.shipped():
         path = cards.shipped_path(card.name, card.scale)
@@ -187,6 +189,7 @@ def test_tiled_equals_whole_of_a_network_of_ones_own(tmp_path, make_raster):
     assert (made[0] != made[1]).mean() < 1e-4
 
 
+@pytest.mark.slow
 def test_what_was_made_on_another_backend_is_verified_on_it(tmp_path, make_raster):
     source, output = make_raster(texture(1, 80, 90)), tmp_path / "out.tif"
     super_resolve(source, output, Options(model="span", computing=Computing(backend="onnx")))
@@ -292,6 +295,7 @@ def test_a_network_is_traced_once_for_blocks_of_any_shape(monkeypatch):
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_less_precision_stays_near_and_keeps_what_bicubic_keeps():
     path = cards.shipped_path("span", 2)
     blocks = np.random.default_rng(0).random((1, 1, 40, 40), np.float32)
@@ -304,6 +308,7 @@ def test_less_precision_stays_near_and_keeps_what_bicubic_keeps():
     assert np.abs(less - full)[..., 60:-60, 60:-60].max() < 0.002
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_loaded_only_if_it_is_trusted(tmp_path):
     exports.export(cards.shipped_path("span", 2), tmp_path / "saved")
     with pytest.raises(ModelError, match=r"which can execute anything.*--trust"):
@@ -340,6 +345,7 @@ def test_a_block_that_finds_no_memory_at_all_names_the_tile():
         Runtime(forward, 1, at_once=32)(np.zeros((2, 1, 4, 4), np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.onnx", "net.tflite", "net"])
 def test_an_exported_network_gives_the_same_values(tmp_path, name):
     done = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
@@ -361,6 +367,7 @@ def test_a_saved_model_is_replaced_only_if_it_is_one(tmp_path):
         assert CliRunner().invoke(main, [*command, str(tmp_path / "saved")]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_an_exported_network_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(exports.READERS, ".onnx", lambda path: lambda blocks: blocks.repeat(2, 2).repeat(2, 3))
     with pytest.raises(ModelError, match=r"differ by .* more than 1e-04"):

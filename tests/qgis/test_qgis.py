@@ -120,6 +120,7 @@ def test_qgis_process_tells_their_help(home, name):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_qgis_process_makes_what_the_command_makes(home, tmp_path):
     source = DATA / "landsat8_great_salt_lake.tif"
     made, wanted = tmp_path / "made.tif", tmp_path / "wanted.tif"
@@ -133,6 +134,7 @@ def test_qgis_process_makes_what_the_command_makes(home, tmp_path):
     assert made.read_bytes() == wanted.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_network_makes_a_raster_in_a_hostile_environment(home, make_raster, tmp_path):
     source, made = make_raster(texture(3, 40, 40)), tmp_path / "made.tif"
     args = (f"INPUT={source}", f"OUTPUT={made}", "MODEL=idn")
@@ -145,6 +147,7 @@ def test_a_network_makes_a_raster_in_a_hostile_environment(home, make_raster, tm
         assert after.shape == (80, 80)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_raster_is_that_part_of_the_whole(home, make_raster, tmp_path):
     located = make_raster(texture(1, 60, 50))
     photo = make_raster(texture(1, 60, 50), "photo.tif", crs=None, transform=None)
@@ -170,6 +173,7 @@ def test_a_part_of_a_raster_is_that_part_of_the_whole(home, make_raster, tmp_pat
     assert told["located"]["steps"][-1] == 100
 
 
+@pytest.mark.slow
 def test_bad_input_is_a_sentence_that_says_what_to_do(home, scripts, make_raster, tmp_path):
     source = str(make_raster(texture(1, 30, 30)))
     raster, dataset, burst = (f"script:{name}" for name in ALGORITHMS)
@@ -234,6 +238,7 @@ def test_geosr_that_has_moved_or_changed_since_is_a_sentence(home, scripts, make
     assert not (tmp_path / "o.tif").exists()
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_ends_within_a_second_and_leaves_nothing(home, make_raster, tmp_path):
     source = str(make_raster(texture(3, 1024, 1024)))
     raster, dataset, _ = (f"script:{name}" for name in ALGORITHMS)
@@ -254,6 +259,7 @@ def test_a_cancelled_run_ends_within_a_second_and_leaves_nothing(home, make_rast
     assert {path.name for path in tmp_path.iterdir()} - {"scene.tif.aux.xml"} == {"scene.tif"}
 
 
+@pytest.mark.slow
 def test_a_child_that_does_not_listen_is_ended_and_what_it_held_removed(home, make_raster, tmp_path):
     deaf = tmp_path / "deaf.py"
     held = tmp_path / ".o.tif.geosr"
@@ -275,6 +281,7 @@ def test_a_child_that_does_not_listen_is_ended_and_what_it_held_removed(home, ma
     assert not held.exists()
 
 
+@pytest.mark.slow
 def test_the_result_has_the_look_and_the_crs_of_the_input(home, make_raster, tmp_path):
     source = make_raster(texture(3, 30, 30))
     common = {"MODEL": "bicubic"}
@@ -294,6 +301,7 @@ def test_the_result_has_the_look_and_the_crs_of_the_input(home, make_raster, tmp
     assert told[2][3:] == ["EPSG:3857", 60]
 
 
+@pytest.mark.slow
 def test_it_is_a_step_of_a_model(home, make_raster, tmp_path):
     told = in_qgis(home, "modelled", raster=str(make_raster(texture(1, 30, 30))), output=str(tmp_path / "o.tif"))
     assert "error" not in told, told
@@ -301,6 +309,7 @@ def test_it_is_a_step_of_a_model(home, make_raster, tmp_path):
         assert made.shape == (60, 60)
 
 
+@pytest.mark.slow
 def test_a_training_set_is_counted(home, make_raster, tmp_path):
     source = make_raster(texture(3, 128, 128))
     given = {"INPUT": [str(source)], "OUTPUT": str(tmp_path / "out"), "TILE_SIZE": 32, "VALIDATION": 0}
@@ -333,6 +342,7 @@ def test_polygons_in_memory_are_handed_on_as_a_file_in_their_crs(home, make_rast
     ]
 
 
+@pytest.mark.slow
 def test_polygons_in_memory_and_another_crs_choose_the_tiles(home, make_raster, tmp_path):
     from rasterio.warp import transform
 
@@ -348,6 +358,7 @@ def test_polygons_in_memory_and_another_crs_choose_the_tiles(home, make_raster, 
     assert told.get("results", told)["TILES"] == 8
 
 
+@pytest.mark.slow
 def test_a_burst_gives_its_images_and_report(home, tmp_path):
     photos = save_burst(tmp_path / "in", frames(moves(3)), ending=".jpg")
     given = {"INPUT": str(photos), "OUTPUT": str(tmp_path / "out"), "METHOD": ["mean", "sigma"], "ALIGN": "none"}

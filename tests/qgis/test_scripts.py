@@ -178,4 +178,4 @@ def test_all_files_are_in_the_package():
     patterns = setup["options.package_data"]["geosr"].split()
     for name in installation.FILES:
         assert (installation.SCRIPTS / name).is_file()
-        assert any((Path("qgis") / name).match(pattern) for pattern in patterns), name
+        assert any((Path("qgis") / "scripts" / name).match(pattern) for pattern in patterns), name

@@ -284,6 +284,7 @@ def test_outputs_are_kept_and_inputs_never_written(trio, tmp_path):
     assert page.read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 def test_the_real_scene_is_compared(tmp_path):
     source = DATA / "landsat8_great_salt_lake.tif"
     told = compare_rasters(source, made(source, tmp_path / "o.tif"), windows=4)

@@ -98,6 +98,7 @@ def test_scores_are_those_of_the_whole_image(make_raster):
     assert got.energy == pytest.approx(metrics.spectra(made, truth, scale=2).energy.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "side"), [(2, 64), (3, 192), (4, 128)])
 def test_scores_do_not_depend_on_the_tiles(holed, scale, side):
     whole, tiled = (numbers(evaluate_model("bicubic", [holed], Options(scale=scale, side=n))) for n in (960, side))
@@ -106,6 +107,7 @@ def test_scores_do_not_depend_on_the_tiles(holed, scale, side):
         assert tiled[name] == pytest.approx(whole[name], rel=1e-9, nan_ok=True), name
 
 
+@pytest.mark.slow
 def test_scores_of_a_network_do_not_depend_on_the_tiles(make_raster, random_idn):
     source = make_raster(texture(1, 200, 190, dtype="float32", high=1))
     model = str(random_idn())
@@ -325,6 +327,7 @@ def test_plots_without_matplotlib_are_refused_before_any_work(make_raster, tmp_p
     assert "plots need matplotlib; install it: pip install 'geosr[plots]'" in one_line_error(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bands", [1, 4])
 def test_plots_of_each_scene_are_pictures(make_raster, tmp_path, bands):
     (tmp_path / "b").mkdir()

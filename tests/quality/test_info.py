@@ -65,6 +65,7 @@ def test_the_command_says_it_in_lines_and_as_json(make_raster):
     assert told["scale"] == 4
 
 
+@pytest.mark.slow
 def test_how_a_network_takes_the_bands_is_told(make_raster, random_idn):
     source = make_raster(texture(3, 64, 64))
     assert inspect_raster(source, Options(model=str(random_idn()))).taken == "each band by itself"
@@ -111,6 +112,7 @@ def shares(path):
     return [sharpness(source, i) for i in range(source.profile.count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["landsat8_great_salt_lake.tif", "neon_osbs_rgb.tif"])
 @pytest.mark.parametrize("before", [False, True])
 def test_a_real_scene_is_told_from_one_that_was_enlarged(tmp_path, name, before):

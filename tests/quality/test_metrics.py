@@ -244,6 +244,7 @@ def test_the_best_estimate_has_what_it_takes_off_the_error():
     assert found.energy[0] == pytest.approx(4 / 5, abs=0.03)
 
 
+@pytest.mark.slow
 @given(seeds)
 def test_invented_detail_is_not_recovered(seed):
     """Noise as strong as the missing detail brings back all the energy, and none of the truth."""

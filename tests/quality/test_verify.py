@@ -189,6 +189,7 @@ def test_outputs_with_skipped_blocks_are_what_they_claim(make_raster, tmp_path):
     assert verify_output(source, tmp_path / "out.tif").ok
 
 
+@pytest.mark.slow
 def test_compression_with_loss_has_its_tolerance_and_lossless_none(make_raster, tmp_path):
     source = make_raster(texture(3, 300, 300), photometric="RGB")
     super_resolve(source, tmp_path / "lossy.tif", Options(model="bicubic", creation={"COMPRESS": "JPEG"}))

@@ -35,6 +35,7 @@ def scene(kind, rows=150, cols=170):
     return array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bicubic", "random"])
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
 def test_an_array_comes_out_as_the_command_has_it(make_raster, tmp_path, random_idn, kind, model):
@@ -47,6 +48,7 @@ def test_an_array_comes_out_as_the_command_has_it(make_raster, tmp_path, random_
     assert made.dtype == array.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [(2, 60, 71), (1, 150, 40), (2, 150, 170), (2, 1, 170)])
 @pytest.mark.parametrize("model", ["bicubic", "random"])
 def test_dask_gives_the_same_bits_and_computes_nothing_beforehand(random_idn, model, chunks):
@@ -65,6 +67,7 @@ def test_dask_gives_the_same_bits_and_computes_nothing_beforehand(random_idn, mo
     np.testing.assert_array_equal(made.compute(scheduler="threads"), resolve(array, nodata=-9999))
 
 
+@pytest.mark.slow
 def test_a_tile_is_the_same_whichever_part_of_a_lazy_result_is_asked_for(random_idn):
     array = scene("uint16")
     resolve = geosr.load(str(random_idn()), tile=32)

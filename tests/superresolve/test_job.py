@@ -22,6 +22,7 @@ from tests.conftest import texture
 from tests.superresolve.helpers import BICUBIC, TILED, damaged, result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bicubic", "a network"])
 def test_the_bytes_do_not_depend_on_the_pool_or_the_batch(make_raster, random_idn, tmp_path, model):
     source = make_raster(texture(3, 200, 210) if model == "bicubic" else texture(1, 100, 110))
@@ -165,6 +166,7 @@ def test_sparse_outputs_are_whole(make_raster, tmp_path):
         assert out.shape == (1200, 1200)
 
 
+@pytest.mark.slow
 def test_a_model_file_that_changes_is_read_again(make_raster, random_idn, tmp_path):
     from geosr import models
 
@@ -180,6 +182,7 @@ def test_a_model_file_that_changes_is_read_again(make_raster, random_idn, tmp_pa
     assert (pixels[0] != pixels[1]).any()
 
 
+@pytest.mark.slow
 def test_a_network_is_loaded_once_by_many_threads(make_raster, random_idn, tmp_path, monkeypatch):
     from geosr import models
 

@@ -25,6 +25,7 @@ from tests.conftest import camera, texture
 from tests.superresolve.helpers import BICUBIC, result
 
 
+@pytest.mark.slow
 @given(
     st.floats(-1e6, 1e6), st.floats(-1e7, 1e7), st.floats(1e-6, 1e3),
     st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-6), st.floats(-0.5, 0.5), st.integers(2, 4),
@@ -303,6 +304,7 @@ def profiles(draw):
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(profiles(), st.integers(0, 1000), st.integers(2, 4), st.sampled_from([16, 40, None]))
 def test_any_raster_comes_out_where_and_what_it_was(tmp_path_factory, profile, seed, scale, tile):

@@ -138,6 +138,7 @@ def test_the_output_s_name_tells_its_format(make_raster, tmp_path):
         super_resolve(source, tmp_path / "a.what", BICUBIC)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 69), st.integers(0, 59), st.integers(1, 70), st.integers(1, 60), st.sampled_from([16, 33, 128]))
 def test_a_part_is_the_same_part_of_the_whole(tmp_path_factory, col, row, width, height, tile):

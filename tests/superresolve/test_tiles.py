@@ -41,6 +41,7 @@ def test_tiled_bicubic_is_the_bicubic_of_the_whole(width, height, size, k, halo)
     assert np.allclose(assembled(array, Bicubic(k), size=size, halo=halo), enlarge(array, k), atol=1e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.integers(20, 70), st.integers(20, 70), st.integers(16, 50), st.sampled_from([2, 4]))
 def test_a_tiled_network_is_the_network_on_the_whole(random_idn, width, height, size, k):

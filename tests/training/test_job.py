@@ -33,6 +33,7 @@ def data(make_raster, tmp_path):
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
     told = []
     path = job.train(data, tmp_path / "runs", QUICK, report=lambda epoch, epochs, log: told.append((epoch, dict(log))))
@@ -44,6 +45,7 @@ def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
     assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(told[0][1])
 
 
+@pytest.mark.slow
 def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp_path):
     """Read by TensorFlow, as TensorBoard does."""
     import tensorflow as tf
@@ -91,6 +93,7 @@ def test_a_full_disk_is_said_and_the_program_ends(data, tmp_path, monkeypatch):
         job.train(data, tmp_path / "runs", QUICK)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_keeps_its_scores(data, tmp_path):
     path = job.train(data, tmp_path / "runs", QUICK)
     before = json.loads(path.with_suffix(".json").read_text())["scores"]
@@ -99,6 +102,7 @@ def test_a_run_that_has_ended_keeps_its_scores(data, tmp_path):
     assert json.loads(path.with_suffix(".json").read_text())["scores"] == pytest.approx(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path, optimizer):
     options = replace(QUICK, epochs=4, optimizer=optimizer)
@@ -119,6 +123,7 @@ def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path, optimiz
         assert np.abs(a - b).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_options_is_said_in_one_line(data, tmp_path):
     job.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
     (tmp_path / "runs" / "x2" / job.OPTIONS).write_text('{"epochs": 1,')
@@ -126,6 +131,7 @@ def test_a_damaged_file_of_options_is_said_in_one_line(data, tmp_path):
         job.train(data, tmp_path / "runs", QUICK)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
     path = job.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
     for other, said in (
@@ -140,6 +146,7 @@ def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
     job.train(data, tmp_path / "runs", replace(QUICK, crop=10), restart=True)
 
 
+@pytest.mark.slow
 def test_what_a_run_began_with_stays_noted(data, tmp_path):
     begin = job.train(data, tmp_path / "first", replace(QUICK, epochs=1))
     path = job.train(data, tmp_path / "runs", options := replace(QUICK, epochs=1, fine_tune=str(begin)))
@@ -150,6 +157,7 @@ def test_what_a_run_began_with_stays_noted(data, tmp_path):
     assert json.loads(path.with_name(job.OPTIONS).read_text())["made with"] == noted
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_path, monkeypatch):
     class Spoilt(batches.Batches):
         def __iter__(self):
@@ -168,6 +176,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_
         job.train(data, tmp_path / "others", replace(QUICK, rate=1e20))
 
 
+@pytest.mark.slow
 def test_bfloat16_training_is_taken_up_and_ends_in_float32(data, tmp_path):
     options = replace(QUICK, precision="mixed_bfloat16")
 
@@ -180,6 +189,7 @@ def test_bfloat16_training_is_taken_up_and_ends_in_float32(data, tmp_path):
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
+@pytest.mark.slow
 def test_the_loss_falls(data, tmp_path):
     losses = []
     options = replace(QUICK, epochs=8, loss="ssim")
@@ -211,6 +221,7 @@ def test_bicubic_s_score_is_scikit_image_s(data):
     assert job.bicubic_scores(low, high, 2)["val_psnr_bicubic"] == pytest.approx(np.mean(scores), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_it_is_to_fine_tune(data, tmp_path, caplog):
     begun = job.train(data, tmp_path / "first", QUICK)
     models.save(models.build("tiny", 3), tmp_path / "other.keras")
@@ -225,6 +236,7 @@ def test_a_run_begins_with_the_weights_it_is_to_fine_tune(data, tmp_path, caplog
         assert np.abs(before - after).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_the_average_of_the_weights(data, tmp_path):
     # With a moving average that never moves, it is what the run began with.
     begun = job.train(data, tmp_path / "first", QUICK)
@@ -236,6 +248,7 @@ def test_what_is_kept_is_the_average_of_the_weights(data, tmp_path):
     assert max(np.abs(a - b).max() for a, b in zip(start, again.get_weights(), strict=True)) < 2e-3
 
 
+@pytest.mark.slow
 def test_the_options_of_a_run_repeat_it(data, tmp_path):
     first = job.train(data, tmp_path / "first", replace(QUICK, loss="l1+0.1*ssim", schedule="step", decay=1e-5))
     read = job.read_options(first.with_name(job.OPTIONS))
@@ -288,6 +301,7 @@ def test_a_run_can_begin_with_the_weights_of_another_scale(random_idn):
     assert not (model.get_layer("conv3_1").get_weights()[0] == before["conv3_1"][0]).all()
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn):
     with pytest.raises(DatasetError, match=r"smaller than the crop of 48 x 2 pixels; use --crop 16"):
         job.train(data, tmp_path / "runs", replace(QUICK, crop=48))
@@ -314,6 +328,7 @@ def test_what_does_not_fit_is_refused_before_the_work(data, tmp_path, random_idn
         job.train(data, tmp_path / "runs", QUICK, restore=random_idn(2, 1), restart=True)
 
 
+@pytest.mark.slow
 def test_going_on_from_an_older_checkpoint_replaces_the_newer_ones(data, tmp_path):
     job.train(data, tmp_path / "runs", replace(QUICK, epochs=3))
     folder = tmp_path / "runs" / "x2" / "ckpts"
@@ -327,6 +342,7 @@ def test_going_on_from_an_older_checkpoint_replaces_the_newer_ones(data, tmp_pat
     assert sorted(path.name for path in folder.iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_said_in_one_line(data, tmp_path):
     [shard] = records.shards(data / "x2" / "Training")
     content = bytearray(shard.read_bytes())
