@@ -37,7 +37,7 @@ TILES = ("-m", "bicubic", "--tile", "32", "--batch", "1")
 CHANGED = """
 import os, time
 from pathlib import Path
-from geosr import {module} as job
+import geosr.{module} as job
 # Dask runs this twice.
 before = getattr(job.{name}, "before", job.{name})
 def {name}(*args, **kwargs):
@@ -46,24 +46,26 @@ def {name}(*args, **kwargs):
 {name}.__module__, {name}.__qualname__, {name}.before = before.__module__, before.__qualname__, before
 job.{name} = {name}
 """
-SLOW = CHANGED.format(module="superresolve", name="encoded_parts", code="time.sleep(0.3)")
-SLOW_PARTS = CHANGED.format(module="dataset", name="made_part", code="time.sleep(0.3)")
+SLOW = CHANGED.format(module="superresolve.job", name="encoded_parts", code="time.sleep(0.3)")
+SLOW_PARTS = CHANGED.format(module="dataset.job", name="encoded_part", code="time.sleep(0.3)")
 DEADLY = CHANGED.format(
-    module="superresolve",
+    module="superresolve.job",
     name="encoded_parts",
     code="""if args[0][0].core.toranges() == ((32, 64), (32, 64)):
         time.sleep(0.3)  # until others wait behind it
         os._exit(9)""",
 )
 FLAKY = CHANGED.format(
-    module="superresolve",
+    module="superresolve.job",
     name="encoded_parts",
     code="""if args[0][0].index == 2:
         tries = Path("tries")
         tries.write_text((tries.read_text() if tries.exists() else "") + ".")
         if len(tries.read_text()) < 3: raise OSError("storage is away")""",
 )
-COUNTED = CHANGED.format(module="models", name="load", code="""with Path("loads").open("a") as file: file.write("x")""")
+COUNTED = CHANGED.format(
+    module="models.runtimes", name="load", code="""with Path("loads").open("a") as file: file.write("x")"""
+)
 
 
 @pytest.fixture(scope="module")
