@@ -1,4 +1,4 @@
-"""Puts a trained network into geosr/models/weights with a card, scored on scenes that the training never saw.
+"""Put a trained network into geosr/models/weights with a card, scored on scenes that the training never saw.
 
     python bench/ship.py RUNS/x2/idn_x2.keras --val ../shared/data/val --data OUT/x2
 

@@ -49,7 +49,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 SAMPLE = HERE.parent / "data" / "neon_osbs_rgb.tif"
 TOLERATED = 1.1
-"""How many times as bad a ratio may be as the stored one."""
+"""Largest factor by which a ratio may be worse than the stored one."""
 NETWORKS = ("idn", "span")
 
 
@@ -69,7 +69,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was asked for, and a folder for what is made."""
+    """The options of the run, and a folder for its outputs."""
 
     folder: Path
     side: int
@@ -86,7 +86,7 @@ class Bench:
         return path
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """What the work takes."""
+        """Measure the seconds a piece of work takes: of the processors with `cpu`, of the clock without."""
 
         def now() -> float:
             used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -97,7 +97,7 @@ class Bench:
         return now() - start
 
     def medians(self, **works: Callable[[], object]) -> dict[str, float]:
-        """What each work takes, one after the other in each round."""
+        """Measure several pieces of work, one after the other in each round; medians of the rounds."""
         rounds = [{name: self.seconds(work) for name, work in works.items()} for _ in range(self.rounds)]
         return {name: round(median(found[name] for found in rounds), 3) for name in works}
 
@@ -206,7 +206,7 @@ def growth_exponent(pixels: NDArray[np.float64], seconds: NDArray[np.float64]) -
 
 
 def growth(bench: Bench) -> dict[str, Ratio]:
-    """How time and memory of the command grow with the scene, of one band."""
+    """Time and memory of the command as the scene, of one band, grows."""
     found = {}
     for model in ("bicubic", "span"):
         sides = [round((1e6 * size) ** 0.5) for size in bench.megapixels]

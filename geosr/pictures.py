@@ -18,7 +18,7 @@ LABEL = 28
 
 
 def stretched(plane: Block, low: float | Block, high: float | Block) -> Picture:
-    """Return values in 8 bits, with `low` as 0 and `high` as 255, and all beyond at these ends; no number is 0.
+    """Return values in 8 bits, with `low` as 0 and `high` as 255, values beyond them clipped; NaN becomes 0.
 
     >>> stretched(np.array([-1.0, 0.0, 1.0, 2.0, np.nan]), 0, 2).tolist()
     [0, 0, 128, 255, 0]
@@ -43,7 +43,7 @@ def heatmap(plane: Block, top: float) -> Picture:
 
 
 def panel(picture: Picture, columns: int, *, smooth: bool = False) -> Picture:
-    """Return a picture with so many columns, its pixels repeated or, where it shrinks smoothly, averaged."""
+    """Return a picture resized to `columns` columns, its pixels repeated or, with `smooth`, averaged."""
     import cv2
 
     rows = max(1, round(picture.shape[0] * columns / picture.shape[1]))

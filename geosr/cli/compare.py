@@ -53,6 +53,8 @@ def compare(
     from geosr.quality.compare import compare_rasters
 
     picture = output.with_suffix(".png")
+    if png and picture == output:
+        raise click.BadParameter("the page and its picture would be one file; give the page another ending")
     for path in (output, picture) if png else (output,):
         check_output(path, (before, after, truth), overwrite=overwrite)
     comparison = compare_rasters(before, after, truth, windows=windows, bands=bands)

@@ -98,5 +98,10 @@ def _advice(report: Info) -> str:
         return "the pixels were enlarged before and hold no detail of their size: x2 adds nothing; shrink them first"
     if report.oversampled:
         numbers = ", ".join(map(str, report.oversampled))
-        return f"band {numbers} was enlarged before and holds no detail of the pixels' size: x2 adds nothing there"
-    return "the pixels hold detail of their size; x2 can add to it" + (", x4 invents" if report.scale > 2 else "")
+        bands, verb, hold = ("band", "was", "holds") if len(report.oversampled) == 1 else ("bands", "were", "hold")
+        return (
+            f"{bands} {numbers} {verb} enlarged before and {hold} no detail of the pixels' size: x2 adds nothing there"
+        )
+    return "the pixels hold detail of their size; x2 can add to it" + (
+        f", x{report.scale} invents" if report.scale > 2 else ""
+    )

@@ -40,13 +40,13 @@ OFF = 0.01
 NAMES = ("input (bicubic)", "result", "truth")
 MEANINGS = {
     "consistency": "A picture shrunk back to the input's pixels, less the input: root mean square, in the input's "
-    "unit. Near 0: nothing was added that the input speaks against.",
+    "unit. Near 0: nothing that was added contradicts the input.",
     "beyond the input": "Share of the power at frequencies that the input could not hold, in %. Bicubic interpolation "
     "leaves next to none, a network adds some; far more than the truth has is noise or invention.",
     "PSNR": "Peak signal-to-noise ratio against the truth, in dB: 1 dB more is a fifth less error power.",
     "SSIM": "Structural similarity with the truth, 1 at the most.",
-    "recovered": "Of the truth's detail that the input could not hold, what is in the picture, in %. What was made up "
-    "adds nothing.",
+    "recovered": "Of the truth's detail that the input could not hold, what is in the picture, in %. Invented detail "
+    "does not count.",
 }
 AGAINST_TRUTH = ("PSNR", "SSIM", "recovered")
 

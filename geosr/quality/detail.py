@@ -1,4 +1,4 @@
-"""The places of a scene that are worth looking at: windows with the most detail, none over another."""
+"""The windows of a scene with the most detail, none overlapping another."""
 
 from __future__ import annotations
 

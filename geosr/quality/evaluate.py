@@ -105,7 +105,7 @@ def evaluate_model(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Shrink each scene, enlarges it by the model and by interpolation, and compares with what it was.
+    """Shrink each scene, enlarge it by the model and by interpolation, and compare the results with the scene.
 
     The shrunk scene and the results are rounded to the scene's type, as files would hold them; the network sees the
     range of the scene, if no other is given, which is the peak of PSNR in any case. Rows and columns beyond a multiple

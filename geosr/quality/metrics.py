@@ -1,6 +1,6 @@
 """Scores against the truth: PSNR, SSIM, SAM, ERGAS, consistency, and detail beyond the input's Nyquist frequency.
 
-Most scores are means over pixels, of a value that is told for each: a map and where it counts, (bands, rows, cols) or
+Most scores are means over pixels, of a value for each: a map and the pixels that count, (bands, rows, cols) or
 (rows, cols). Tiles give sums that add up (`Mean`, `Spectra`), so that no scene is too large. Knows arrays alone.
 """
 

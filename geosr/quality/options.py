@@ -41,7 +41,7 @@ class Options:
     border: int | None = option(
         None, "Pixels at the edges that do not count; 0, or SCALE with --protocol paper.", least=0
     )
-    side: int = option(768, "Rows and columns of a tile, in pixels of the truth, about.", least=1)
+    side: int = option(768, "Approximate rows and columns of a tile, in pixels of the truth.", least=1)
 
     def __post_init__(self) -> None:
         check_options(self)

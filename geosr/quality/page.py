@@ -28,7 +28,7 @@ PANEL = 256
 """Rows and columns of a panel of the picture."""
 NOTE = (
     "Both sides are stretched alike: the percentiles 1 and 99 of the input become black and white. Values are shown "
-    "with 8 bits; scores are computed from the values themselves. What is hatched is not valid."
+    "with 8 bits; scores are computed from the values themselves. Hatched pixels hold no data."
 )
 
 
@@ -97,7 +97,7 @@ def page(comparison: Comparison) -> str:
         title=escape(comparison.title),
         summary=escape(summary) + (", and the truth" if len(comparison.names) > 2 else "") + ".",
         note=escape(NOTE),
-        error_caption="How far the result, shrunk back to the input's pixels, is off the input, in its unit.",
+        error_caption="The result shrunk back to the input's pixels, less the input, without sign, in its unit.",
         style=PARTS.with_suffix(".css").read_text(encoding="utf-8"),
         script=PARTS.with_suffix(".js").read_text(encoding="utf-8"),
         table=_table(comparison),

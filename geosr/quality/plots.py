@@ -75,7 +75,7 @@ def power_spectra(frequencies: Block, curves: Mapping[str, Block], *, nyquist: f
 
 
 def crop_sheet(rows: Sequence[tuple[str, Mapping[str, Block], Mapping[str, str]]], *, title: str) -> bytes:
-    """A row for each window: its place, and the pictures (rows, cols, 3) by name, each with what is said of it."""
+    """A row for each window: its position, and the pictures (rows, cols, 3) by name, each with its caption."""
     across = max(len(pictures) for _, pictures, _ in rows)
     figure = _figure(2.3 * across, 2.55 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), across, squeeze=False)

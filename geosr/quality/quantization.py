@@ -23,7 +23,7 @@ from geosr.superresolve.upscalers import check_bands, load_upscaler
 SIDE = 64
 """Rows and columns of the tiles that show what values a network's layers have."""
 COSTLY = 0.05
-"""dB of PSNR that are too many to ship."""
+"""Loss of PSNR, in dB, from which quantized weights are not shipped."""
 
 
 @dataclass(frozen=True, slots=True)

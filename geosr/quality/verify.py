@@ -49,7 +49,7 @@ ENOUGH = 256
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """One check and its outcome."""
 
     name: str
     ok: bool
@@ -294,7 +294,7 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
         checks.append(Check("computed again", True, "not done: the model is not at hand"))
     else:
         unit = "thousandths of the range" if np.dtype(job.profile.dtype).kind == "f" else "steps"
-        text = f"differs by at most {report.recomputed:.3g} {unit}" + (", compressed with loss" if lossy else "")
+        text = f"differs by at most {report.recomputed:.3g} {unit}" + (", lossy compression" if lossy else "")
         whole = 1000 if np.dtype(job.profile.dtype).kind == "f" else span
         same = report.recomputed <= max(STEPS, (LOSS if lossy else FLOAT32) * whole)
         checks.append(Check("computed again", same, text))

@@ -265,6 +265,13 @@ def test_the_command_writes_a_page_and_a_picture(trio, tmp_path):
     assert "consistency      input (bicubic)" in run(*trio, "-o", tmp_path / "s.html").stdout
 
 
+def test_a_page_that_its_picture_would_replace_is_refused(trio, tmp_path):
+    done = run(*trio, "-o", tmp_path / "r.png", "--png")
+    assert done.exit_code == 2
+    assert "would be one file" in done.output
+    assert not (tmp_path / "r.png").exists()
+
+
 def test_outputs_are_kept_and_inputs_never_written(trio, tmp_path):
     page = tmp_path / "r.html"
     page.write_text("mine")

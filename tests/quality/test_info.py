@@ -146,6 +146,11 @@ def test_single_bands_that_were_enlarged_are_named(make_raster, tmp_path):
     assert "band 2 was enlarged before" in run(source, "-m", "bicubic").stdout
 
 
+def test_a_scale_beyond_2_is_named_as_one_that_invents():
+    done = run(DATA / "neon_osbs_rgb.tif", "-m", "bicubic", "-s", "3")
+    assert "x2 can add to it, x3 invents" in done.stdout
+
+
 def test_what_cannot_be_measured_is_not_told(make_raster):
     small, flat = make_raster(texture(1, 40, 200), "s.tif"), make_raster(np.full((1, 99, 99), 7, "uint8"), "f.tif")
     for source in (small, flat):
