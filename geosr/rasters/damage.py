@@ -36,9 +36,8 @@ class Salvage:
         """Return True (bands, rows, cols) where pixels of the window could not be read."""
         unreadable = np.zeros((len(indexes), window.height, window.width), bool)
         for band, block in self.damage(window):
-            if band in indexes:
-                rows, cols = block.intersection(window).slices(within=window)
-                unreadable[indexes.index(band), rows, cols] = True
+            rows, cols = block.intersection(window).slices(within=window)
+            unreadable[np.equal(indexes, band), rows, cols] = True
         return unreadable
 
     def block(self, window: Window, indexes: Sequence[int], read: Read, *, fill: float, dtype: str) -> Block:

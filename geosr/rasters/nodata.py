@@ -81,7 +81,8 @@ def off_nodata(exact: Block, rounded: Block, nodata: float | None) -> Block:
         return rounded
     value = rounded.dtype.type(nodata)
     if rounded.dtype.kind == "f":
-        return np.where(hit, np.nextafter(value, rounded.dtype.type(np.inf)), rounded)
+        side = -np.inf if value == np.finfo(rounded.dtype).max else np.inf
+        return np.where(hit, np.nextafter(value, rounded.dtype.type(side)), rounded)
     info = np.iinfo(rounded.dtype)
     above = (exact >= nodata) if info.min < value < info.max else np.full(exact.shape, value == info.min)
     step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)

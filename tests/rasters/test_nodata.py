@@ -21,3 +21,12 @@ def test_no_valid_value_is_nodata(dtype, nodata):
     out = off_nodata(block.astype(float), block, nodata)
     assert not (out == np.asarray(nodata, dtype)).any()
     assert np.abs(out.astype(float) - block.astype(float)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_off_a_nodata_at_the_end_of_the_range_are_finite(dtype):
+    ends = np.array([np.finfo(dtype).min, np.finfo(dtype).max])
+    for nodata in ends:
+        out = off_nodata(ends, ends.astype(dtype), nodata)
+        assert np.isfinite(out).all()
+        assert not (out == nodata).any()

@@ -7,8 +7,9 @@ import rasterio.shutil
 from rasterio.enums import ColorInterp, MaskFlags
 
 from geosr.errors import OptionError, RasterError
-from geosr.rasters import source as raster
+from geosr.grid import Window
 from geosr.rasters.resample import enlarge
+from geosr.rasters.source import RasterSource, measured
 from geosr.superresolve.job import super_resolve, write
 from geosr.superresolve.plan import make_plan
 from tests.conftest import texture
@@ -23,7 +24,7 @@ def test_nodata_in_is_nodata_out_exactly(make_raster, tmp_path, dtype, nodata):
     source = make_raster(array, nodata=nodata)
     with rasterio.open(source) as before, rasterio.open(result(source, tmp_path, replace(BICUBIC, tile=16))) as out:
         assert out.nodata == before.nodata or np.isnan(nodata)
-        bad = ~raster.measured(out.read(), nodata)
+        bad = ~measured(out.read(), nodata)
         assert (bad == mask.repeat(2, 0).repeat(2, 1)).all()
 
 
@@ -167,6 +168,13 @@ def test_blocks_that_cannot_be_read_become_nodata_and_are_told(make_raster, tmp_
     clean = result(make_raster(filled, "clean.tif", nodata=0), tmp_path, replace(BICUBIC, tile=50))
     with rasterio.open(clean) as wanted, rasterio.open(tmp_path / "out.tif") as out:
         assert (wanted.read() == out.read()).all()
+
+
+def test_each_copy_of_a_band_is_invalid_where_it_cannot_be_read(make_raster):
+    source = damaged(make_raster(texture(2, 200, 200), interleave="band", **TILED), 1, 2)
+    pixels = RasterSource(source, [1, 2, 1], skip_errors=True).read(Window(0, 0, 200, 200))
+    assert not pixels.valid[[0, 2], 64:128, 128:192].any()
+    assert pixels.valid.sum() == pixels.valid.size - 2 * 64 * 64
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
