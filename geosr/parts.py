@@ -121,12 +121,12 @@ class Parts:
     def _open(self) -> None:
         manifest = self.folder / MANIFEST
         self._bring_back()
-        found = None if self._restart else _read(manifest)
-        if found is None or not any(self.folder.glob("*.part")):
+        note = None if self._restart else _read(manifest)
+        if note is None or not any(self.folder.glob("*.part")):
             shutil.rmtree(self.folder, ignore_errors=True)
-            found = self._manifest
-        for key in sorted({*found, *self._manifest}):
-            before, now = found.get(key), self._manifest.get(key)
+            note = self._manifest
+        for key in sorted({*note, *self._manifest}):
+            before, now = note.get(key), self._manifest.get(key)
             if before != now:
                 difference = "differ" if isinstance(now, list | dict) else f"was {before}, is now {now}"
                 raise OutputError(
@@ -135,8 +135,8 @@ class Parts:
                 )
         try:
             self.draft.parent.mkdir(parents=True, exist_ok=True)
-            kept = {manifest, self.draft.parent, *self.folder.glob("*.part")}
-            for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - kept)]:
+            known = {manifest, self.draft.parent, *self.folder.glob("*.part")}
+            for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - known)]:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         except OSError as error:
             raise write_error(self.output.parent, error) from error

@@ -68,8 +68,8 @@ def dask(address: str, *, workers: int = 1) -> Iterator[Pool]:
         # Not by the class: a worker may have no geosr to find it in.
         for worker, version in client.run(eval, VERSION, on_error="return").items():
             if version != __version__:
-                found = f"geosr {version}" if isinstance(version, str) else f"no geosr ({version})"
-                raise ClusterError(f"worker {worker} has {found}, not {__version__}; install the same on all")
+                version_text = f"geosr {version}" if isinstance(version, str) else f"no geosr ({version})"
+                raise ClusterError(f"worker {worker} has {version_text}, not {__version__}; install the same on all")
         executor = _Cluster(client, address)
         try:
             count = sum(client.nthreads().values())
@@ -132,19 +132,19 @@ class _Cluster(Executor):
                 self._work, self._sent = fn, (uuid4().hex, pickle.dumps(fn))
                 self.on_all(_not_opened, *self._sent)
             # As bytes: the scheduler, which need not reach any file, would open what is in them.
-            given = pickle.dumps((args, kwargs))
+            pickled = pickle.dumps((args, kwargs))
             future = self._client.submit(
-                _run, __version__, *self._sent, given, pure=False, retries=RETRIES, key=f"geosr-{uuid4().hex}"
+                _run, __version__, *self._sent, pickled, pure=False, retries=RETRIES, key=f"geosr-{uuid4().hex}"
             )
         return _Promise(future, self._address)
 
     def on_all(self, check: Callable[..., str], *args: Any) -> None:
         """Refuse what a worker has something to say against."""
         with _spoken_to(self._address):
-            told = self._client.run(check, *args, on_error="return")
-        for worker, said in told.items():
-            if said:
-                raise ClusterError(f"worker {worker}: {said}")
+            answers = self._client.run(check, *args, on_error="return")
+        for worker, answer in answers.items():
+            if answer:
+                raise ClusterError(f"worker {worker}: {answer}")
 
 
 class _Promise(Future[R]):
@@ -159,7 +159,7 @@ class _Promise(Future[R]):
 
         with _spoken_to(self._address):
             try:
-                found: R = self._remote.result(timeout)
+                result: R = self._remote.result(timeout)
             except KilledWorker as error:
                 last = getattr(error.last_worker, "address", "")
                 raise WorkersDied(
@@ -167,7 +167,7 @@ class _Promise(Future[R]):
                     "their logs, then run the same command again"
                 ) from error
             self._remote.release()
-        return found
+        return result
 
     def cancel(self) -> bool:
         # What is left of a client whose scheduler has gone may say so in many ways.
@@ -203,8 +203,8 @@ def _client(address: str, workers: int) -> Iterator[Any]:
         try:
             client = distributed.Client(address, timeout=ANSWER, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise ClusterError(f"no Dask scheduler answers at {address!r}: {told}") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ClusterError(f"no Dask scheduler answers at {address!r}: {reason}") from error
         with client:
             yield client
         return
@@ -244,11 +244,11 @@ def _wait_for_workers(client: Any, address: str) -> None:
         ) from error
 
 
-def _run(version: str, mark: str, work: bytes, given: bytes) -> Any:
+def _run(version: str, mark: str, work: bytes, arguments: bytes) -> Any:
     """Work on a worker; one that came later may have another geosr."""
     if version != __version__:
         raise ClusterError(f"a worker has geosr {__version__}, not {version}; install the same on all")
-    args, kwargs = pickle.loads(given)
+    args, kwargs = pickle.loads(arguments)
     return _opened(mark, work)(*args, **kwargs)
 
 
@@ -280,5 +280,5 @@ def unreachable(check_input: Callable[[str], None], inputs: list[str], probe: Pa
 @lru_cache(maxsize=2)
 def _opened(mark: str, work: bytes) -> Callable[..., Any]:
     """The work, with what it is made of: opened once a worker, for all tasks."""
-    found: Callable[..., Any] = pickle.loads(work)
-    return found
+    function: Callable[..., Any] = pickle.loads(work)
+    return function

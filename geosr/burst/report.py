@@ -141,9 +141,9 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     spectra = [_transform(frame) for frame in frames]
     transform, count = _transform(result), len(frames)
     radius = _radius(result.shape, scale)
-    each = np.mean([abs(one) ** 2 for one in spectra], axis=0)
+    each = np.mean([abs(band) ** 2 for band in spectra], axis=0)
     joint = (abs(np.sum(spectra, axis=0)) ** 2 - count * each) / (count * (count - 1))
-    across = np.mean([(transform * one.conj()).real for one in spectra], axis=0)
+    across = np.mean([(transform * band.conj()).real for band in spectra], axis=0)
     power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(transform) ** 2))
     common = np.maximum(common, 1e-6 * power)
     gain = shared / (common + (power - common) / count)

@@ -114,8 +114,8 @@ def audit_set(out: str | os.PathLike[str], progress: Progress | None = None) -> 
         {split: len(samples) for split, samples in examples.items()},
         list(_overlaps(tiles)),
         list(_alike(tiles)),
-        sum(not one.crs for one in tiles),
-        sum(one.hash is None for one in tiles),
+        sum(not tile.crs for tile in tiles),
+        sum(tile.hash is None for tile in tiles),
     )
 
 

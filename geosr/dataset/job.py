@@ -171,16 +171,16 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     """
     sources = [RasterSource(path, options.bands).colours() for path in scenes]
     dtype = _one_kind(sources, options)
-    chosen = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
+    areas = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
     profiles = [source.profile for source in sources]
     tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
     _check_sizes(sources, tiles, options)
     left_out: Counter[str] = Counter()
     for i, profile in enumerate(profiles):
-        for what, found in chosen.items():
+        for what, shapes in areas.items():
             windows = [tile.core for tile in tiles[i]]
             try:
-                good = found.covering(profile, windows) if what == "aoi" else ~found.touching(profile, windows)
+                good = shapes.covering(profile, windows) if what == "aoi" else ~shapes.touching(profile, windows)
             except OptionError as error:
                 raise OptionError(f"{sources[i].path!r}: {error}") from error
             left_out[what] += int((~good).sum())
@@ -197,7 +197,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
     for source, name in zip(sources, storage.scene_names([source.path for source in sources]), strict=True):
         scene_list.append(Scene(source, name, scene_range(source), dtype))
         source.close()
-    job = Plan(options, tuple(scene_list), _tasks(scene_list, tiles, fates, options), left_out, _digest(chosen))
+    job = Plan(options, tuple(scene_list), _tasks(scene_list, tiles, fates, options), left_out, _digest(areas))
     if not job.tiles[SPLITS[0]]:
         raise DatasetError(_nothing(job, left_out))
     return job

@@ -72,15 +72,15 @@ def read(path: str | os.PathLike[str]) -> Areas:
     except (DataSourceError, DataLayerError) as error:
         why = _reason(error, name) if Path(name).exists() else "there is no such file"
         raise DatasetError(f"the areas in {name!r} cannot be read: {why}") from error
-    found = [(crs, some[[one in (3, 6) for one in shapely.get_type_id(some)]]) for crs, some in found]
-    found = [(crs, some) for crs, some in found if len(some)]
+    found = [(crs, shapes[[one in (3, 6) for one in shapely.get_type_id(shapes)]]) for crs, shapes in found]
+    found = [(crs, shapes) for crs, shapes in found if len(shapes)]
     if not found:
         raise DatasetError(f"{name!r} holds no polygons; give a file of areas")
     if not all(crs for crs, _ in found):
         raise DatasetError(f"{name!r} has no CRS, so that nobody knows where its areas are; give it one")
     try:
         crs = CRS.from_user_input(found[0][0])
-        geometries = [_moved(some, CRS.from_user_input(of), crs) for of, some in found]
+        geometries = [_moved(shapes, CRS.from_user_input(of), crs) for of, shapes in found]
     except gdal.ERRORS as error:
         raise DatasetError(f"the CRS of {name!r} is not understood: {gdal.reason(error)}") from error
     return Areas(name, shapely.union_all(shapely.make_valid(np.concatenate(geometries))), crs)

@@ -73,18 +73,18 @@ def _triple(split: str, sample: Sample) -> Image.Image:
     pictures = [_picture(enlarge_nearest(image, factor), low, high) for image in images]
     width, height = pictures[0].size
     font = ImageFont.load_default()
-    made = Image.new("RGB", (3 * width + 2 * GAP, height + 34), "white")
-    draw = ImageDraw.Draw(made)
+    sheet = Image.new("RGB", (3 * width + 2 * GAP, height + 34), "white")
+    draw = ImageDraw.Draw(sheet)
     window = sample.window
     numbers = f" band {sample.bands[0]}" if len(sample.bands) == 1 else ""
     caption = f"{split}: {sample.scene} {window.col_off},{window.row_off}{numbers}"
-    while draw.textlength(caption, font=font) > made.width:
+    while draw.textlength(caption, font=font) > sheet.width:
         caption = caption[:-4] + "..."
     draw.text((0, 2), caption, "black", font=font)
     for i, (name, picture) in enumerate(zip(records.IMAGES, pictures, strict=True)):
         draw.text((i * (width + GAP), 18), name, "black", font=font)
-        made.paste(picture, (i * (width + GAP), 34))
-    return made
+        sheet.paste(picture, (i * (width + GAP), 34))
+    return sheet
 
 
 def _picture(image: Block, low: Block, high: Block) -> Image.Image:

@@ -105,7 +105,7 @@ def assign(
         cut = _blocks(frames, guards, free, shares, size=size)
     else:
         ways = [shares if own else Shares(validation=0) for own in free]
-        cut = [_strips(*one) for one in zip(frames, guards, ways, strict=True)]
+        cut = [_strips(*row) for row in zip(frames, guards, ways, strict=True)]
     fates: list[list[str]] = [[] for _ in profiles]
     for place, frame, guard, regions in zip(groups, frames, guards, cut, strict=True):
         scene_fates = iter(_fates(frame, regions, guard))
@@ -165,10 +165,10 @@ def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxe
     boxes = []
     for profile, scene_tiles in zip(profiles, tiles, strict=True):
         if profile is first:
-            made = [
+            frames = [
                 (w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height) for w in (t.core for t in scene_tiles)
             ]
-            boxes.append(np.array(made, np.float64).reshape(-1, 4))
+            boxes.append(np.array(frames, np.float64).reshape(-1, 4))
             continue
         rings = projected(outlines(profile, [tile.core for tile in scene_tiles]), crs_of(profile), crs)
         if crs is not None and crs.is_geographic:

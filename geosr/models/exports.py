@@ -73,8 +73,8 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
         else openvino.Core().read_model(source)
     )
     # Depthwise ones, as in the bicubic enlargement, are of another type.
-    made = [(one.get_type_name(), one.get_friendly_name()) for one in network.get_ordered_ops()]
-    convolutions = [name for kind, name in made if kind == "Convolution"]
+    operations = [(operation.get_type_name(), operation.get_friendly_name()) for operation in network.get_ordered_ops()]
+    convolutions = [name for kind, name in operations if kind == "Convolution"]
     chosen = set(convolutions[kept : len(convolutions) - kept])
     if not chosen:
         raise ModelError(
@@ -87,7 +87,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
             subset_size=1000,
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(names=[name for _, name in made if name not in chosen]),
+            ignored_scope=nncf.IgnoredScope(names=[name for _, name in operations if name not in chosen]),
         )
     openvino.save_model(quantized, output, compress_to_fp16=False)
 

@@ -124,10 +124,10 @@ def _beyond(
     network: Runtime, bands: int, scale: int, random: np.random.Generator, turns: int, *, cut: int
 ) -> int | None:
     """Return the columns beyond the cut that change with what is before it, in blocks turned by 90 degrees so often."""
-    one = random.random((1, bands, 32, cut + FARTHEST + 32), np.float32)
-    other = one.copy()
+    noise = random.random((1, bands, 32, cut + FARTHEST + 32), np.float32)
+    other = noise.copy()
     other[..., :cut] = random.random(other[..., :cut].shape, np.float32)
-    results = [_turned(network(_turned(block, turns)), -turns) for block in (one, other)]
+    results = [_turned(network(_turned(block, turns)), -turns) for block in (noise, other)]
     changed = np.flatnonzero((results[0] != results[1]).any(axis=(0, 1, 2))[cut * scale :])
     reached = -(-(int(changed.max(initial=-1)) + 1) // scale)
     return reached if reached <= FARTHEST else None

@@ -158,17 +158,21 @@ def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
     Raises:
         ModelError: it does not take blocks of any size, or does not enlarge them evenly.
     """
-    given = (1, bands, _PROBED, 2 * _PROBED)
+    input_shape = (1, bands, _PROBED, 2 * _PROBED)
     try:
-        made = [runtime(np.zeros((1, bands, rows, 2 * rows), np.float32)).shape for rows in (_PROBED, 3 * _PROBED)]
+        output_shapes = [
+            runtime(np.zeros((1, bands, rows, 2 * rows), np.float32)).shape for rows in (_PROBED, 3 * _PROBED)
+        ]
     except ModelError as error:
         raise ModelError(f"{os.fspath(path)!r} does not take blocks of any size: {error}") from error
-    scale = made[0][2] // _PROBED if len(made[0]) == 4 else 0
+    scale = output_shapes[0][2] // _PROBED if len(output_shapes[0]) == 4 else 0
     if scale < 1 or any(
         shape != (1, bands, scale * rows, 2 * scale * rows)
-        for shape, rows in zip(made, (_PROBED, 3 * _PROBED), strict=True)
+        for shape, rows in zip(output_shapes, (_PROBED, 3 * _PROBED), strict=True)
     ):
-        raise ModelError(f"{os.fspath(path)!r} gives {made[0]} for {given}; it must enlarge by a whole factor")
+        raise ModelError(
+            f"{os.fspath(path)!r} gives {output_shapes[0]} for {input_shape}; it must enlarge by a whole factor"
+        )
     return scale
 
 
@@ -176,8 +180,8 @@ def channels_first(model: Any) -> Any:
     """A Keras network that takes and gives (n, bands, rows, cols), as ONNX networks do."""
     keras = libraries.keras()
     taken = keras.Input((model.input_shape[-1], None, None), name="lr")
-    made = model(keras.layers.Permute((2, 3, 1), name="channels_last")(taken))
-    return keras.Model(taken, keras.layers.Permute((3, 1, 2), name="channels_first")(made), name=model.name)
+    output = model(keras.layers.Permute((2, 3, 1), name="channels_last")(taken))
+    return keras.Model(taken, keras.layers.Permute((3, 1, 2), name="channels_first")(output), name=model.name)
 
 
 def as_onnx(model: Any, path: Path) -> None:
@@ -213,13 +217,13 @@ def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
         tensorflow = libraries.tensorflow()
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
         # Traced once, for blocks of any shape: else those of the first would be rounded in another way.
-        given = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
-        predict = tensorflow.function(partial(model, training=False), input_signature=[given])
+        signature = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
+        predict = tensorflow.function(partial(model, training=False), input_signature=[signature])
 
     def forward(blocks: Block) -> Block:
         with out_of_memory():
-            made: Block = np.asarray(predict(blocks.transpose(0, 2, 3, 1)))
-        return made.transpose(0, 3, 1, 2)
+            output: Block = np.asarray(predict(blocks.transpose(0, 2, 3, 1)))
+        return output.transpose(0, 3, 1, 2)
 
     return Runtime(forward, model.input_shape[-1], _at_once("tensorflow"))
 
@@ -240,9 +244,9 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
 
     def forward(blocks: Block) -> Block:
         with out_of_memory():
-            given = {name: tensorflow.constant(blocks.transpose(0, 2, 3, 1))}
-            (made,) = loaded.signatures["serving_default"](**given).values()
-        result: Block = np.asarray(made).transpose(0, 3, 1, 2)
+            inputs = {name: tensorflow.constant(blocks.transpose(0, 2, 3, 1))}
+            (output,) = loaded.signatures["serving_default"](**inputs).values()
+        result: Block = np.asarray(output).transpose(0, 3, 1, 2)
         return result
 
     return Runtime(forward, taken.shape[-1], _at_once("tensorflow"))
@@ -251,13 +255,13 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
 def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
     core = openvino.Core()
     # On processors with bfloat16 it would be taken without being asked for.
-    asked = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"} | _threads("INFERENCE_NUM_THREADS")
+    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"} | _threads("INFERENCE_NUM_THREADS")
     try:
         if path.suffix == ".keras":
             network = from_keras(openvino, models.load(path, trust=trust))
         else:
             network = core.read_model(path)
-        compiled = core.compile_model(network, "CPU", asked)
+        compiled = core.compile_model(network, "CPU", config)
         channels = network.inputs[0].partial_shape[1]
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(str(error).split())[:200]}") from error
@@ -271,16 +275,16 @@ def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
 
 
 def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
-    asked = onnxruntime.SessionOptions()
-    asked.log_severity_level = 3
-    asked.intra_op_num_threads = next(iter(_threads("n").values()), 0)
+    session_options = onnxruntime.SessionOptions()
+    session_options.log_severity_level = 3
+    session_options.intra_op_num_threads = next(iter(_threads("n").values()), 0)
     with tempfile.TemporaryDirectory() as folder:
         file = path
         if path.suffix == ".keras":
             file = Path(folder) / "network.onnx"
             as_onnx(models.load(path, trust=trust), file)
         try:
-            session = onnxruntime.InferenceSession(os.fspath(file), asked, providers=_providers(onnxruntime))
+            session = onnxruntime.InferenceSession(os.fspath(file), session_options, providers=_providers(onnxruntime))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {reason}") from error
@@ -309,14 +313,14 @@ def out_of_memory() -> Iterator[None]:
 
 def _providers(onnxruntime: Any) -> list[Any]:
     """Those that compute in float32: a GPU would take 19 bits for it."""
-    wanted = [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
-    return [one for one in wanted if one[0] in onnxruntime.get_available_providers()]
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
+    return [provider for provider in providers if provider[0] in onnxruntime.get_available_providers()]
 
 
 def _threads(name: str) -> dict[str, int]:
     """The number of threads that a process may use, where that is said, as in workers of a cluster."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return {name: int(said)} if said.isdecimal() and int(said) else {}
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    return {name: int(number)} if number.isdecimal() and int(number) else {}
 
 
 def _at_once(name: str) -> int:

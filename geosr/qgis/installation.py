@@ -98,17 +98,17 @@ def places(
     if folder is not None:
         return [Place(folder.absolute())]
     searched = roots(environ, home or Path.home(), platform)
-    found = [one for root in searched for one in sorted((root / "profiles").glob("*")) if one.is_dir()]
-    chosen = [one for one in found if profile in (None, one.name)]
-    if profile and found and not chosen:
-        names = ", ".join(sorted({one.name for one in found}))
+    profiles = [one for root in searched for one in sorted((root / "profiles").glob("*")) if one.is_dir()]
+    selected = [one for one in profiles if profile in (None, one.name)]
+    if profile and profiles and not selected:
+        names = ", ".join(sorted({one.name for one in profiles}))
         raise InstallationError(f"QGIS has no profile {profile!r}; there are {names}")
-    if not chosen:
+    if not selected:
         where = ", ".join(os.fspath(root) for root in searched)
         raise InstallationError(
             f"no profile of QGIS in {where}; start QGIS once, or name a folder of scripts with --scripts-dir"
         )
-    return [Place(one / "processing" / "scripts", one.name) for one in chosen]
+    return [Place(one / "processing" / "scripts", one.name) for one in selected]
 
 
 def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
@@ -222,17 +222,21 @@ def _put_aside(folder: Path, notes: Mapping[str, Any]) -> list[str]:
     """Renames the files that may be somebody's work, and returns that in sentences."""
     done = []
     for name in _edited(folder, notes):
-        kept = _free(folder / (name + EDITED))
-        (folder / name).rename(kept)
+        backup = _free(folder / (name + EDITED))
+        (folder / name).rename(backup)
         why = "was edited" if name in notes.get("files", {}) else f"is not that of geosr {__version__}"
-        done.append(f"{name} {why}: it is kept as {os.fspath(kept)!r}")
+        done.append(f"{name} {why}: it is kept as {os.fspath(backup)!r}")
     return done
 
 
 def _free(path: Path) -> Path:
     """The path, or the first with a number that nothing has yet."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
-    return next(one for one in itertools.chain([path], numbered) if not (one.exists() or one.is_symlink()))
+    return next(
+        candidate
+        for candidate in itertools.chain([path], numbered)
+        if not (candidate.exists() or candidate.is_symlink())
+    )
 
 
 def _shipped() -> dict[str, str]:
@@ -246,12 +250,12 @@ def _compiled(folder: Path) -> Iterator[Path]:
 
 
 def _check_python(python: Path) -> None:
-    found, why = version_of(python)
-    if found is None:
+    version, why = version_of(python)
+    if version is None:
         raise InstallationError(f"{why}; install geosr there first, as with pip")
-    if found != __version__:
+    if version != __version__:
         raise InstallationError(
-            f"{os.fspath(python)!r} has geosr {found}, this is {__version__}; install this one there"
+            f"{os.fspath(python)!r} has geosr {version}, this is {__version__}; install this one there"
         )
 
 

@@ -186,7 +186,7 @@ def _table(comparison: Comparison) -> str:
     columns = [
         (s, i) for s in comparison.totals for i in range(len(comparison.names)) if not np.isnan(comparison.totals[s][i])
     ]
-    spans = {score: sum(one == score for one, _ in columns) for score in comparison.totals}
+    spans = {score: sum(score_name == score for score_name, _ in columns) for score in comparison.totals}
     top = "".join(f'<th scope="colgroup" colspan="{n}">{escape(score)}</th>' for score, n in spans.items() if n)
     head = "".join(f'<th scope="col">{escape(comparison.names[i])}</th>' for _, i in columns)
     body = "".join(

@@ -200,7 +200,10 @@ def table(report: Report) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["scene", "method", "scale", "bands", "dtype", *names])
-    rows: list[tuple[Any, ...]] = [(one.scene, one.bands, one.dtype, one.methods) for one in report.scenes]
+    rows: list[tuple[Any, ...]] = [
+        (scene_scores.scene, scene_scores.bands, scene_scores.dtype, scene_scores.methods)
+        for scene_scores in report.scenes
+    ]
     for scene, bands, dtype, methods in [*rows, ("total", "", "", report.total)]:
         for method, scored in methods.items():
             values = [getattr(scored, name) for name in names]

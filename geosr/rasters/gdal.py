@@ -82,14 +82,14 @@ class _Said(logging.Handler):
 @contextmanager
 def said() -> Iterator[list[str]]:
     """The warnings that GDAL gives meanwhile, which go nowhere else."""
-    said, logger = _Said(), logging.getLogger("rasterio")
+    messages, logger = _Said(), logging.getLogger("rasterio")
     level, propagates = logger.level, logger.propagate
-    logger.addHandler(said)
+    logger.addHandler(messages)
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     try:
-        yield said.lines
+        yield messages.lines
     finally:
-        logger.removeHandler(said)
+        logger.removeHandler(messages)
         logger.setLevel(level)
         logger.propagate = propagates

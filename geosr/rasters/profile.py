@@ -152,9 +152,9 @@ def write_metadata(out: Any, profile: Profile) -> None:
             item.write(out, profile)
 
 
-def differences(output: Profile, wanted: Profile) -> list[str]:
-    """Return the words for the items of `wanted` that `output` does not have."""
-    return [item.words for item in ITEMS if not (item.same or _equal(item.name))(output, wanted)]
+def differences(output: Profile, expected: Profile) -> list[str]:
+    """Return the words for the items of `expected` that `output` does not have."""
+    return [item.words for item in ITEMS if not (item.same or _equal(item.name))(output, expected)]
 
 
 def own_masks(dataset: Any) -> list[int]:
@@ -178,63 +178,63 @@ def moved(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint
 def _equal(name: str) -> Callable[[Profile, Profile], bool]:
     """Return a comparison of a field, in which two values that are no numbers are equal."""
 
-    def same(output: Profile, wanted: Profile) -> bool:
-        one, other = getattr(output, name), getattr(wanted, name)
-        return bool(one == other or (one != one and other != other))
+    def same(output: Profile, expected: Profile) -> bool:
+        value, other = getattr(output, name), getattr(expected, name)
+        return bool(value == other or (value != value and other != other))
 
     return same
 
 
-def _same_colours(output: Profile, wanted: Profile) -> bool:
+def _same_colours(output: Profile, expected: Profile) -> bool:
     # Not every format has a word for what is not defined.
-    pairs = zip_longest(wanted.colorinterp, output.colorinterp)
-    return not wanted.colorinterp or all(one in (other, ColorInterp.undefined) for one, other in pairs)
+    pairs = zip_longest(expected.colorinterp, output.colorinterp)
+    return not expected.colorinterp or all(colour in (other, ColorInterp.undefined) for colour, other in pairs)
 
 
 def _same_texts(name: str) -> Callable[[Profile, Profile], bool]:
     # Some formats invent names for bands that have none.
-    def same(output: Profile, wanted: Profile) -> bool:
-        pairs = zip_longest(getattr(wanted, name), getattr(output, name))
-        return all(not one or one == other for one, other in pairs)
+    def same(output: Profile, expected: Profile) -> bool:
+        pairs = zip_longest(getattr(expected, name), getattr(output, name))
+        return all(not text or text == other for text, other in pairs)
 
     return same
 
 
 def _same_numbers(name: str, default: float) -> Callable[[Profile, Profile], bool]:
-    def same(output: Profile, wanted: Profile) -> bool:
-        plain = (default,) * wanted.count
-        return bool((getattr(output, name) or plain) == (getattr(wanted, name) or plain))
+    def same(output: Profile, expected: Profile) -> bool:
+        plain = (default,) * expected.count
+        return bool((getattr(output, name) or plain) == (getattr(expected, name) or plain))
 
     return same
 
 
-def _same_transform(output: Profile, wanted: Profile) -> bool:
-    corners = [(0, 0), (wanted.width, 0), (0, wanted.height)]
-    one, other = (np.array([profile.transform @ corner for corner in corners]) for profile in (output, wanted))
-    pixel = np.abs(np.array(wanted.transform)[[0, 1, 3, 4]]).max()
-    return bool(np.abs(one - other).max() <= 1e-6 * pixel)
+def _same_transform(output: Profile, expected: Profile) -> bool:
+    corners = [(0, 0), (expected.width, 0), (0, expected.height)]
+    corners_of, other = (np.array([profile.transform @ corner for corner in corners]) for profile in (output, expected))
+    pixel = np.abs(np.array(expected.transform)[[0, 1, 3, 4]]).max()
+    return bool(np.abs(corners_of - other).max() <= 1e-6 * pixel)
 
 
-def _same_gcps(output: Profile, wanted: Profile) -> bool:
-    points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (output, wanted)]
-    return not wanted.gcps or wanted.located or points[0] == points[1]
+def _same_gcps(output: Profile, expected: Profile) -> bool:
+    points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (output, expected)]
+    return not expected.gcps or expected.located or points[0] == points[1]
 
 
-def _same_rpcs(output: Profile, wanted: Profile) -> bool:
+def _same_rpcs(output: Profile, expected: Profile) -> bool:
     """Compare all but error estimates, which GDAL calls -1 where there are none."""
-    if wanted.rpcs is None or output.rpcs is None:
-        return wanted.rpcs is None
+    if expected.rpcs is None or output.rpcs is None:
+        return expected.rpcs is None
     other = output.rpcs.to_dict()
-    pairs = [(value, other[name]) for name, value in wanted.rpcs.to_dict().items() if not name.startswith("err_")]
+    pairs = [(value, other[name]) for name, value in expected.rpcs.to_dict().items() if not name.startswith("err_")]
     return all(np.allclose(value, output_value, rtol=1e-12, atol=0) for value, output_value in pairs)
 
 
-def _has_tags(output: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Mapping[str, str]]]) -> bool:
-    if len(wanted) != len(output):
-        return not any(wanted)
+def _has_tags(output: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Mapping[str, str]]]) -> bool:
+    if len(expected) != len(output):
+        return not any(expected)
     return all(
         there.get(domain, {}).get(name) == value
-        for domains, there in zip(wanted, output, strict=True)
+        for domains, there in zip(expected, output, strict=True)
         for domain, tags in domains.items()
         for name, value in tags.items()
     )
@@ -321,7 +321,7 @@ def _alpha(dataset: Any) -> int | None:
     return dataset.colorinterp.index(ColorInterp.alpha) if ColorInterp.alpha in dataset.colorinterp else None
 
 
-def _always(output: Profile, wanted: Profile) -> bool:
+def _always(output: Profile, expected: Profile) -> bool:
     return True
 
 

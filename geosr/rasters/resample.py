@@ -99,11 +99,11 @@ def _enlarge_band(band: Block, k: int, out: Block) -> None:
     depth = cv2.CV_64F if out.dtype == np.float64 else cv2.CV_32F
     phases = [_cut(taps) for taps in enlarging_taps(k).astype(out.dtype)]
     for row, (down, top) in enumerate(phases):
-        made = [
+        strips = [
             cv2.sepFilter2D(band, depth, across, down, anchor=(left, top), borderType=cv2.BORDER_REFLECT)
             for across, left in phases
         ]
-        cv2.merge(made, out[:, row])
+        cv2.merge(strips, out[:, row])
 
 
 def _cut(taps: Block) -> tuple[Block, int]:

@@ -92,7 +92,7 @@ def _tiff(block: Block, mask: NDArray[np.bool_] | None, note: str | None, option
 
 
 def join(
-    parts: Iterable[tuple[Window, Path | bytes]], path: Path, wanted: Profile, options: Mapping[str, str]
+    parts: Iterable[tuple[Window, Path | bytes]], path: Path, profile: Profile, options: Mapping[str, str]
 ) -> Iterator[str | None]:
     """Write the GeoTIFF at `path` from parts, in order, and yield each part's note when it is written.
 
@@ -100,10 +100,10 @@ def join(
         OutputError: the file cannot be written whole, for lack of space or permission.
     """
     with _writing(path):
-        out = _create(path, wanted, options)
+        out = _create(path, profile, options)
         try:
             for window, part in parts:
-                block, mask, note = _read_part(part, masked=wanted.masked)
+                block, mask, note = _read_part(part, masked=profile.masked)
                 out.write(block, window=window.toranges())
                 if mask is not None:
                     out.write_mask(mask > 0, window=window.toranges())
@@ -114,19 +114,19 @@ def join(
                 out.close()
             raise
         out.close()
-        _settle_colours(path, wanted)
-        _settle_control_points(path, wanted)
-        _settle_crs(path, wanted)
+        _settle_colours(path, profile)
+        _settle_control_points(path, profile)
+        _settle_crs(path, profile)
     _check_whole(path, sparse=options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1"))
 
 
-def store(path: Path, wanted: Profile, blocks: Iterable[tuple[Window, Block]], options: Mapping[str, str]) -> None:
+def store(path: Path, profile: Profile, blocks: Iterable[tuple[Window, Block]], options: Mapping[str, str]) -> None:
     """Write blocks, each to its window, into a GeoTIFF at `path`.
 
     Raises:
         OutputError: the file cannot be written whole.
     """
-    with _writing(path), _create(path, wanted, options) as out:
+    with _writing(path), _create(path, profile, options) as out:
         for window, block in blocks:
             out.write(block, window=window.toranges())
 
@@ -152,13 +152,13 @@ def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> N
         _check_whole(path, sparse=False)
 
 
-def lost(path: Path, wanted: Profile) -> list[str]:
+def lost(path: Path, profile: Profile) -> list[str]:
     """Return the words for the items of a profile that are not in the file at `path`."""
     try:
         with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
-            if written.count != wanted.count:
+            if written.count != profile.count:
                 return ["the bands (see its subdatasets)"]
-            return sorted(set(differences(described(written), wanted)))
+            return sorted(set(differences(described(written), profile)))
     except gdal.ERRORS as error:
         raise OutputError(
             f"what was written to {os.fspath(path)!r} cannot be read back: {gdal.reason(error)}"
@@ -186,7 +186,7 @@ def driver_named(name: str) -> str:
     return drivers[name.upper()]
 
 
-def check_creation(wanted: Profile, driver: str, options: Mapping[str, str], name: str = "small.tif") -> list[str]:
+def check_creation(profile: Profile, driver: str, options: Mapping[str, str], name: str = "small.tif") -> list[str]:
     """Try driver and options on a small raster, since GDAL ignores options that it does not know.
 
     Returns the names of the files that come beside one called `name`.
@@ -198,14 +198,14 @@ def check_creation(wanted: Profile, driver: str, options: Mapping[str, str], nam
         raise OptionError("NBITS would cut values; leave it out")
     subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
-        small = {"driver": "GTiff", "width": 256, "height": 256, "count": wanted.count, "dtype": wanted.dtype}
-        if wanted.located:
-            small |= {"crs": wanted.crs, "transform": wanted.transform}
+        small = {"driver": "GTiff", "width": 256, "height": 256, "count": profile.count, "dtype": profile.dtype}
+        if profile.located:
+            small |= {"crs": profile.crs, "transform": profile.transform}
         path = Path(folder) / name
-        extra = compression.creation_options(wanted.dtype, options) if driver == "GTiff" else {}
+        extra = compression.creation_options(profile.dtype, options) if driver == "GTiff" else {}
         try:
             with gdal.environment(), gdal.quiet(), MemoryFile() as memory:
-                memory.open(**{**small, **_photometric(wanted.colorinterp), **extra}).close()
+                memory.open(**{**small, **_photometric(profile.colorinterp), **extra}).close()
                 if driver != "GTiff":
                     rasterio.shutil.copy(
                         memory.name, path, driver=driver, **compression.format_options(driver, options)
@@ -251,20 +251,20 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {os.fspath(path)!r}: {gdal.reason(error)}") from error
 
 
-def _create(path: Path, wanted: Profile, options: Mapping[str, str]) -> Any:
+def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
     """Create a GeoTIFF with everything the profile says, and return it open for writing."""
     out = rasterio.open(
         path,
         "w",
         driver="GTiff",
-        width=wanted.width,
-        height=wanted.height,
-        count=wanted.count,
-        dtype=wanted.dtype,
-        nodata=wanted.nodata,
-        **{**_photometric(wanted.colorinterp), **options},
+        width=profile.width,
+        height=profile.height,
+        count=profile.count,
+        dtype=profile.dtype,
+        nodata=profile.nodata,
+        **{**_photometric(profile.colorinterp), **options},
     )
-    write_metadata(out, wanted)
+    write_metadata(out, profile)
     return out
 
 
@@ -275,36 +275,36 @@ def _photometric(colorinterp: Sequence[ColorInterp]) -> dict[str, str]:
     return {"PHOTOMETRIC": "RGB" if rgb else "MINISBLACK", "ALPHA": "UNSPECIFIED" if alpha else "NO"}
 
 
-def _settle_colours(path: Path, wanted: Profile) -> None:
+def _settle_colours(path: Path, profile: Profile) -> None:
     """Set colours that a GeoTIFF has no field for, as gray beside red, green and blue, which needs a finished file."""
     with rasterio.open(path) as written:
-        wrong = bool(wanted.colorinterp) and written.colorinterp != wanted.colorinterp
+        wrong = bool(profile.colorinterp) and written.colorinterp != profile.colorinterp
     if wrong:
         with rasterio.open(path, "r+") as written:
-            written.colorinterp = wanted.colorinterp
+            written.colorinterp = profile.colorinterp
 
 
-def _settle_control_points(path: Path, wanted: Profile) -> None:
+def _settle_control_points(path: Path, profile: Profile) -> None:
     """Move control points where pixels are points: GDAL moves them when it reads, but not when it writes."""
-    if not wanted.gcps or wanted.located:
+    if not profile.gcps or profile.located:
         return
     with rasterio.open(path) as written:
         points, crs = written.gcps
-    rows, cols = (float(getattr(points[0], axis) - getattr(wanted.gcps[0], axis)) for axis in ("row", "col"))
+    rows, cols = (float(getattr(points[0], axis) - getattr(profile.gcps[0], axis)) for axis in ("row", "col"))
     if rows or cols:
         with rasterio.open(path, "r+") as written:
-            written.gcps = [moved(gcp, gcp.row - rows, gcp.col - cols) for gcp in wanted.gcps], crs or CRS()
+            written.gcps = [moved(gcp, gcp.row - rows, gcp.col - cols) for gcp in profile.gcps], crs or CRS()
 
 
-def _settle_crs(path: Path, wanted: Profile) -> None:
+def _settle_crs(path: Path, profile: Profile) -> None:
     """Write a CRS that GeoTIFF keys cannot spell into a file beside the raster, where GDAL looks first."""
-    if wanted.crs is None or _crs(path) == wanted.crs:
+    if profile.crs is None or _crs(path) == profile.crs:
         return
     beside = path.with_name(path.name + ".aux.xml")
     if not beside.exists():
-        text = escape(wanted.crs.to_wkt(version="WKT2_2019"))
+        text = escape(profile.crs.to_wkt(version="WKT2_2019"))
         beside.write_text(f"<PAMDataset>\n  <SRS>{text}</SRS>\n</PAMDataset>\n")
-        if _crs(path) != wanted.crs:
+        if _crs(path) != profile.crs:
             beside.unlink()
 
 
