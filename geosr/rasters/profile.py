@@ -210,9 +210,11 @@ def _same_numbers(name: str, default: float) -> Callable[[Profile, Profile], boo
 
 def _same_transform(output: Profile, expected: Profile) -> bool:
     corners = [(0, 0), (expected.width, 0), (0, expected.height)]
-    corners_of, other = (np.array([profile.transform @ corner for corner in corners]) for profile in (output, expected))
+    at_output, at_expected = (
+        np.array([profile.transform @ corner for corner in corners]) for profile in (output, expected)
+    )
     pixel = np.abs(np.array(expected.transform)[[0, 1, 3, 4]]).max()
-    return bool(np.abs(corners_of - other).max() <= 1e-6 * pixel)
+    return bool(np.abs(at_output - at_expected).max() <= 1e-6 * pixel)
 
 
 def _same_gcps(output: Profile, expected: Profile) -> bool:
