@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geosr.superresolve import super_resolve as super_resolve
     from geosr.superresolve import super_resolve_folder as super_resolve_folder
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={

@@ -95,7 +95,7 @@ def decimate(block: Block, k: int, taps: NDArray[np.float64]) -> Block:
 
 
 def _enlarge_band(band: Block, k: int, out: Block) -> None:
-    """Fill `out` (rows, k, cols, k), in floating point, with what is made of a band (rows, cols)."""
+    """Fill `out` (rows, k, cols, k), in floating point, with a band (rows, cols) enlarged by k."""
     depth = cv2.CV_64F if out.dtype == np.float64 else cv2.CV_32F
     phases = [_cut(taps) for taps in enlarging_taps(k).astype(out.dtype)]
     for row, (down, top) in enumerate(phases):
