@@ -36,10 +36,16 @@ def colours(block: Block, low: float | Block, high: float | Block) -> Picture:
 
 
 def heatmap(plane: Block, top: float) -> Picture:
-    """Return a plane (rows, cols) from 0 to `top` in the colours of viridis."""
+    """Return a plane (rows, cols) from 0 to `top` in the colours of viridis, NaN in grey.
+
+    >>> heatmap(np.array([[np.nan, 0.0]]), 1).tolist()
+    [[[160, 160, 160], [84, 1, 68]]]
+    """
     import cv2
 
-    return np.asarray(cv2.applyColorMap(stretched(plane, 0, max(top, 1e-9)), cv2.COLORMAP_VIRIDIS))
+    picture: Picture = np.asarray(cv2.applyColorMap(stretched(plane, 0, max(top, 1e-9)), cv2.COLORMAP_VIRIDIS))
+    picture[np.isnan(plane)] = 160
+    return picture
 
 
 def panel(picture: Picture, columns: int, *, smooth: bool = False) -> Picture:

@@ -50,7 +50,7 @@
     return canvas;
   }
 
-  // What is not valid is hatched.
+  // Pixels that hold no data, or whose error is unknown, are hatched.
   const hatch = (i, width) => ((i % width) + Math.floor(i / width)) % 8 < 2 ? [0, 0, 0] : [160, 160, 160];
 
   async function picture(place, name) {
@@ -71,7 +71,7 @@
     if (turn !== asked) return;
     pictures = [left, right];
     errors = off;
-    errors.canvas = canvasOf(off.width, off.height, (i) => ramp[off.bytes[4 * i]]);
+    errors.canvas = canvasOf(off.width, off.height, (i) => off.bytes[4 * i] ? ramp[off.bytes[4 * i]] : hatch(i, off.width));
     get("most").textContent = place.most;
     get("where").textContent = place.told;
     view.setAttribute("aria-label", `${data.names[state.left]} left of the divider, ${data.names[state.right]} right of it, ${place.told}`);
@@ -159,7 +159,8 @@
     }
     text += `${text ? " \u00b7 " : ""}pixel ${Math.floor(col / data.scale) + place.col}, ${Math.floor(row / data.scale) + place.row} of the input`;
     const level = errors.bytes[4 * (Math.floor(row / data.scale) * errors.width + Math.floor(col / data.scale))];
-    at.textContent = `${text} \u00b7 off by ${(level / 255 * place.most).toPrecision(3)}`;
+    const size = ((level - 1) / 254 * place.most).toPrecision(3);
+    at.textContent = `${text} \u00b7 ${level ? `off by ${level === 255 ? "at least " : ""}${size}` : "error unknown"}`;
   }
 
   function here(canvas, event) {

@@ -138,7 +138,8 @@ def _data(comparison: Comparison) -> dict[str, Any]:
 
 def _place(comparison: Comparison, place: Place, number: int) -> dict[str, Any]:
     window, top = place.window, _most(place)
-    errors = pictures.stretched(place.error, 0, top)
+    # Level 0 is left for pixels whose error is unknown, 1 is no error, 255 the brightest or more.
+    errors = pictures.stretched(place.error, -top / 254, top)
     return {
         "name": f"{number}: column {window.col_off}, row {window.row_off}",
         "told": f"place {number}, column {window.col_off}, row {window.row_off} of the input, "

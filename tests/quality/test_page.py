@@ -204,6 +204,21 @@ def test_the_position_is_where_the_cursor_is(browse, report):
     assert abs(int(row) - (place.window.row_off + place.window.height / 2)) <= 1
 
 
+def test_an_error_that_is_unknown_is_no_error_of_zero(browse, make_raster, tmp_path):
+    array = texture(1, 80, 80, low=1)
+    array[:, 20:60, 20:60] = 0
+    source = make_raster(array, nodata=0)
+    geosr.super_resolve(source, tmp_path / "o.tif", geosr.Options(model="bicubic"))
+    path = tmp_path / "holes.html"
+    path.write_text(page.page(compare_rasters(source, tmp_path / "o.tif", windows=1)))
+    driver = browse(path)
+    view, at = driver.find_element(By.ID, "view"), driver.find_element(By.ID, "at")
+    ActionChains(driver).move_to_element_with_offset(view, 0, 0).perform()
+    assert at.text.endswith("error unknown")
+    ActionChains(driver).move_to_element_with_offset(view, -view.size["width"] // 2 + 20, 0).perform()
+    assert re.search(r"off by (at least )?[\d.]+$", at.text)
+
+
 def test_all_can_be_done_from_the_keyboard(browse):
     driver = browse()
     body = driver.find_element(By.TAG_NAME, "body")
