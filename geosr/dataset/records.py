@@ -148,11 +148,8 @@ def features(example: bytes) -> dict[str, list[Any]]:
         parsed = _example().FromString(example).features.feature
     except DecodeError as error:
         raise ValueError("it is no tf.train.Example") from error
-    kinds = ("bytes_list", "float_list", "int64_list")
-    return {
-        entry.key: next((list(getattr(entry.value, kind).value) for kind in kinds if entry.value.HasField(kind)), [])
-        for entry in parsed
-    }
+    # A feature holds one list, of bytes, floats or integers, or none.
+    return {entry.key: list(lists[0][1].value) if (lists := entry.value.ListFields()) else [] for entry in parsed}
 
 
 def framed(example: bytes) -> bytes:
