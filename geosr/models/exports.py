@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,12 @@ TOLERANCE = 1e-4
 
 
 def export(source: Path, output: Path) -> float:
-    """Write a .keras network as ONNX, LiteRT (.tflite) or a SavedModel (a folder); returns how far they differ.
+    """Write a .keras network as ONNX, LiteRT (.tflite) or a SavedModel (a folder); return the largest difference.
 
     ONNX takes and gives (n, bands, rows, cols), the others (n, rows, cols, bands), float32, the scene's values as 0..1.
 
     Raises:
-        ModelError: the network cannot be written so, or what was written gives other values; nothing is kept then.
+        ModelError: the network cannot be written in this format, or gives other values there; no file is left then.
     """
     model = models.load(source)
     if output.suffix not in WRITERS:
@@ -45,19 +47,25 @@ def export(source: Path, output: Path) -> float:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{os.fspath(source)!r} cannot be written as {output.name!r}: {reason}") from error
-        apart = difference(runtimes.load(source), READERS[output.suffix](draft), model.input_shape[-1])
-        if not apart <= TOLERANCE:
-            raise ModelError(f"what was written gives values that differ by {apart:.1e}, more than {TOLERANCE:.0e}")
-        _put(draft, output)
-    return apart
+        largest = difference(runtimes.load(source), READERS[output.suffix](draft), model.input_shape[-1])
+        if not largest <= TOLERANCE:
+            raise ModelError(
+                f"the exported network gives values that differ by {largest:.1e}, more than {TOLERANCE:.0e}"
+            )
+        try:
+            if is_saved_model(output):
+                shutil.rmtree(output)
+            draft.replace(output)
+        except OSError as error:
+            raise OutputError(f"cannot write {os.fspath(output)!r}: {error.strerror}") from error
+    return largest
 
 
 def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 1) -> None:
     """Write a network as OpenVINO's in 8 bits (.xml and .bin), calibrated on tiles (bands, rows, cols) from 0 to 1.
 
-    Its convolutions are, but for the `kept` first and the `kept` last: the first sees the image itself, which may hold
-    more than 8 bits, and costs next to nothing. Sums and products, and the bicubic enlargement that a network adds to,
-    stay in 32 bits too.
+    Only convolutions become 8 bits, without the `kept` first and last ones: the first sees the image itself, which may
+    hold more than 8 bits, and costs next to nothing. Sums, products and the bicubic enlargement stay in 32 bits.
 
     Raises:
         ModelError: OpenVINO or NNCF is not installed, or no convolution is left.
@@ -66,7 +74,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
         nncf, openvino = import_module("nncf"), import_module("openvino")
     except ImportError as error:
         raise ModelError(f"{error.name!r} is not installed: pip install 'geosr[openvino]'") from error
-    import_module("logging").getLogger("nncf").setLevel("ERROR")
+    logging.getLogger("nncf").setLevel("ERROR")
     network = (
         runtimes.from_keras(openvino, models.load(source))
         if source.suffix == ".keras"
@@ -75,8 +83,8 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
     # Depthwise ones, as in the bicubic enlargement, are of another type.
     operations = [(operation.get_type_name(), operation.get_friendly_name()) for operation in network.get_ordered_ops()]
     convolutions = [name for kind, name in operations if kind == "Convolution"]
-    chosen = set(convolutions[kept : len(convolutions) - kept])
-    if not chosen:
+    targets = set(convolutions[kept : len(convolutions) - kept])
+    if not targets:
         raise ModelError(
             f"{os.fspath(source)!r} has {len(convolutions)} convolutions: none is left for 8 bits with --keep {kept}"
         )
@@ -87,13 +95,13 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
             subset_size=1000,
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(names=[name for _, name in operations if name not in chosen]),
+            ignored_scope=nncf.IgnoredScope(names=[name for _, name in operations if name not in targets]),
         )
     openvino.save_model(quantized, output, compress_to_fp16=False)
 
 
 def difference(first: Runtime, other: Runtime, bands: int) -> float:
-    """The largest difference of two networks on noise, of two sizes."""
+    """Return the largest difference of two networks on noise of two sizes."""
     random = np.random.default_rng(0)
     blocks = [random.random((1, bands, *size), np.float32) for size in ((64, 48), (37, 80))]
     return max(float(np.abs(first(block) - other(block)).max()) for block in blocks)
@@ -104,47 +112,31 @@ def is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
-def _put(draft: Path, output: Path) -> None:
-    try:
-        if is_saved_model(output):
-            shutil.rmtree(output)
-        draft.replace(output)
-    except OSError as error:
-        raise OutputError(f"cannot write {os.fspath(output)!r}: {error.strerror}") from error
-
-
-def _saved_model(model: Any, path: Path) -> None:
+def _write(model: Any, path: Path, kind: str) -> None:
     with silent_stderr():
-        model.export(os.fspath(path), verbose=False)
-
-
-def _litert(model: Any, path: Path) -> None:
-    with silent_stderr():
-        model.export(os.fspath(path), format="litert", verbose=False)
+        model.export(os.fspath(path), format=kind, verbose=False)
 
 
 def _read_litert(path: Path) -> Runtime:
     tensorflow = libraries.tensorflow()
     with silent_stderr():
         network = tensorflow.lite.Interpreter(os.fspath(path))
-    (taken,), (output,) = network.get_input_details(), network.get_output_details()
+    (image,), (output,) = network.get_input_details(), network.get_output_details()
 
-    def forward(blocks: Block) -> Block:
-        last = blocks.transpose(0, 2, 3, 1)
-        network.resize_tensor_input(taken["index"], last.shape)
+    def predict(images: Block) -> Any:
+        network.resize_tensor_input(image["index"], images.shape)
         network.allocate_tensors()
-        network.set_tensor(taken["index"], last)
+        network.set_tensor(image["index"], images)
         network.invoke()
-        result: Block = network.get_tensor(output["index"]).transpose(0, 3, 1, 2)
-        return result
+        return network.get_tensor(output["index"])
 
-    return Runtime(forward, int(taken["shape_signature"][-1]))
+    return Runtime(runtimes.channels_last(predict), int(image["shape_signature"][-1]))
 
 
 WRITERS: dict[str, Callable[[Any, Path], None]] = {
     ".onnx": runtimes.as_onnx,
-    ".tflite": _litert,
-    "": _saved_model,
+    ".tflite": partial(_write, kind="litert"),
+    "": partial(_write, kind="tf_saved_model"),
 }
 READERS: dict[str, Callable[[Path], Runtime]] = {
     ".onnx": lambda path: runtimes.load(path, "onnx"),

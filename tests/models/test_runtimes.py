@@ -16,7 +16,7 @@ from geosr.errors import ModelError, OptionError
 from geosr.models import cards, exports, inspection, runtimes
 from geosr.models import libraries as backend
 from geosr.models.computing import BACKENDS, PRECISIONS, Computing
-from geosr.models.runtimes import OutOfMemory, Runtime
+from geosr.models.runtimes import Runtime
 from geosr.quality import verify
 from geosr.rasters.radiometry import fixed
 from geosr.superresolve import stac, upscalers
@@ -327,9 +327,8 @@ def test_out_of_memory_halves_the_batch_and_the_same_blocks_run_again(error):
 
     def forward(blocks):
         seen.append(len(blocks))
-        with runtimes.out_of_memory():
-            if len(blocks) > 2:
-                raise error
+        if len(blocks) > 2:
+            raise error
         return blocks.repeat(2, 2).repeat(2, 3)
 
     blocks = np.random.default_rng(0).random((7, 1, 4, 4), np.float32)
@@ -339,7 +338,7 @@ def test_out_of_memory_halves_the_batch_and_the_same_blocks_run_again(error):
 
 def test_a_block_that_finds_no_memory_at_all_names_the_tile():
     def forward(blocks):
-        raise OutOfMemory
+        raise MemoryError
 
     with pytest.raises(ModelError, match="block of 1 x 4 x 4; give a smaller --tile"):
         Runtime(forward, 1, at_once=32)(np.zeros((2, 1, 4, 4), np.float32))
