@@ -1,6 +1,6 @@
-"""The networks: a registry of what they are made and trained with, and functions on them, loaded on first use.
+"""The networks: a registry of architectures, optimizers, schedules and losses, and functions on networks.
 
-A name in the registry stands for a function or class, as module:name; adding a network is its file and a line here.
+An entry of the registry names a function or class as module:name; a new network needs its file and a line here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from geosr.models.files import begin_with as begin_with
     from geosr.models.files import build as build
-    from geosr.models.files import folded as folded
+    from geosr.models.files import fold as fold
     from geosr.models.files import in_precision as in_precision
     from geosr.models.files import is_own as is_own
     from geosr.models.files import load as load
@@ -27,9 +27,9 @@ MODELS = {
     "span": "geosr.models.span:build",
     "span_wide": "geosr.models.span:build_wide",
 }
-"""The architectures: functions of a scale and a number of bands."""
+"""Architectures: functions of a scale and a number of bands."""
 DEFAULT = "span"
-"""The architecture that is trained, and the shipped model that is used, unless another is named."""
+"""The default architecture for training, and the default shipped model."""
 OPTIMIZERS = {"muon": "geosr.models.optimizers:Muon", "adamw": "keras.optimizers:AdamW"}
 SCHEDULES = {
     "cosine": "geosr.models.schedules:cosine",
@@ -46,7 +46,7 @@ LOSSES = {
 
 
 def registered(reference: str) -> Any:
-    """Return the function or class that an entry of the registry stands for."""
+    """Return the function or class that an entry of the registry names."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 
@@ -54,7 +54,7 @@ def registered(reference: str) -> Any:
 __getattr__, __dir__, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "files": ["begin_with", "build", "folded", "in_precision", "is_own", "load", "save"],
+        "files": ["begin_with", "build", "fold", "in_precision", "is_own", "load", "save"],
         "inspection": ["pixel_bytes", "receptive_radius", "shape"],
     },
 )

@@ -1,4 +1,4 @@
-"""Cards of models: JSON files beside the model files; the models that ship."""
+"""Cards of models, which are JSON files beside the model files, and the shipped models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Card:
     bands: int
     """Input bands; a network of 1 takes any number, one at a time."""
     halo: int | None
-    """Input pixels that a result depends on, on each side; None: it has no bound that is worth computing."""
+    """Input pixels on each side that a result depends on; None: too many, or the whole image."""
     sha256: str
     """SHA-256 of the model file; a card with another is ignored."""
     parameters: int
@@ -41,13 +41,13 @@ class Card:
     date: str = ""
     scores: dict[str, Any] = field(default_factory=dict)
     psnr_cost: float | None = None
-    """dB that 8 bits cost, of a network that is quantized."""
+    """Loss of PSNR in dB by 8 bits, for a quantized network."""
 
 
 def of(path: Path, *, backend: str = "auto", trust: bool = False, measure: bool = True) -> Card:
-    """The card of a model file; of a file without one, what can be seen from its network on the backend.
+    """Return the card of a model file, or one that describes its network, loaded on the backend.
 
-    How far a network sees is measured, where its layers do not tell, unless not `measure`.
+    The halo is measured where the layers do not give it, unless not `measure`.
 
     Raises:
         ModelError: the file is missing or no model, or the card cannot be read.
@@ -63,11 +63,11 @@ def of(path: Path, *, backend: str = "auto", trust: bool = False, measure: bool 
 
 @cache
 def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = False, measure: bool = True) -> Card:
-    """A new card, from the network alone; `digest` is the file's SHA-256."""
-    if path.suffix == ".keras":
-        return _described(path, digest, trust=trust, measure=measure)
+    """Return a new card, from the network alone; `digest` is the file's SHA-256."""
     from geosr.models import inspection, runtimes
 
+    if path.suffix == ".keras":
+        return _describe_keras(path, digest, trust=trust, measure=measure)
     network = runtimes.load(path, backend, trust=trust)
     if not network.bands:
         raise ModelError(
@@ -78,7 +78,7 @@ def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = Fa
     return Card(name=path.stem, scale=scale, bands=network.bands, halo=halo, sha256=digest, parameters=0)
 
 
-def _described(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
+def _describe_keras(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
     from geosr.models import inspection, runtimes
 
     model = models.load(path, trust=trust)
@@ -104,10 +104,10 @@ def write(card: Card, path: Path) -> None:
 
 
 def keep(card: Card, path: Path, *, overwrite: bool = False) -> None:
-    """Write the card beside the model file, where there is none of another file.
+    """Write the card beside the model file, unless the card of another file is there.
 
     Raises:
-        OutputError: there is one, and not `overwrite`.
+        OutputError: it is there, and not `overwrite`.
     """
     beside = path.with_suffix(".json")
     if beside.exists() and _read(beside).sha256 != card.sha256 and not overwrite:
@@ -116,12 +116,12 @@ def keep(card: Card, path: Path, *, overwrite: bool = False) -> None:
 
 
 def shipped() -> list[Card]:
-    """The cards of the models that come with geosr."""
+    """Return the cards of the models that come with geosr."""
     return [_read(path) for path in sorted(WEIGHTS.glob("*.json"))]
 
 
 def shipped_path(name: str, scale: int) -> Path:
-    """The file of a shipped model.
+    """Return the file of a shipped model.
 
     Raises:
         ModelError: there is no such model, or none for this scale.
@@ -129,7 +129,7 @@ def shipped_path(name: str, scale: int) -> Path:
     if name == "bicubic":
         raise ModelError("bicubic is interpolation, with no network in it; geosr models lists the networks")
     if name not in {card.name for card in shipped()}:
-        raise ModelError(f"there is no model {name!r}; geosr models lists those that are, or give a model file")
+        raise ModelError(f"there is no model {name!r}; choose one that geosr models lists, or give a model file")
     for kind in (".keras", ".xml"):
         if (path := WEIGHTS / f"{name}_x{scale}{kind}").is_file():
             return path
@@ -146,7 +146,7 @@ def is_path(model: str) -> bool:
 
 
 def path_of(model: str, scale: int) -> Path:
-    """The file of a model that is named or given by its path; a shipped one of another scale if there is none of this.
+    """Return the file of a model, by its path or name; a shipped one of another scale if there is none of this.
 
     Raises:
         ModelError: there is no such model.
@@ -166,7 +166,7 @@ def _read(path: Path) -> Card:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a model file; of OpenVINO's and of a SavedModel, of all that belongs to it."""
+    """Return the SHA-256 of a model file; for OpenVINO and a SavedModel, of all files that belong to it."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     files += [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     digest = hashlib.sha256()

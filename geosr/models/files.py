@@ -1,4 +1,4 @@
-"""Networks built, saved as .keras files and loaded safely, and folded for inference. Keras is loaded on first use."""
+"""Building networks, saving them as .keras files, loading them safely. Keras is loaded on first use."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from geosr.models.inspection import shape
 def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") -> Any:
     """Return the network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), with random weights."""
     keras = libraries.keras()
-    before = keras.config.dtype_policy()
+    default = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         return registered(MODELS[name])(scale, bands)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(default)
 
 
-def folded(model: Any) -> Any:
+def fold(model: Any) -> Any:
     """Return the network for inference: in float32, each reparameterised convolution folded into a plain one."""
     keras = libraries.keras()
     rep = import_module("geosr.models.layers").RepConv2D
@@ -44,14 +44,14 @@ def folded(model: Any) -> Any:
     for layer in model.layers:
         weights = layer.folded() if isinstance(layer, rep) else layer.get_weights()
         result.get_layer(layer.name).set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
-    # Of the layers alone: a clone of a network that was trained would be saved with its optimizer.
+    # A new model of the layers alone: a clone of a trained network would be saved with its optimizer.
     return keras.Model(result.input, result.output, name=model.name)
 
 
 def begin_with(model: Any, other: Any) -> int:
-    """Copy the weights of another network to the layers of the same name and shape; folded ones are unfolded.
+    """Copy the weights of another network to the layers of the same name and shape; return the number of others.
 
-    Returns the number of layers that none fits.
+    Folded convolutions are unfolded.
 
     Raises:
         ModelError: no layer fits.
@@ -77,7 +77,7 @@ def begin_with(model: Any, other: Any) -> int:
 
 
 def save(model: Any, path: Path) -> None:
-    """Save the network as a .keras file, which has its name only when it is whole."""
+    """Save the network as a .keras file, which gets its name only when it is complete."""
     part = path.with_name(f".{path.stem}.part.keras")
     try:
         model.save(part)
@@ -90,10 +90,10 @@ def save(model: Any, path: Path) -> None:
 
 
 def in_precision(model: Any, policy: str) -> Any:
-    """Return a network of MODELS that computes with Keras' dtype policy, as mixed_bfloat16.
+    """Return a network of MODELS that computes with a dtype policy of Keras, as mixed_bfloat16.
 
     Raises:
-        ModelError: it is no network of MODELS, so that it is not known what of it must stay in float32.
+        ModelError: it is no network of MODELS, so that the layers that must stay in float32 are unknown.
     """
     name = model.name.split("_x")[0]
     if name not in MODELS:
@@ -118,7 +118,7 @@ def load(path: Path, *, compiled: bool = False, trust: bool = False) -> Any:
         ModelError: the file is missing, is no .keras file, or needs code that is not here.
     """
     keras = libraries.keras()
-    for module in ("layers", "losses", "optimizers", "schedules"):  # they register what may be in the file
+    for module in ("layers", "losses", "optimizers", "schedules"):  # they register classes that a file may name
         import_module(f"geosr.models.{module}")
     if not path.is_file():
         raise ModelError(f"no model {os.fspath(path)!r}; give a .keras file or a name that geosr models lists")

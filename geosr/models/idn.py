@@ -18,7 +18,7 @@ SLICE = 16
 
 
 def build(scale: int, bands: int = 1) -> keras.Model:
-    """The network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
+    """Return the network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
     image = keras.Input((None, None, bands), name="lr")
     x = _conv(image, 64, "conv1")
     x = _conv(x, 64, "conv2")
@@ -31,16 +31,16 @@ def build(scale: int, bands: int = 1) -> keras.Model:
 
 
 def _distil(x: Any, block: int) -> Any:
-    """An enhancement unit (two stacks of three convolutions, 16 channels kept aside) and its compression unit."""
+    """Return an enhancement unit (two stacks of three convolutions, 16 channels bypass the second) and compression."""
     name = f"conv{block + 2}"
     short = _conv(x, 48, f"{name}_1")
     short = _grouped(short, 32, f"{name}_2")
     short = _conv(short, 64, f"{name}_3")
-    aside, going_on = keras.ops.split(short, [SLICE], axis=-1)
-    long = _conv(going_on, 64, f"{name}_4")
+    bypass, rest = keras.ops.split(short, [SLICE], axis=-1)
+    long = _conv(rest, 64, f"{name}_4")
     long = _grouped(long, 48, f"{name}_5")
     long = _conv(long, 80, f"{name}_6")
-    joined = layers.Concatenate(name=f"concat{block}")([x, aside])
+    joined = layers.Concatenate(name=f"concat{block}")([x, bypass])
     return _conv(layers.Add(name=f"sum{block}")([joined, long]), 64, f"down{block}", size=1)
 
 

@@ -1,4 +1,4 @@
-"""Networks inspected: their scale and bands, how far they see, read from the layers or measured, and their memory."""
+"""Properties of networks: scale, bands, memory, and the radius of what they see, from the layers or measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from geosr.models.runtimes import Runtime
 
 FARTHEST = 128
-"""Pixels on each side that are looked at; a network that sees farther has no halo that is worth computing."""
+"""Largest radius that is measured, in pixels; a network that sees farther has no useful halo."""
 PROBES = 3
 
 
@@ -38,7 +38,7 @@ def shape(model: Any) -> tuple[int, int]:
 
 
 def receptive_radius(model: Any) -> int:
-    """Return the input pixels on each side that a result depends on: the longest way through the layers.
+    """Return the input pixels on each side that a result depends on: the sum along the longest path through the layers.
 
     Raises:
         ModelError: a layer's reach is unknown or unbounded, so that no halo makes tiles exact.
@@ -57,7 +57,7 @@ def receptive_radius(model: Any) -> int:
 def pixel_bytes(model: Any) -> int:
     """Return the memory that an input pixel takes at the network's peak, in bytes.
 
-    Twice what the widest layer takes and gives, in float32: 1,920 bytes for IDN, of which 1,500 to 1,750 were measured
+    Twice the input and output of the widest layer, in float32: 1,920 bytes for IDN, where 1,500 to 1,750 were measured
     with TensorFlow on a CPU.
     """
     keras = libraries.keras()
@@ -99,12 +99,12 @@ def measured_radius(network: Runtime, bands: int, scale: int) -> int | None:
     """Measure the input pixels on each side that a result depends on; None if more than FARTHEST, or without bound.
 
     Two blocks of noise that differ on one side of a line give results that differ as far beyond it as the network
-    sees. Networks whose result depends on where a pixel lies in the block, as those with windows of attention or with
-    strides, have no such radius either: theirs are not those of a shifted block.
+    sees. A network whose result depends on a pixel's position in the block has no such radius either, as with windows
+    of attention or strides; it shows by comparing the results of a shifted block.
     """
     try:
         return _radius(network, bands, scale)
-    except ModelError:  # not of a size like ours, as networks with strides are
+    except ModelError:  # the network takes no blocks of these sizes, as some with strides
         return None
 
 
@@ -113,27 +113,24 @@ def _radius(network: Runtime, bands: int, scale: int) -> int | None:
     radius = 0
     for probe in range(PROBES):
         for turns in range(4):
-            reached = _beyond(network, bands, scale, random, turns, cut=FARTHEST + probe)
-            if reached is None:
+            distance = _beyond(network, bands, scale, random, turns, cut=FARTHEST + probe)
+            if distance > FARTHEST:
                 return None
-            radius = max(radius, reached)
-    return radius if _is_alike_when_shifted(network, bands, scale, random, radius) else None
+            radius = max(radius, distance)
+    return radius if _is_shift_invariant(network, bands, scale, random, radius) else None
 
 
-def _beyond(
-    network: Runtime, bands: int, scale: int, random: np.random.Generator, turns: int, *, cut: int
-) -> int | None:
-    """Return the columns beyond the cut that change with what is before it, in blocks turned by 90 degrees so often."""
+def _beyond(network: Runtime, bands: int, scale: int, random: np.random.Generator, turns: int, *, cut: int) -> int:
+    """Return the columns beyond the cut that change with those before it, in blocks rotated by `turns` right angles."""
     noise = random.random((1, bands, 32, cut + FARTHEST + 32), np.float32)
     other = noise.copy()
     other[..., :cut] = random.random(other[..., :cut].shape, np.float32)
-    results = [_turned(network(_turned(block, turns)), -turns) for block in (noise, other)]
-    changed = np.flatnonzero((results[0] != results[1]).any(axis=(0, 1, 2))[cut * scale :])
-    reached = -(-(int(changed.max(initial=-1)) + 1) // scale)
-    return reached if reached <= FARTHEST else None
+    results = [_rotate(network(_rotate(block, turns)), -turns) for block in (noise, other)]
+    changes = np.flatnonzero((results[0] != results[1]).any(axis=(0, 1, 2))[cut * scale :])
+    return -(-(int(changes.max(initial=-1)) + 1) // scale)
 
 
-def _is_alike_when_shifted(network: Runtime, bands: int, scale: int, random: np.random.Generator, radius: int) -> bool:
+def _is_shift_invariant(network: Runtime, bands: int, scale: int, random: np.random.Generator, radius: int) -> bool:
     block = random.random((1, bands, 2 * radius + 40, 2 * radius + 40), np.float32)
     first, other = network(block[..., :-1, :-1]), network(block[..., 1:, 1:])
     inner = slice((radius + 1) * scale, -(radius + 1) * scale)
@@ -141,5 +138,5 @@ def _is_alike_when_shifted(network: Runtime, bands: int, scale: int, random: np.
     return bool(np.allclose(first[..., inner, inner], other[..., shifted, shifted], rtol=0, atol=1e-4 * np.ptp(first)))
 
 
-def _turned(block: Block, turns: int) -> Block:
+def _rotate(block: Block, turns: int) -> Block:
     return np.ascontiguousarray(np.rot90(block, turns, axes=(2, 3)))

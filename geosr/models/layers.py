@@ -15,7 +15,7 @@ from geosr.rasters.resample import REACH, enlarging_taps
 
 
 def depth_to_space(x: Any, scale: int, bands: int) -> Any:
-    """(n, rows, cols, bands * scale * scale) as (n, rows * scale, cols * scale, bands)."""
+    """Return (n, rows, cols, bands * scale * scale) as (n, rows * scale, cols * scale, bands)."""
     rows, cols = ops.shape(x)[1:3]
     x = ops.reshape(x, (-1, rows, cols, bands, scale, scale))
     x = ops.transpose(x, (0, 1, 4, 2, 5, 3))
@@ -92,8 +92,7 @@ class SubpixelTransposed(keras.layers.Layer):
 
     Output pixel y gets sum over i of x[i] * kernel[y + size // 2 + 1 - scale - scale * i]: Caffe's Deconvolution
     padded by size // 2 gives exactly these values from row and column scale - 1 on, which is where IDN's authors add
-    it to the bicubic image. Computed as an ordinary convolution to scale * scale channels, which are then laid
-    out as pixels.
+    it to the bicubic image. Computed as an ordinary convolution to scale * scale channels, which become pixels.
     """
 
     def __init__(self, filters: int, size: int, scale: int, **kwargs: Any) -> None:
@@ -128,7 +127,7 @@ class SubpixelTransposed(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("geosr")
 class PixelShuffle(keras.layers.Layer):
-    """Lays scale * scale channels of each band out as pixels."""
+    """A layer that turns scale * scale channels of each band into pixels."""
 
     reach = 0
 
@@ -148,10 +147,10 @@ class PixelShuffle(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("geosr")
 class RepConv2D(keras.layers.Layer):
-    """A 3 x 3 convolution that is trained as the sum of two: itself, and 1 x 1, 3 x 3, 1 x 1 one after the other.
+    """A 3 x 3 convolution trained as the sum of two branches: itself, and 1 x 1, 3 x 3, 1 x 1 in sequence.
 
     The kernels are multiplied out in every step (`folded`), so that training costs no more than one convolution; a
-    Conv2D with the product is the same function. Source: the Conv3XC of SPAN, whose second way is 1 x 1; X. Ding et
+    Conv2D with the product is the same function. Source: the Conv3XC of SPAN, whose second branch is 1 x 1; X. Ding et
     al., RepVGG, CVPR 2021.
     """
 
@@ -176,11 +175,11 @@ class RepConv2D(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias", autocast=False)
 
     def folded(self) -> tuple[Any, Any]:
-        """Kernel and bias of the one convolution that this one is."""
+        """Return the kernel and bias of the plain convolution that is the same function."""
         return self.kernel + ops.matmul(ops.matmul(self.into, self.middle), self.out), self.bias
 
     def unfold(self, kernel: Any, bias: Any) -> None:
-        """Become the convolution with this kernel and bias; the second way adds nothing at first."""
+        """Become the convolution with this kernel and bias; the second branch adds nothing at first."""
         for weight, value in ((self.kernel, kernel), (self.bias, bias), (self.out, ops.zeros_like(self.out))):
             weight.assign(value)
 

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, loaded on first use and without their chatter on stderr."""
+"""TensorFlow and Keras, loaded on first use and without their messages on stderr."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _loading = Lock()
 
 
 def tensorflow() -> Any:
-    """The tensorflow module."""
+    """Return the tensorflow module."""
     return _load("tensorflow")
 
 
 def keras() -> Any:
-    """The keras module, and the backend that KERAS_BACKEND names."""
+    """Return the keras module, loaded with the backend that KERAS_BACKEND names."""
     return _load("keras")
 
 
 def _load(name: str) -> Any:
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A module that another thread is loading is in sys.modules before it is whole.
+    # A module that another thread is loading is in sys.modules before it is complete.
     with _loading:
         try:
             if name in sys.modules or level != "3":

@@ -20,17 +20,17 @@ WINDOW = 11
 
 
 def l1(truth: Any, result: Any) -> Any:
-    """The mean absolute error of each image."""
+    """Return the mean absolute error of each image."""
     return ops.mean(ops.abs(truth - result), axis=(1, 2, 3))
 
 
 def l2(truth: Any, result: Any) -> Any:
-    """The mean squared error of each image."""
+    """Return the mean squared error of each image."""
     return ops.mean(ops.square(truth - result), axis=(1, 2, 3))
 
 
 def charbonnier(truth: Any, result: Any) -> Any:
-    """The mean of sqrt(error^2 + 0.001^2): l1 with a round bottom.
+    """Return the mean of sqrt(error^2 + 0.001^2): l1 with a round bottom.
 
     Source: P. Charbonnier et al., ICIP 1994; W.-S. Lai et al., LapSRN, CVPR 2017.
     """
@@ -38,7 +38,7 @@ def charbonnier(truth: Any, result: Any) -> Any:
 
 
 def ssim(truth: Any, result: Any) -> Any:
-    """1 - SSIM of each image, with the Gaussian window of 11 pixels and sigma 1.5 that the paper uses.
+    """Return 1 - SSIM of each image, with the Gaussian window of 11 pixels and sigma 1.5 that the paper uses.
 
     Source: Z. Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004.
     """
@@ -47,9 +47,9 @@ def ssim(truth: Any, result: Any) -> Any:
 
 
 def ms_ssim(truth: Any, result: Any) -> Any:
-    """1 - multi-scale SSIM of each image, over as many of the five scales as hold the window.
+    """Return 1 - multi-scale SSIM of each image, over as many of the five scales as hold the window.
 
-    The weights of the scales that are used are made to sum to 1, as they do with all five (images of 176 pixels).
+    The weights of the scales are normalised to sum to 1, as all five do (images of 176 pixels).
     Source: Z. Wang, E. Simoncelli, A. Bovik, Multi-scale Structural Similarity, Asilomar 2003.
     """
     side = min(truth.shape[1:3])
@@ -66,20 +66,20 @@ def ms_ssim(truth: Any, result: Any) -> Any:
 
 @keras.saving.register_keras_serializable("geosr")
 def psnr(truth: Any, result: Any) -> Any:
-    """The peak signal-to-noise ratio of each image in dB, for a peak of 1."""
+    """Return the peak signal-to-noise ratio of each image in dB, for a peak of 1."""
     error = ops.mean(ops.square(ops.cast(truth, "float32") - ops.cast(result, "float32")), axis=(1, 2, 3))
     return -10 / np.log(10) * ops.log(ops.maximum(error, 1e-10))
 
 
 @keras.saving.register_keras_serializable("geosr", name="ssim_score")
 def ssim_score(truth: Any, result: Any) -> Any:
-    """The SSIM of each image."""
+    """Return the SSIM of each image."""
     return 1 - ssim(ops.cast(truth, "float32"), ops.cast(result, "float32"))
 
 
 @keras.saving.register_keras_serializable("geosr")
 class Mixture(keras.losses.Loss):
-    """A weighted sum of losses, as `l1` or `l1+0.1*ssim` says.
+    """A weighted sum of losses, written as `l1` or `l1+0.1*ssim`.
 
     Raises:
         OptionError: the text names no loss, or a weight is not a positive number.
@@ -110,7 +110,7 @@ def _term(part: str, text: str) -> tuple[float, str]:
 
 
 def _similarity(truth: Any, result: Any) -> tuple[Any, Any]:
-    """The luminance term of SSIM, and its contrast and structure term, at each pixel whose window lies inside."""
+    """Return the luminance term of SSIM, and its contrast and structure term, where the window lies inside."""
     bands = truth.shape[-1]
     half = WINDOW // 2
     line = np.exp(-(np.arange(-half, half + 1) ** 2) / (2 * 1.5**2))

@@ -30,12 +30,11 @@ def build(name: str, rate: Any, *, decay: float, clip: float, average: float) ->
 
 @keras.saving.register_keras_serializable("geosr")
 class Muon(keras.optimizers.AdamW):
-    """Steps in which all directions of a kernel have the same length, for all layers but the first and the last.
+    """Orthogonal steps for the kernels of all layers but the first and the last; AdamW for everything else.
 
-    A kernel (..., in, out) is a matrix whose columns are filters; what its gradients come to is brought near to the
-    orthogonal matrix next to it. A step is as long as Adam's would be, so that rate and decay mean the same; biases
-    and the two layers at the ends have Adam's. Source: K. Jordan et al., Muon, 2024; J. Liu et al., Muon is Scalable
-    for LLM Training, 2025 (the length of a step).
+    A kernel (..., in, out) is a matrix whose columns are filters; the momentum of its gradients is replaced by nearly
+    the closest orthogonal matrix. A step is as long as Adam's would be, so that rate and decay mean the same. Source:
+    K. Jordan et al., Muon, 2024; J. Liu et al., Muon is Scalable for LLM Training, 2025 (the length of a step).
     """
 
     MOMENTUM = 0.95
@@ -68,9 +67,9 @@ class Muon(keras.optimizers.AdamW):
 
 
 def orthogonal(matrix: Any, steps: int = 5) -> Any:
-    """A matrix (rows, cols) with the same singular vectors, whose singular values are about 1: from 0.7 to 1.2.
+    """Return the matrix (rows, cols) with the same singular vectors and singular values near 1, from 0.7 to 1.2.
 
-    Newton and Schulz's iteration with K. Jordan's coefficients, which take small values up fastest.
+    Newton and Schulz's iteration with K. Jordan's coefficients, which raise small values fastest.
     """
     rows, cols = matrix.shape
     x = ops.transpose(matrix) if rows > cols else matrix

@@ -262,7 +262,7 @@ def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
 
 def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_fields: Any) -> Path:
     """Write the network for inference and its card."""
-    models.save(models.folded(model), result)
+    models.save(models.fold(model), result)
     if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
         log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
     card = cards.describe(result, cards.digest_of(result))

@@ -160,7 +160,7 @@ def test_a_folded_network_is_the_same_function_and_unfolds_again(name):
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
     x = rng.random((1, 30, 30, 1), "float32")
-    plain = models.folded(model)
+    plain = models.fold(model)
     assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
     assert np.allclose(model(x), plain(x), atol=1e-4)
     again = models.build(name, 2)
@@ -169,13 +169,13 @@ def test_a_folded_network_is_the_same_function_and_unfolds_again(name):
 
 
 def test_span_has_the_size_that_is_measured():
-    assert models.folded(models.build("span", 4, 3)).count_params() == 150_688
+    assert models.fold(models.build("span", 4, 3)).count_params() == 150_688
 
 
 def test_the_wide_span_of_four_bands_is_as_much_work_as_span_four_times():
     # What a pixel of the input costs: each weight of a convolution is multiplied once.
     one, four = (
-        models.folded(models.build(name, 2, bands)).count_params() for name, bands in [("span", 1), ("span_wide", 4)]
+        models.fold(models.build(name, 2, bands)).count_params() for name, bands in [("span", 1), ("span_wide", 4)]
     )
     assert four == pytest.approx(4 * one, rel=0.02)
 

@@ -58,7 +58,7 @@ def test_a_weight_file_gives_the_same_pictures_on_every_backend(backend, name, t
     model = models.build(name, 2)
     # Random weights that make a difference: the last layers of both networks begin with (nearly) nothing.
     model.set_weights([w + np.random.default_rng(0).normal(0, 0.02, w.shape) for w in model.get_weights()])
-    models.save(models.folded(model), tmp_path / "m.keras")
+    models.save(models.fold(model), tmp_path / "m.keras")
     x = np.random.default_rng(1).random((1, 40, 44, 1), "float32")
     np.save(tmp_path / "x.npy", x)
     run(backend, "-c", PICTURE, str(tmp_path / "m.keras"), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
