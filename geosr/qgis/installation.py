@@ -1,6 +1,6 @@
-"""The Processing scripts in QGIS's folders: where those are, the scripts copied, looked at and removed.
+"""Installation of the Processing scripts in the folders of QGIS, its state, and its removal.
 
-What QGIS runs is a copy, and beside it geosr.json, which says where the copy finds geosr: its Python, by absolute path.
+QGIS runs a copy. The file geosr.json beside it holds the absolute path of the Python that has geosr.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,27 @@ from geosr.models import cards
 SCRIPTS = Path(__file__).with_name("scripts")
 FILES = ("superresolve.py", "dataset.py", "burst.py", "geosr.html", "geosr.svg")
 FOLDER = "geosr"
-"""Name of the scripts' own folder, in a folder of scripts."""
+"""Name of geosr's folder in a folder of scripts."""
 NOTES = "geosr.json"
 EDITED = ".edited"
-"""Added to the name of a script that was edited before it was replaced or removed; then a number from 2."""
+"""Suffix of the copy of an edited script that is replaced or removed; a number from 2 follows if it exists."""
 INHERITED = ("PYTHON", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
-"""Beginnings of the variables that could lead a Python to another one's packages."""
+"""Prefixes of environment variables that could lead a Python to the packages of another one."""
 TIME_LIMIT = 60.0
-"""Seconds for a Python to say which geosr it has."""
+"""Seconds for a Python to print the version of its geosr."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder that QGIS finds scripts in."""
+    """A folder in which QGIS looks for scripts."""
 
     scripts: Path
     profile: str | None = None
-    """The name of the profile that it belongs to."""
+    """The name of its profile."""
 
     @property
     def folder(self) -> Path:
-        """Where geosr's scripts are, or will be."""
+        """The folder of geosr's scripts, whether it exists or not."""
         return self.scripts / FOLDER
 
 
@@ -55,7 +55,7 @@ class State:
     folder: str
     profile: str | None
     state: str
-    """`good`, `stale` (it is not that of this geosr) or `broken` (it cannot run)."""
+    """`good`, `stale` (of another geosr, or edited) or `broken` (it cannot run)."""
     why: str
     """A fault and its remedy; empty if there is none."""
     python: str | None = None
@@ -63,9 +63,9 @@ class State:
 
 
 def roots(environ: Mapping[str, str], home: Path, platform: str) -> list[Path]:
-    """The folders that hold a folder `profiles` of QGIS, whether they are there or not.
+    """Return the folders that may hold a folder `profiles` of QGIS, whether they exist or not.
 
-    QGIS looks nowhere else when QGIS_CUSTOM_CONFIG_PATH is set.
+    QGIS uses no other folder when QGIS_CUSTOM_CONFIG_PATH is set.
     """
     if custom := environ.get("QGIS_CUSTOM_CONFIG_PATH"):
         return [Path(custom)]
@@ -90,35 +90,41 @@ def places(
     home: Path | None = None,
     platform: str = sys.platform,
 ) -> list[Place]:
-    """The folders for scripts of all profiles of QGIS, or of those of one name, or the one that is given.
+    """Return the folders for scripts of all profiles of QGIS, of those called `profile`, or `folder` alone.
 
     Raises:
         InstallationError: there is none.
     """
     if folder is not None:
         return [Place(folder.absolute())]
-    searched = roots(environ, home or Path.home(), platform)
-    profiles = [one for root in searched for one in sorted((root / "profiles").glob("*")) if one.is_dir()]
-    selected = [one for one in profiles if profile in (None, one.name)]
-    if profile and profiles and not selected:
-        names = ", ".join(sorted({one.name for one in profiles}))
-        raise InstallationError(f"QGIS has no profile {profile!r}; there are {names}")
-    if not selected:
-        where = ", ".join(os.fspath(root) for root in searched)
+    parents = roots(environ, home or Path.home(), platform)
+    profiles = [path for parent in parents for path in sorted((parent / "profiles").glob("*")) if path.is_dir()]
+    if not profiles:
         raise InstallationError(
-            f"no profile of QGIS in {where}; start QGIS once, or name a folder of scripts with --scripts-dir"
+            f"no profile of QGIS in {', '.join(map(str, parents))}; start QGIS once, or name a folder of scripts with "
+            "--scripts-dir"
         )
-    return [Place(one / "processing" / "scripts", one.name) for one in selected]
+    matches = [Place(path / "processing" / "scripts", path.name) for path in profiles if profile in (None, path.name)]
+    if not matches:
+        names = ", ".join(sorted({path.name for path in profiles}))
+        raise InstallationError(f"QGIS has no profile {profile!r}; there are {names}")
+    return matches
 
 
 def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
-    """Copy the scripts and writes geosr.json, and returns what was done, in sentences.
+    """Copy the scripts, write geosr.json, and return sentences that report it.
 
     Raises:
-        InstallationError: the Python has no geosr that it finds by itself, or the folder cannot be written.
+        InstallationError: the Python finds no geosr of this version by itself, or the folder cannot be written.
     """
     python = Path(os.path.abspath(python))  # noqa: PTH100 - links stay: a virtual environment is known by its own
-    _check_python(python)
+    version, why = version_of(python)
+    if version is None:
+        raise InstallationError(f"{why}; install geosr there first, as with pip")
+    if version != __version__:
+        raise InstallationError(
+            f"{os.fspath(python)!r} has geosr {version}, this is {__version__}; install this one there"
+        )
     contents = {name: (SCRIPTS / name).read_bytes() for name in FILES}
     notes = {
         "version": __version__,
@@ -126,70 +132,73 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
         "models": ["bicubic", *sorted({card.name for card in cards.shipped()})],
         "files": {name: content_digest(content) for name, content in contents.items()},
     }
-    before = _notes(place.folder)
+    previous = _notes(place.folder)
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
-        done = _put_aside(place.folder, before)
+        sentences = _put_aside(place.folder, previous)
     except OSError as error:
         raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
     for name, content in contents.items():
         write_file(place.folder / name, content)
     write_file(place.folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
-    was = f", instead of those of geosr {before['version']}" if before else ""
-    return [*done, f"{_named(place)}: the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}{was}"]
+    replaced = f", instead of those of geosr {previous['version']}" if previous else ""
+    scripts = f"the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}"
+    return [*sentences, f"{_title(place)}: {scripts}{replaced}"]
 
 
 def state(place: Place) -> State | None:
     """Return the state of the installation in this place; None if there is none."""
-    if not _is_there(place.folder):
+    if not _exists(place.folder):
         return None
     notes = _notes(place.folder)
-    kind, why = _judged(place.folder, notes)
+    kind, why = _judge(place.folder, notes)
     python, version = notes.get("python"), notes.get("version")
     return State(os.fspath(place.folder), place.profile, kind, why, python, version)
 
 
 def uninstall(place: Place) -> list[str]:
-    """Remove what `install` has put there, and returns what was done, in sentences; nothing if nothing was there.
+    """Remove the scripts, and return sentences that report it; none if there is no installation.
 
     Raises:
         InstallationError: the folder cannot be written.
     """
-    if not _is_there(place.folder):
+    if not _exists(place.folder):
         return []
     try:
-        done = _put_aside(place.folder, _notes(place.folder))
-        for path in [*(place.folder / name for name in (*FILES, NOTES)), *_compiled(place.folder)]:
+        sentences = _put_aside(place.folder, _notes(place.folder))
+        cache = place.folder / "__pycache__"
+        bytecode = [path for name in FILES for path in cache.glob(f"{Path(name).stem}.*.pyc")]
+        for path in [*(place.folder / name for name in (*FILES, NOTES)), *bytecode]:
             path.unlink(missing_ok=True)
-        for folder in (place.folder / "__pycache__", place.folder):
+        for folder in (cache, place.folder):
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
     except OSError as error:
         raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
-    return [*done, f"{_named(place)}: the scripts are gone from {os.fspath(place.scripts)!r}"]
+    return [*sentences, f"{_title(place)}: the scripts are gone from {os.fspath(place.scripts)!r}"]
 
 
-def _judged(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
+def _judge(folder: Path, notes: Mapping[str, Any]) -> tuple[str, str]:
     """Return the state of the scripts in a folder, and the remedy."""
-    again = "run geosr qgis install"
+    remedy = "run geosr qgis install"
     if not notes or not notes.get("python"):
-        return "broken", f"{NOTES} is missing or damaged; {again}"
+        return "broken", f"{NOTES} is missing or damaged; {remedy}"
     if missing := [name for name in FILES if name in notes["files"] and not (folder / name).exists()]:
-        return "broken", f"{', '.join(missing)} is missing; {again}"
+        return "broken", f"{', '.join(missing)} is missing; {remedy}"
     python, version = notes["python"], notes.get("version")
-    found, why = version_of(Path(python))
-    if found is None:
-        return "broken", f"{why}; {again} where geosr is now"
-    if found != version:
-        return "stale", f"the scripts are of geosr {version}, {python} has {found}; {again} there"
+    present, why = version_of(Path(python))
+    if present is None:
+        return "broken", f"{why}; {remedy} where geosr is now"
+    if present != version:
+        return "stale", f"the scripts are of geosr {version}, {python} has {present}; {remedy} there"
     if edited := _edited(folder, notes):
-        return "stale", f"{', '.join(edited)} was edited; {again}, which keeps what was edited as NAME{EDITED}"
-    if notes["files"] != _shipped():
-        return "stale", f"the scripts are not those of this geosr {__version__}; {again}"
+        return "stale", f"{', '.join(edited)} was edited; {remedy}, which keeps what was edited as NAME{EDITED}"
+    if notes["files"] != _digests(SCRIPTS):
+        return "stale", f"the scripts are not those of this geosr {__version__}; {remedy}"
     return "good", ""
 
 
-def _named(place: Place) -> str:
+def _title(place: Place) -> str:
     return f"profile {place.profile}" if place.profile else "folder"
 
 
@@ -205,73 +214,53 @@ def _notes(folder: Path) -> dict[str, Any]:
     return notes if all(isinstance(text, str) for text in texts) else {}
 
 
-def _is_there(folder: Path) -> bool:
-    """Return True if there is an installation, or something in its place."""
+def _exists(folder: Path) -> bool:
+    """Return True if the folder has an installation, or files of one."""
     return bool(_notes(folder)) or any((folder / name).exists() for name in FILES)
 
 
 def _edited(folder: Path, notes: Mapping[str, Any]) -> list[str]:
-    """The files that are neither as they were installed nor as they are shipped: they may be somebody's work."""
-    files: Mapping[str, str] = notes.get("files", {})
-    there = {name: content_digest((folder / name).read_bytes()) for name in FILES if (folder / name).is_file()}
-    shipped = _shipped()
-    return [name for name, digest in there.items() if digest not in (files.get(name), shipped[name])]
+    """Return the names of files that differ from the installed and the shipped ones: a user may have edited them."""
+    installed, shipped = notes.get("files", {}), _digests(SCRIPTS)
+    digests = _digests(folder).items()
+    return [name for name, digest in digests if digest not in (installed.get(name), shipped[name])]
 
 
 def _put_aside(folder: Path, notes: Mapping[str, Any]) -> list[str]:
-    """Renames the files that may be somebody's work, and returns that in sentences."""
-    done = []
+    """Rename the files that a user may have edited, and return sentences that report it."""
+    sentences = []
     for name in _edited(folder, notes):
         backup = _free(folder / (name + EDITED))
         (folder / name).rename(backup)
         why = "was edited" if name in notes.get("files", {}) else f"is not that of geosr {__version__}"
-        done.append(f"{name} {why}: it is kept as {os.fspath(backup)!r}")
-    return done
+        sentences.append(f"{name} {why}: it is kept as {os.fspath(backup)!r}")
+    return sentences
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first with a number that nothing has yet."""
-    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
-    return next(
-        candidate
-        for candidate in itertools.chain([path], numbered)
-        if not (candidate.exists() or candidate.is_symlink())
-    )
+    """Return the path, or the first one with a number, that does not exist."""
+    numbers = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], numbers) if not os.path.lexists(candidate))
 
 
-def _shipped() -> dict[str, str]:
-    """The digests of the files of this geosr."""
-    return {name: content_digest((SCRIPTS / name).read_bytes()) for name in FILES}
-
-
-def _compiled(folder: Path) -> Iterator[Path]:
-    for name in FILES:
-        yield from (folder / "__pycache__").glob(f"{Path(name).stem}.*.pyc")
-
-
-def _check_python(python: Path) -> None:
-    version, why = version_of(python)
-    if version is None:
-        raise InstallationError(f"{why}; install geosr there first, as with pip")
-    if version != __version__:
-        raise InstallationError(
-            f"{os.fspath(python)!r} has geosr {version}, this is {__version__}; install this one there"
-        )
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the digests of the scripts in a folder, by name."""
+    return {name: content_digest((folder / name).read_bytes()) for name in FILES if (folder / name).is_file()}
 
 
 def version_of(python: Path) -> tuple[str | None, str]:
-    """The version of geosr that a Python finds by itself, as it will for QGIS; or None, and why."""
-    if not os.path.exists(python):  # noqa: PTH110 - a damaged path is one that is not there, not an error
+    """Return the version of geosr that a Python finds by itself, as it will for QGIS; or None, and the reason."""
+    if not os.path.exists(python):  # noqa: PTH110 - Path.exists raises an error for a damaged path
         return None, f"there is no {os.fspath(python)!r}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
-    command: Sequence[str] = [os.fspath(python), "-I", "-c", "import geosr; print(geosr.__version__)"]
+    command = [os.fspath(python), "-I", "-c", "import geosr; print(geosr.__version__)"]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=TIME_LIMIT, check=False, cwd=python.parent
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"{os.fspath(python)!r} does not run: {error}"
-    return (done.stdout.strip(), "") if done.returncode == 0 else (None, f"{os.fspath(python)!r} has no geosr")
+    return (process.stdout.strip(), "") if process.returncode == 0 else (None, f"{os.fspath(python)!r} has no geosr")
 
 
 def content_digest(content: bytes) -> str:
