@@ -41,7 +41,6 @@ from geosr.training.options import Options
     "fine_tune",
     model={"type": click.Choice(sorted(MODELS))},
     bands={"type": click.IntRange(1)},
-    crop={"type": click.IntRange(8)},
     average={"type": click.FloatRange(0, 1, max_open=True)},
     fine_tune={"metavar": "MODEL"},
 )

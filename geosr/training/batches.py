@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from itertools import count
 
 import numpy as np
@@ -17,47 +18,45 @@ Images = NDArray[np.float32]
 """(n, rows, cols, bands), 0..1."""
 
 
+@dataclass(frozen=True, slots=True)
 class Batches:
-    """An endless iterator of batches (input, truth), each drawn, cropped, flipped and turned by seed and number alone.
+    """An endless sequence of batches (input, truth), each of which depends on the seed and its number alone.
 
     Every pass over the examples has an order of its own. Iteration begins with the batch numbered `first`.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        *,
-        batch: int,
-        crop: int,
-        bands: int,
-        seed: int,
-        first: int = 0,
-        pool: Pool | None = None,
-    ) -> None:
-        self.examples, self.batch, self.crop, self.bands, self.seed = examples, batch, crop, bands, seed
-        self.first, self.pool = first, pool
-        self._order = cache(self._shuffled)
+    examples: Examples
+    _: KW_ONLY
+    batch: int
+    crop: int
+    bands: int
+    seed: int
+    first: int = 0
+    pool: Pool | None = None
 
     def __iter__(self) -> Iterator[tuple[Images, Images]]:
-        return (pair for _, pair in engine.run(self.drawn, count(self.first), self.pool))
+        return (pair for _, pair in engine.run(self.draw, count(self.first), self.pool))
 
-    def drawn(self, number: int) -> tuple[Images, Images]:
-        """The batch with a number."""
-        pairs = [self._one(number * self.batch + k) for k in range(self.batch)]
+    def draw(self, number: int) -> tuple[Images, Images]:
+        """Return the batch with a number."""
+        pairs = [self._pair(number * self.batch + k) for k in range(self.batch)]
         low, high = zip(*pairs, strict=True)
         return np.stack(low), np.stack(high)
 
-    def _one(self, number: int) -> tuple[Images, Images]:
+    def _pair(self, number: int) -> tuple[Images, Images]:
         turn, position = divmod(number, len(self.examples))
-        sample = self.examples.sample(int(self._order(turn)[position]))
-        return augmented(sample, self.crop, self.bands, np.random.default_rng((self.seed, number)))
-
-    def _shuffled(self, turn: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self.seed, 0, turn)).permutation(len(self.examples))
+        sample = self.examples.sample(int(_order(self.seed, turn, len(self.examples))[position]))
+        return augment(sample, self.crop, self.bands, np.random.default_rng((self.seed, number)))
 
 
-def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> tuple[Images, Images]:
-    """A random crop of the sample, flipped and turned at random: (rows, cols, bands) of input and truth, 0..1.
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, length: int) -> NDArray[np.int64]:
+    """Return the order of the examples in a pass."""
+    return np.random.default_rng((seed, 0, turn)).permutation(length)
+
+
+def augment(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> tuple[Images, Images]:
+    """Return a random crop of the sample, flipped and rotated at random: (rows, cols, bands) of input and truth, 0..1.
 
     A network of one band gets a band drawn at random.
     """
@@ -69,17 +68,17 @@ def augmented(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -
     high = values.normalise(sample.gt[positions, row * k : (row + crop) * k, col * k : (col + crop) * k])
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
-    def turned(block: Images) -> Images:
+    def rotate(block: Images) -> Images:
         block = np.rot90(block, turns, (1, 2))
         return np.ascontiguousarray((block[:, :, ::-1] if mirror else block).transpose(1, 2, 0))
 
-    return turned(low), turned(high)
+    return rotate(low), rotate(high)
 
 
-def held_out(examples: Examples, *, bands: int, most: int) -> tuple[Images, Images]:
-    """Inputs and truths of at most `most` whole tiles, spread over the examples.
+def whole_tiles(examples: Examples, *, bands: int, most: int) -> tuple[Images, Images]:
+    """Return inputs and truths of at most `most` whole tiles, spread over the examples.
 
-    Of a tile, a network of one band gets one band: the first of the first tile, the second of the next, and so on.
+    A network of one band gets one band of each tile: the first of the first tile, the second of the next, and so on.
     """
     pairs = []
     for number, index in enumerate(range(0, len(examples), -(-len(examples) // most))):

@@ -1,4 +1,4 @@
-"""A network trained on a set made by geosr.dataset: checkpoints, TensorBoard logs, and a .keras file at the end.
+"""A network trained on a set of geosr.dataset: checkpoints, TensorBoard logs, and a .keras file at the end.
 
 Runs on any Keras backend (KERAS_BACKEND).
 """
@@ -13,7 +13,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
 from geosr.files import write_file
 from geosr.models import cards, libraries
 from geosr.rasters.resample import enlarge
-from geosr.training.batches import Batches, Images, held_out
+from geosr.training.batches import Batches, Images, whole_tiles
 from geosr.training.log import EventLog, new_folder
 from geosr.training.options import Options
 
@@ -36,21 +36,13 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = 3
 VALIDATION_TILES = 400
-"""Most tiles that an epoch's validation looks at, spread over the set."""
+"""Largest number of tiles in an epoch's validation, spread over the set."""
 OPTIONS = "options.json"
 NOTES = ("data", "data sha256", "made with", "restore")
-"""Entries there beside the options: the set and its card's digest, versions, the checkpoint of --restore."""
+"""Entries of that file beside the options: the set and its card's digest, versions, the checkpoint of --restore."""
 
 Report = Callable[[int, int, Mapping[str, float]], None]
-"""Called after each epoch with its number, the number of epochs, and the epoch's scores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Callables that follow a run; either may raise, to cancel."""
-
-    report: Report | None = None
-    progress: Progress | None = None
+"""Called after each epoch with its number, the number of epochs, and the epoch's scores; it may raise, to cancel."""
 
 
 def train(
@@ -95,8 +87,8 @@ def train(
         if missing:
             log.warning("%d layers of %r do not fit: they begin at random", missing, options.fine_tune)
     new_folder(checkpoints)
-    _write_options(folder / OPTIONS, _record(options, data, restore), resumed=newest is not None)
-    _clear(folder, after=first)
+    _write_options(folder / OPTIONS, _record(options, data, restore), resume=newest is not None)
+    _clear(folder, last=first)
     validation_tiles = _validation_tiles(validation, options)
     with pools.threads(2) as pool:
         batches = Batches(
@@ -108,8 +100,17 @@ def train(
             first=first * steps,
             pool=pool,
         )
-        epochs, watch = range(first, options.epochs), Watch(report, progress)
-        scores = _run(model, batches, validation_tiles, folder, options, epochs, steps, watch)
+        scores = _run(
+            model,
+            batches,
+            validation_tiles,
+            folder=folder,
+            options=options,
+            epochs=range(first, options.epochs),
+            steps=steps,
+            report=report,
+            progress=progress,
+        )
     path = folder / f"{options.model}_x{options.scale}.keras"
     return _save_result(
         model, path, scores=scores, training_data=os.fspath(data), commands=[_command(data, folder, options)]
@@ -140,11 +141,11 @@ def _validation_tiles(validation: Examples, options: Options) -> tuple[Images, I
     """Return the tiles that are validated on, as many as the devices can share."""
     if not len(validation):
         return None
-    low, high = held_out(validation, bands=options.bands, most=VALIDATION_TILES)
-    whole = len(low)
+    low, high = whole_tiles(validation, bands=options.bands, most=VALIDATION_TILES)
+    count = len(low)
     if options.parallel:
-        whole -= whole % len(libraries.keras().distribution.list_devices())
-    return (low[:whole], high[:whole]) if whole else None
+        count -= count % len(libraries.keras().distribution.list_devices())
+    return (low[:count], high[:count]) if count else None
 
 
 def _compiled(options: Options, steps: int) -> Any:
@@ -185,21 +186,24 @@ def _run(
     model: Any,
     batches: Batches,
     validation: tuple[Images, Images] | None,
+    *,
     folder: Path,
     options: Options,
     epochs: range,
     steps: int,
-    watch: Watch,
+    report: Report | None,
+    progress: Progress | None,
 ) -> dict[str, float]:
     """Train through the epochs, each ending with a validation, logs and a checkpoint; return the last scores."""
     keras = libraries.keras()
     average = keras.callbacks.SwapEMAWeights() if options.average else keras.callbacks.Callback()
     average.set_model(model)
     bicubic = bicubic_scores(*validation, options.scale) if validation else {}
-    feed, scores = iter(batches), {}
+    feed, scores, checkpoints, total = iter(batches), {}, folder / "ckpts", steps * options.epochs
     with EventLog(folder / "Log", epochs.start + 1) as events:
         for epoch in epochs:
-            means = _epoch_means(model, feed, epoch, steps, folder / "ckpts", watch.progress, options)
+            ahead = range(epoch * steps + 1, (epoch + 1) * steps + 1)
+            means = _epoch_means(model, feed, ahead, checkpoints=checkpoints, total=total, progress=progress)
             means["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
             if validation:
                 average.on_test_begin()
@@ -207,11 +211,11 @@ def _run(
                 events.pictures(model, validation, epoch + 1)
                 average.on_test_end()
             events.scalars(means | scores, epoch + 1)
-            if watch.report:
-                watch.report(epoch + 1, options.epochs, means | scores)
+            if report:
+                report(epoch + 1, options.epochs, means | scores)
             if not _finite(model):
-                raise _diverged(folder / "ckpts")
-            _checkpoint(model, folder / "ckpts", epoch + 1)
+                raise _diverged(checkpoints)
+            _checkpoint(model, checkpoints, epoch + 1)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     # A run that had ended before is scored again.
     return scores or (_scores(model, validation, options.batch) | bicubic if validation else {})
@@ -220,23 +224,23 @@ def _run(
 def _epoch_means(
     model: Any,
     feed: Iterator[tuple[Images, Images]],
-    epoch: int,
-    steps: int,
+    steps: range,
+    *,
     checkpoints: Path,
+    total: int,
     progress: Progress | None,
-    options: Options,
 ) -> dict[str, float]:
-    """Train one epoch, and return the means of its loss and metrics."""
+    """Train through the steps of one epoch, and return the means of its loss and metrics."""
     sums: Counter[str] = Counter()
-    for step in range(1, steps + 1):
+    for step in steps:
         model.reset_metrics()  # Keras before 3.15 gives means over all steps, and over validations too
         values = model.train_on_batch(*next(feed), return_dict=True)
         if not np.isfinite(values["loss"]):
             raise _diverged(checkpoints)
         sums.update({name: float(value) for name, value in values.items()})
         if progress:
-            progress(epoch * steps + step, steps * options.epochs)
-    return {name: value / steps for name, value in sums.items()}
+            progress(step, total)
+    return {name: value / len(steps) for name, value in sums.items()}
 
 
 def _scores(model: Any, validation: tuple[Images, Images], batch: int) -> dict[str, float]:
@@ -256,8 +260,8 @@ def _diverged(checkpoints: Path) -> TrainingError:
 def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
     """Write weights and optimizer, and remove the oldest checkpoints."""
     models.save(model, folder / f"epoch-{epoch:04d}.keras")
-    for old in sorted(folder.glob("epoch-*.keras"), key=_epoch)[:-CHECKPOINTS]:
-        old.unlink()
+    for path in sorted(folder.glob("epoch-*.keras"), key=_epoch)[:-CHECKPOINTS]:
+        path.unlink()
 
 
 def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_fields: Any) -> Path:
@@ -272,7 +276,7 @@ def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_f
 
 
 def _command(data: Path, folder: Path, options: Options) -> str:
-    """Return the command that makes the same run: geosr train, with the options that are not the defaults."""
+    """Return the command that repeats the run: geosr train, with the options that are not the defaults."""
     words = ["geosr", "train", os.fspath(data.parent), os.fspath(folder.parent)]
     for field in fields(Options):
         value = getattr(options, field.name)
@@ -298,12 +302,12 @@ def _finite(model: Any) -> bool:
     return all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-def _clear(folder: Path, *, after: int) -> None:
-    """Remove the checkpoints of epochs after `after`, which a run makes again; with 0 the logs too."""
+def _clear(folder: Path, *, last: int) -> None:
+    """Remove the checkpoints of epochs beyond `last`, which a run makes again; with 0 the logs too."""
     for path in (folder / "ckpts").glob("epoch-*.keras"):
-        if _epoch(path) > after:
+        if _epoch(path) > last:
             path.unlink()
-    if not after:
+    if not last:
         for path in (folder / "Log").rglob("events*"):
             path.unlink()
 
@@ -319,22 +323,21 @@ def _epoch(checkpoint: Path) -> int:
 
 def _restore(model: Any, path: Path) -> None:
     """Load weights and optimizer state of a checkpoint; the learning rate follows this run's schedule."""
-    saved = models.load(path, compiled=True)
-    shapes, saved_shapes = (
+    checkpoint = models.load(path, compiled=True)
+    first, second = (
         {layer.name: [w.shape for w in layer.weights] for layer in network.layers if layer.weights}
-        for network in (model, saved)
+        for network in (model, checkpoint)
     )
-    names = {**shapes, **saved_shapes}
-    faults = [f"layer {name!r} is not the same" for name in names if shapes.get(name) != saved_shapes.get(name)]
-    if not faults and models.shape(saved) != models.shape(model):
-        faults = [f"its scale is {models.shape(saved)[0]}"]
+    faults = [f"layer {name!r} is not the same" for name in first | second if first.get(name) != second.get(name)]
+    if not faults and models.shape(checkpoint) != models.shape(model):
+        faults = [f"its scale is {models.shape(checkpoint)[0]}"]
     if faults:
         raise ModelError(
             f"{os.fspath(path)!r} is a checkpoint of another network: {faults[0]}; choose another folder or --restart"
         )
-    model.set_weights(saved.get_weights())
+    model.set_weights(checkpoint.get_weights())
     try:
-        for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        for variable, value in zip(model.optimizer.variables, checkpoint.optimizer.variables, strict=True):
             variable.assign(value)
     except (ValueError, AttributeError) as error:
         raise ModelError(
@@ -343,7 +346,7 @@ def _restore(model: Any, path: Path) -> None:
 
 
 def _record(options: Options, data: Path, restore: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Return the options as they are written beside the result, with what else it depends on: see NOTES."""
+    """Return the options as they are written beside the result, with the entries of NOTES, on which it depends too."""
     keras = libraries.keras()
     versions: dict[str, Any] = {"geosr": __version__, "keras": keras.version(), "backend": keras.backend.backend()}
     if options.fine_tune and (path := cards.path_of(options.fine_tune, options.scale)).is_file():
@@ -353,19 +356,19 @@ def _record(options: Options, data: Path, restore: str | os.PathLike[str] | None
     return asdict(options) | notes | ({"restore": os.fspath(restore)} if restore else {})
 
 
-def _write_options(path: Path, now: dict[str, Any], *, resumed: bool) -> None:
-    """Write the options; a run goes on with those that it began with."""
-    before = _read(path) if resumed and path.exists() else {}
-    if before:
-        for name in sorted({*now} - {"data", "made with", "restore", "parallel"}):
-            if before.get(name) != now[name]:
-                raise OptionError(
-                    f"the run in {os.fspath(path.parent)!r} has {name} {before.get(name)}, not {now[name]}; "
-                    "give the same options, another folder, or --restart"
-                )
+def _write_options(path: Path, record: dict[str, Any], *, resume: bool) -> None:
+    """Write the options, and refuse to resume a run that began with others."""
+    original = _read(path) if resume and path.exists() else {}
+    names = {*record} - {"data", "made with", "restore", "parallel"}
+    if original and (changes := sorted(name for name in names if original.get(name) != record[name])):
+        name = changes[0]
+        raise OptionError(
+            f"the run in {os.fspath(path.parent)!r} has {name} {original.get(name)}, not {record[name]}; "
+            "give the same options, another folder, or --restart"
+        )
     # The versions that a run began with stay.
-    first = {"made with": before["made with"]} if "made with" in before else {}
-    write_file(path, (json.dumps(before | now | first, indent=1) + "\n").encode())
+    versions = {name: value for name, value in original.items() if name == "made with"}
+    write_file(path, (json.dumps(original | record | versions, indent=1) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -383,16 +386,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The options in a YAML or JSON file, as a run writes it or a hand did; what a run noted beside is left out.
+    """Return the options in a YAML or JSON file, written by a run or by hand, without the entries of NOTES.
 
     Raises:
-        OptionError: it is no such file, or has an option that is none.
+        OptionError: it is no such file, or has an unknown option.
     """
-    content = _read(path)
-    known = {field.name for field in fields(Options)}
-    values = {name: value for name, value in content.items() if name not in NOTES}
-    if wrong := sorted(set(map(str, values)) - known):
+    names = {field.name for field in fields(Options)}
+    values = {name: value for name, value in _read(path).items() if name not in NOTES}
+    if unknown := sorted(set(map(str, values)) - names):
         raise OptionError(
-            f"{os.fspath(path)!r} has {', '.join(wrong)}, which is no option; there are {', '.join(sorted(known))}"
+            f"{os.fspath(path)!r} has {', '.join(unknown)}, which is no option; there are {', '.join(sorted(names))}"
         )
     return values

@@ -13,7 +13,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The choices of a training; written beside the network so that the run can be repeated.
+    """The options of a training, written beside the network so that the run can be repeated.
 
     Raises:
         OptionError: a value is not allowed.
@@ -28,7 +28,7 @@ class Options:
         least=1,
     )
     batch: int = option(16, "Samples in a step.", least=1)
-    crop: int = option(48, "Rows and columns of the network's input, cut at random from a tile.", least=1)
+    crop: int = option(48, "Rows and columns of the network's input, cut at random from a tile.", least=8)
     optimizer: str = option(
         "muon", "muon learns more in a step, most of all from random weights.", choices=tuple(OPTIMIZERS)
     )

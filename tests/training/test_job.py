@@ -77,11 +77,11 @@ def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp
     for epoch, log in dict(told).items():
         for name in ("loss", "val_psnr", "val_psnr_bicubic", "val_ssim_score_bicubic", "learning_rate"):
             assert numbers[name, epoch] == pytest.approx(log[name], rel=1e-5)
-    low, high = batches.held_out(records.read(data / "x2" / "Validation"), bands=1, most=9)
-    shown = pictures["tile_0", 4]
-    assert shown.shape == (32, 4 * 32, 3)
-    assert np.abs(shown[:, 64:96, 0] / 255.0 - np.clip(high[0, ..., 0], 0, 1)).max() < 0.005
-    assert np.abs(shown[:, :32, 0] / 255.0 - np.clip(enlarge(low[0, ..., 0], 2), 0, 1)).max() < 0.005
+    low, high = batches.whole_tiles(records.read(data / "x2" / "Validation"), bands=1, most=9)
+    picture = pictures["tile_0", 4]
+    assert picture.shape == (32, 4 * 32, 3)
+    assert np.abs(picture[:, 64:96, 0] / 255.0 - np.clip(high[0, ..., 0], 0, 1)).max() < 0.005
+    assert np.abs(picture[:, :32, 0] / 255.0 - np.clip(enlarge(low[0, ..., 0], 2), 0, 1)).max() < 0.005
 
 
 def test_a_full_disk_is_said_and_the_program_ends(data, tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_input_and_truth_are_cropped_flipped_and_turned_together(data):
     sample = records.read(data / "x2" / "Training").sample(0)
     seen = set()
     for seed in range(40):
-        low, high = batches.augmented(sample, 12, 1, np.random.default_rng(seed))
+        low, high = batches.augment(sample, 12, 1, np.random.default_rng(seed))
         assert low.shape == (12, 12, 1)
         assert high.shape == (24, 24, 1)
         assert np.abs(shrink(high[..., 0], 2) - low[..., 0])[2:-2, 2:-2].max() < 0.01
@@ -212,7 +212,7 @@ def test_input_and_truth_are_cropped_flipped_and_turned_together(data):
 def test_bicubic_s_score_is_scikit_image_s(data):
     from skimage.metrics import peak_signal_noise_ratio
 
-    low, high = batches.held_out(records.read(data / "x2" / "Validation"), bands=1, most=9)
+    low, high = batches.whole_tiles(records.read(data / "x2" / "Validation"), bands=1, most=9)
     assert low.shape == (9, 16, 16, 1)
     scores = [
         peak_signal_noise_ratio(truth[..., 0], enlarge(image[..., 0], 2), data_range=1)
@@ -257,6 +257,12 @@ def test_the_options_of_a_run_repeat_it(data, tmp_path):
         assert np.abs(a - b).max() < 1e-5
 
 
+def test_the_smallest_crop_is_that_of_the_command_line():
+    assert replace(QUICK, crop=8).crop == 8
+    with pytest.raises(OptionError, match="crop must be a whole number of 8 or more, got 7"):
+        replace(QUICK, crop=7)
+
+
 def test_a_file_of_options_may_be_yaml_and_is_checked(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("model: idn\nepochs: 3\n")
@@ -286,10 +292,22 @@ def test_every_batch_depends_on_seed_and_number_alone(data):
 
 
 def test_a_pass_sees_every_tile_once(data):
-    examples = records.read(data / "x2" / "Training")
-    order = batches.Batches(examples, batch=1, crop=12, bands=1, seed=0)._order
-    assert sorted(order(0)) == sorted(order(1)) == list(range(len(examples)))
-    assert list(order(0)) != list(order(1))
+    examples, order = records.read(data / "x2" / "Training"), []
+
+    class Recorder:
+        def __len__(self):
+            return len(examples)
+
+        def sample(self, number):
+            order.append(number)
+            return examples.sample(number)
+
+    numbers = batches.Batches(Recorder(), batch=1, crop=12, bands=1, seed=0)
+    for number in range(2 * len(examples)):
+        numbers.draw(number)
+    first, second = order[: len(examples)], order[len(examples) :]
+    assert sorted(first) == sorted(second) == list(range(len(examples)))
+    assert first != second
 
 
 def test_a_run_can_begin_with_the_weights_of_another_scale(random_idn):
