@@ -1,6 +1,6 @@
-"""The command lines of the original programs, each translated into those of geosr: python -m geosr.legacy.
+"""The command lines of the original programs, translated into those of geosr: python -m geosr.legacy.
 
-Nothing is done here but that: the new form is shown in one line on stderr, and run.
+The new form is shown in one line on stderr and run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from geosr.files import files_in
 Line = list[str]
 
 PLAIN = {"num_fb_layers": 2, "num_dist_blocks": 4}
-"""The original's layers, which IDN has here as well."""
+"""The numbers of layers in the original network, which is IDN."""
 RECORDS = ".tfrecords"
-"""Ending of the original's training sets, which are converted first."""
+"""Suffix of the original's training sets, which are converted first."""
 CHECKPOINT = ("checkpoint", "*.meta", "*.ckpt*", "*.index")
-"""Files that TensorFlow 1 leaves in a folder of checkpoints."""
+"""Files of TensorFlow 1 in a folder of checkpoints."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,23 +33,23 @@ def legacy() -> None:
 
 
 def folder(name: str, default: str | None, text: str) -> Decorator:
-    """An option that names a folder."""
+    """Return an option that names a folder."""
     return click.option(f"--{name}", type=click.Path(path_type=Path), default=default, show_default=True, help=text)
 
 
 def whole(name: str, default: int, text: str, *, least: int = 1, most: int | None = None) -> Decorator:
-    """An option that takes a whole number, as today's command does that it is translated to."""
+    """Return an option for a whole number, with the limits of the command that it is translated to."""
     kind = click.IntRange(least, most)
     return click.option(f"--{name}", name.lower(), type=kind, default=default, show_default=True, help=text)
 
 
 def factor(default: int, text: str) -> Decorator:
-    """The option of the scale."""
+    """Return the option of the scale."""
     return whole("upsampling_factor", default, text, least=2, most=8)
 
 
 def tile_size(columns: str, rows: str) -> Decorator:
-    """The options of the size of a set's tiles."""
+    """Return a decorator that adds the options for the size of a set's tiles."""
 
     def both(command: Callable[..., Any]) -> Callable[..., Any]:
         return whole("tile_size_w", 400, columns, least=16)(whole("tile_size_h", 400, rows, least=16)(command))
@@ -58,7 +58,7 @@ def tile_size(columns: str, rows: str) -> Decorator:
 
 
 def layers(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that shaped the original's network."""
+    """Add the options that shaped the original's network."""
     decay: Decorator = click.option("--weight_decay", type=float, help="Passed over.")
     return whole("num_FB_layers", 2, "Must be 2.")(whole("num_Dist_blocks", 4, "Must be 4.")(decay(command)))
 
@@ -162,7 +162,7 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
         old, data_path = data_path / scale, _beside(data_path, "_converted")
         if not (data_path / scale).exists():
             lines.append(["dataset", "convert", str(old), str(data_path), "--size", str(size)])
-    # The original trained on whole tiles; no more than what is left of them fits.
+    # The original trained on whole tiles; a larger crop than a tile would not fit.
     crop = max(8, min(48, size // upsampling_factor))
     line = ["train", str(data_path), str(out_path), "--scale", str(upsampling_factor), "--model", "idn"]
     line += ["--bands", str(values["nchan"]), "--epochs", str(values["nepochs"]), "--batch", str(values["batch_size"])]
@@ -170,7 +170,7 @@ def train_superres_net(data_path: Path, out_path: Path, upsampling_factor: int, 
     line += ["--loss", "ssim" if values["ssim_loss"] else "l1"]
     if values["restore"] and not values["pretrained_path"]:
         raise click.UsageError("--restore needs --pretrained_path, the folder of the weights")
-    # A run goes on from its own checkpoints by itself.
+    # geosr train resumes from a run's own checkpoints anyway.
     if values["restore"] and values["pretrained_path"].absolute() != out_path.absolute():
         line += ["--fine-tune", str(_weights(values["pretrained_path"] / scale))]
     _run(*lines, line)
@@ -185,7 +185,7 @@ def superresolution(process: Path, superresolution: Path) -> None:
 
 
 def _run(*lines: Line) -> None:
-    """Shows the new form in one line, and does it."""
+    """Show the new form in one line, and run it."""
     click.echo("new form: " + " && ".join(shlex.join(["geosr", *line]) for line in lines), err=True)
     for line in lines:
         try:
@@ -196,9 +196,9 @@ def _run(*lines: Line) -> None:
 
 
 def _beside(folder: Path, ending: str) -> Path:
-    """The folder of that name with an ending added; "." and ".." are no names to add it to."""
-    named = folder if folder.name not in ("", "..") else folder.resolve()
-    return Path(f"{named}{ending}")
+    """Return the folder with an ending added to its name, which "." and ".." do not have."""
+    path = folder if folder.name not in ("", "..") else folder.resolve()
+    return Path(f"{path}{ending}")
 
 
 def _images(data: Path, ending: str) -> list[Path]:
@@ -211,7 +211,7 @@ def _images(data: Path, ending: str) -> list[Path]:
 
 
 def _sizes(images: list[Path]) -> list[tuple[int, int, int]]:
-    """Columns, rows and bands of those images that can be read; of the others the command will tell."""
+    """Return columns, rows and bands of the readable images; the command reports the others."""
     import rasterio
 
     from geosr.rasters import gdal
@@ -238,11 +238,11 @@ def _bands(model: Path | None) -> int | None:
 
 
 def _weights(folder: Path) -> Path:
-    """The newest .keras file in the folder of a scale, or among its checkpoints."""
+    """Return the newest .keras file in the folder of a scale, or among its checkpoints."""
     files = sorted([*folder.glob("*.keras"), *folder.glob("ckpts/*.keras")], key=lambda path: path.stat().st_mtime)
     if files:
-        finished = [path for path in files if path.parent == folder]
-        return (finished or files)[-1]
+        results = [path for path in files if path.parent == folder]
+        return (results or files)[-1]
     if any(next((folder / "ckpts").glob(pattern), None) for pattern in CHECKPOINT):
         raise click.ClickException(
             f"{str(folder / 'ckpts')!r} holds checkpoints of TensorFlow 1, which TensorFlow 2 cannot run; leave "

@@ -1,4 +1,4 @@
-"""geosr models: what is shipped, and weights from elsewhere."""
+"""geosr models: the shipped models and their cards; imports, exports and quantized networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from geosr.models import cards
 
 BICUBIC = "Keys' cubic convolution: no network, any scale, exact and fast"
 
+cards_json = click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
+shipped_scale = click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; 2 by default.")
+
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
+@cards_json
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the models that are shipped and what each is for.
+    """List the shipped models and the purpose of each.
 
     \b
     Example:
@@ -43,46 +46,48 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @models.command()
 @click.argument("name")
 @click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; all by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
-@click.option("--write", is_flag=True, help="Write the card beside the file, for people to add to, and to save time.")
-@click.option("--overwrite", is_flag=True, help="Replace the card of another file, as of a .keras file of that name.")
-@click.option("--trust", is_flag=True, help="Load a SavedModel, or a .keras file with code in it.")
+@cards_json
+@click.option(
+    "--write", is_flag=True, help="Write the card beside the file, to add to it by hand and to save time later."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the card of another file of that name.")
+@options.trust
 def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bool, trust: bool) -> None:
     """Show the card of a shipped model, or of a model file.
 
-    What the card of a file does not say is seen from the network: how it enlarges, how far it sees.
+    For a file without a card, scale, bands and halo are found from the network.
 
     \b
     Example:
       geosr models show idn --scale 2
     """
     if cards.is_path(name):
-        shown_cards = [cards.of(Path(name), trust=trust)]
+        selection = [cards.of(Path(name), trust=trust)]
         if write:
-            cards.keep(shown_cards[0], Path(name), overwrite=overwrite)
+            cards.keep(selection[0], Path(name), overwrite=overwrite)
     elif write or trust:
         raise click.UsageError("--write and --trust are for model files; shipped models have their cards")
     elif scale:
-        shown_cards = [cards.of(cards.shipped_path(name, scale))]
+        selection = [cards.of(cards.shipped_path(name, scale))]
     else:
-        shown_cards = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
+        selection = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
     if as_json:
-        click.echo(json.dumps([asdict(card) for card in shown_cards], indent=1))
+        click.echo(json.dumps([asdict(card) for card in selection], indent=1))
         return
-    click.echo("\n\n".join(_described(card) for card in shown_cards))
+    click.echo("\n\n".join(_text(card) for card in selection))
 
 
-def _described(card: cards.Card) -> str:
+def _text(card: cards.Card) -> str:
     values = asdict(card)
     scores, commands = values.pop("scores"), values.pop("commands")
     lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in values.items() if value not in ("", None)]
     lines += [f"{'made by' if not n else '':<14} {command}" for n, command in enumerate(commands)]
-    for what, scenes in scores.items():
-        if not isinstance(scenes, dict):
-            lines.append(f"{what:<14} {scenes:.4g}")
+    for name, score in scores.items():
+        if not isinstance(score, dict):
+            lines.append(f"{name:<14} {score:.4g}")
             continue
-        lines.append(what)
-        lines += [f"  {place:<24} bicubic {of['bicubic']:6.2f}   {of['gain']:+.2f}" for place, of in scenes.items()]
+        lines.append(name)
+        lines += [f"  {scene:<24} bicubic {of['bicubic']:6.2f}   {of['gain']:+.2f}" for scene, of in score.items()]
     return "\n".join(lines)
 
 
@@ -92,12 +97,12 @@ def _described(card: cards.Card) -> str:
 @click.option(
     "-s", "--scale", type=click.IntRange(2, 4), help="Scale of the network; from the file's name (_x2) by default."
 )
-@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+@options.overwrite
 def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> None:
     """Convert the IDN weights that the paper's authors published.
 
-    They are trained on photographs and carry no licence: look at that before you pass them on. The network's scale
-    cannot be told from the weights.
+    They were trained on photographs and carry no licence: check that before you pass them on. The weights do not
+    contain the network's scale.
 
     \b
     Example:
@@ -105,8 +110,8 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
     """
     from geosr.models import caffe, save
 
-    named = re.search(r"_x([234])$", source.stem)
-    scale = scale or (int(named[1]) if named else None)
+    match = re.search(r"_x([234])$", source.stem)
+    scale = scale or (int(match[1]) if match else None)
     if scale is None:
         raise click.UsageError(f"the scale cannot be told from the name {source.name!r}; give it with --scale")
     if output.suffix != ".keras":
@@ -120,13 +125,13 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
 @models.command()
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; 2 by default.")
-@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+@shipped_scale
+@options.overwrite
 def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None:
     """Write a network for other programs: .onnx, .tflite (LiteRT), or a SavedModel (a folder).
 
-    What is written is computed beside the network; if a value differs by more than 0.0001 of the range, nothing is
-    kept. ONNX networks take and give (n, bands, rows, cols), the others (n, rows, cols, bands).
+    The written network is compared with the original; if a value differs by more than 0.0001 of the range, no file
+    is left. ONNX networks take and give (n, bands, rows, cols), the others (n, rows, cols, bands).
 
     \b
     Example:
@@ -138,15 +143,15 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     source = cards.path_of(model, scale or 2)
     if not exports.is_saved_model(output) or not overwrite:
         check_output(output, [source], overwrite=overwrite)
-    apart = exports.export(source, output)
-    click.echo(f"{output} (values differ by {apart:.1e} at most)")
+    difference = exports.export(source, output)
+    click.echo(f"{output} (values differ by {difference:.1e} at most)")
 
 
 @models.command()
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.argument("scenes", nargs=-1, required=True)
-@click.option("-s", "--scale", type=click.IntRange(2, 8), help="Scale of a shipped model; 2 by default.")
+@shipped_scale
 @click.option("--tiles", type=click.IntRange(1), default=200, show_default=True, help="Tiles to calibrate on.")
 @click.option(
     "--keep",
@@ -154,17 +159,17 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="How many of the first and of the last convolutions stay in 32 bits.",
+    help="Number of first and of last convolutions that stay in 32 bits.",
 )
 @options.seed
 @options.extension
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+@options.as_json
+@options.overwrite
 def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_json: bool, **values: Any) -> None:
     """Write a network in 8 bits for OpenVINO: faster on processors with VNNI or AMX.
 
-    OUTPUT is a .xml file; a .bin file and a card come beside it. Tiles of the SCENES show what values its layers have.
-    Both networks are scored on the scenes; what 8 bits cost is printed and stands on the card.
+    OUTPUT is a .xml file; a .bin file and a card are written beside it. Tiles of the SCENES calibrate the layers'
+    ranges. Both networks are scored on the scenes; the loss of PSNR is printed and noted on the card.
 
     \b
     Example:
@@ -182,6 +187,6 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
     )
     if result.cost > COSTLY:
         click.echo(
-            f"That is more than {COSTLY} dB: leave more in 32 bits by a larger --keep, or show it other scenes.",
+            f"That is more than {COSTLY} dB: leave more in 32 bits by a larger --keep, or calibrate on other scenes.",
             err=True,
         )

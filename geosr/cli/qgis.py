@@ -1,4 +1,4 @@
-"""geosr qgis: the Processing scripts that bring geosr into QGIS's toolbox."""
+"""geosr qgis: installs the Processing scripts in QGIS."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from geosr.cli import options
 from geosr.qgis import installation
 
 
-def _somewhere(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which of QGIS's folders is meant."""
-    profile = click.option("--profile", metavar="NAME", help="The profile of QGIS; all that are found by default.")
+def _locations(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose folders of QGIS."""
+    profile = click.option("--profile", metavar="NAME", help="Profile of QGIS; all profiles by default.")
     folder = click.option(
         "--scripts-dir",
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
-        help="A folder of scripts, instead of those of profiles.",
+        help="Folder of scripts, instead of those of profiles.",
     )
     return profile(folder(command))
 
 
 @click.group()
 def qgis() -> None:
-    """Bring geosr into the Processing toolbox of QGIS.
+    """Add geosr to the Processing toolbox of QGIS.
 
-    Copies three scripts, with the place of this geosr, to where QGIS finds them.
+    Copies three scripts, with the path of this geosr, to folders where QGIS finds them.
 
     \b
     Example:
@@ -40,12 +40,12 @@ def qgis() -> None:
 
 
 @qgis.command()
-@_somewhere
+@_locations
 @options.as_json
 def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """Copy the scripts into the profiles of QGIS, or replace those of another version.
 
-    QGIS shows them, under Scripts, Super-resolution, when it is started anew.
+    After a restart, QGIS shows them under Scripts, Super-resolution.
 
     \b
     Example:
@@ -61,12 +61,12 @@ def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
 
 
 @qgis.command()
-@_somewhere
+@_locations
 @options.as_json
 def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
-    """Tell where the scripts are and whether they work.
+    """Show where the scripts are and whether they work.
 
-    Exit status 1 when they are nowhere, stale (not those of this geosr) or broken (geosr is not where they look).
+    Exit status 1 if they are not installed, stale (not those of this geosr) or broken (they do not find geosr).
 
     \b
     Example:
@@ -84,7 +84,7 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
 
 
 @qgis.command()
-@_somewhere
+@_locations
 @options.as_json
 def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """Remove the scripts from the profiles of QGIS.

@@ -47,13 +47,13 @@ from geosr.training.options import Options
 @click.option(
     "--restore",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Checkpoint to go on from; the newest in RUNS by default.",
+    help="Checkpoint to resume from; the newest in RUNS by default.",
 )
 @click.option(
     "--options",
     "file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A YAML or JSON file of these options, as a run writes it; those on the command line come before it.",
+    help="A YAML or JSON file of these options, as a run writes it; the command line overrides it.",
 )
 @options.restart
 @options.of(Options, "seed")
@@ -69,11 +69,11 @@ def train(
     quiet: int,
     **values: Any,
 ) -> None:
-    """Train a network on a set that geosr dataset made.
+    """Train a network on a set built by geosr dataset.
 
     Writes RUNS/x<SCALE>/<MODEL>_x<SCALE>.keras, its options to options.json, a checkpoint after each epoch to ckpts,
-    and TensorBoard logs to Log. A run that was interrupted goes on after its last epoch when the same command is
-    given again. KERAS_BACKEND=jax or torch trains without TensorFlow.
+    and TensorBoard logs to Log. The same command resumes an interrupted run after its last epoch. KERAS_BACKEND=jax
+    or torch trains without TensorFlow.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def train(
     if file:
         ctx = click.get_current_context()
         explicit = {name for name in values if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-        stored = _checked(ctx, file, job.read_options(file))
+        stored = _check(ctx, file, job.read_options(file))
         values |= {name: value for name, value in stored.items() if name not in explicit}
     with (
         options.ending(),
@@ -103,20 +103,20 @@ def train(
     click.echo(network)
 
 
-def _checked(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a file, converted and refused as those of the command line are."""
+def _check(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a file, converted and checked like those of the command line."""
     parameters, defaults = {parameter.name: parameter for parameter in ctx.command.params}, asdict(Options())
-    checked = {}
+    converted = {}
     for name, value in stored.items():
         try:
-            # As text: a whole number's option would take 4.7 for 4.
-            checked[name] = parameters[name].process_value(ctx, None if value is None else str(value))
-            if checked[name] is None and defaults[name] is not None:
+            # As text, since an option for whole numbers would turn 4.7 into 4.
+            converted[name] = parameters[name].process_value(ctx, None if value is None else str(value))
+            if converted[name] is None and defaults[name] is not None:
                 raise click.BadParameter("it has no value")
         except (click.BadParameter, TypeError) as error:
             reason = error.message if isinstance(error, click.BadParameter) else f"{value!r} is not a value for it"
             raise click.ClickException(f"{os.fspath(path)!r}: {name}: {reason}") from error
-    return checked
+    return converted
 
 
 def _report(epoch: int, epochs: int, log: Mapping[str, float]) -> None:

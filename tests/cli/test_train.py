@@ -24,10 +24,10 @@ def data(make_raster, tmp_path):
 @pytest.mark.slow
 def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
     (tmp_path / "run.yaml").write_text("epochs: 5\ncrop: 12\nbatch: 4\nloss: l2\n")
-    done = run(data, tmp_path / "runs", "--options", tmp_path / "run.yaml", "--epochs", 1)
-    assert done.exit_code == 0, done.output
-    written = json.loads((tmp_path / "runs" / "x2" / "options.json").read_text())
-    assert {name: written[name] for name in ("epochs", "crop", "batch", "loss", "model")} == {
+    result = run(data, tmp_path / "runs", "--options", tmp_path / "run.yaml", "--epochs", 1)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "runs" / "x2" / "options.json").read_text())
+    assert {name: record[name] for name in ("epochs", "crop", "batch", "loss", "model")} == {
         "epochs": 1,
         "crop": 12,
         "batch": 4,
@@ -38,24 +38,24 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_repeated_by_the_options_or_the_command_that_it_wrote(data, tmp_path):
-    done = run(
+    result = run(
         data, tmp_path / "runs", "--epochs", 1, "--crop", 12, "--batch", 4, "--fine-tune", "span", "--rate", 1e-5
     )
-    assert done.exit_code == 0, done.output
-    written = tmp_path / "runs" / "x2" / "options.json"
-    done = run(data, tmp_path / "again", "--options", written)
-    assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "again" / "x2" / "options.json").read_text()) == json.loads(written.read_text())
+    assert result.exit_code == 0, result.output
+    record = tmp_path / "runs" / "x2" / "options.json"
+    result = run(data, tmp_path / "again", "--options", record)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "again" / "x2" / "options.json").read_text()) == json.loads(record.read_text())
     [command] = json.loads((tmp_path / "runs" / "x2" / "span_x2.json").read_text())["commands"]
     program, name, *words = shlex.split(command.replace(str(tmp_path / "runs"), str(tmp_path / "third")))
     assert (program, name) == ("geosr", "train")
-    done = run(*words)
-    assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "third" / "x2" / "options.json").read_text()) == json.loads(written.read_text())
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "third" / "x2" / "options.json").read_text()) == json.loads(record.read_text())
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("epochs: many", "run.yaml': epochs: 'many' is not a valid integer"),
         ("epochs: [1]", "run.yaml': epochs: '[1]' is not a valid integer"),
@@ -68,22 +68,22 @@ def test_a_run_is_repeated_by_the_options_or_the_command_that_it_wrote(data, tmp
         ("speed: 9", "has speed, which is no option; there are average, bands, batch"),
     ],
 )
-def test_a_file_of_options_is_refused_as_the_command_line_is(text, said, tmp_path):
+def test_a_file_of_options_is_refused_as_the_command_line_is(text, message, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
-    done = run(tmp_path, tmp_path / "runs", "--options", tmp_path / "run.yaml")
-    assert done.exit_code in (1, 2)
-    assert said in done.output
+    result = run(tmp_path, tmp_path / "runs", "--options", tmp_path / "run.yaml")
+    assert result.exit_code in (1, 2)
+    assert message in result.output
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_loss_that_is_none_is_refused_before_anything_is_written(data, tmp_path):
-    done = run(data, tmp_path / "runs", "--loss", "l3", "--crop", 12)
-    assert done.exit_code == 1
-    assert "a loss is a sum of l1, l2" in done.output
+    result = run(data, tmp_path / "runs", "--loss", "l3", "--crop", 12)
+    assert result.exit_code == 1
+    assert "a loss is a sum of l1, l2" in result.output
     assert not (tmp_path / "runs").exists()
 
 
 def test_parallel_names_the_backend_it_needs(data, tmp_path):
-    done = run(data, tmp_path / "runs", "--parallel", "--crop", 12)
-    assert done.exit_code == 1
-    assert "KERAS_BACKEND=jax" in done.output
+    result = run(data, tmp_path / "runs", "--parallel", "--crop", 12)
+    assert result.exit_code == 1
+    assert "KERAS_BACKEND=jax" in result.output

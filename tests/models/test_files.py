@@ -25,9 +25,9 @@ every = pytest.mark.parametrize(("name", "scale", "bands"), ARCHITECTURES)
 @every
 def test_shapes_and_finite_output(name, scale, bands):
     model = models.build(name, scale, bands)
-    made = np.asarray(model(np.random.default_rng(0).random((2, 17, 23, bands), "float32")))
-    assert made.shape == (2, 17 * scale, 23 * scale, bands)
-    assert np.isfinite(made).all()
+    output = np.asarray(model(np.random.default_rng(0).random((2, 17, 23, bands), "float32")))
+    assert output.shape == (2, 17 * scale, 23 * scale, bands)
+    assert np.isfinite(output).all()
     assert models.shape(model) == (scale, bands)
 
 
@@ -50,9 +50,9 @@ def test_every_weight_has_a_gradient(name, scale, bands):
 def test_saved_and_loaded_safely_it_is_the_same_function(name, scale, bands, tmp_path):
     model = models.build(name, scale, bands)
     models.save(model, tmp_path / "m.keras")
-    again = models.load(tmp_path / "m.keras")
+    copy = models.load(tmp_path / "m.keras")
     x = np.random.default_rng(0).random((1, 16, 16, bands), "float32")
-    assert np.allclose(model(x), again(x), atol=1e-6)
+    assert np.allclose(model(x), copy(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -74,8 +74,8 @@ def test_the_radius_from_the_layers_is_the_reach_of_a_change(name, scale):
     with tf.GradientTape() as tape:
         tape.watch(x)
         middle = slice(side // 2 * scale, (side // 2 + 1) * scale)
-        seen = tf.reduce_sum(model(x)[:, middle, middle])
-    rows, cols = np.nonzero(np.asarray(tape.gradient(seen, x))[0, ..., 0])
+        total = tf.reduce_sum(model(x)[:, middle, middle])
+    rows, cols = np.nonzero(np.asarray(tape.gradient(total, x))[0, ..., 0])
     assert max(np.abs(rows - side // 2).max(), np.abs(cols - side // 2).max()) == radius
 
 
@@ -111,14 +111,14 @@ def test_the_transposed_convolution_is_caffe_s_moved_to_the_pixels_of_the_enlarg
 
     layer = SubpixelTransposed(1, 17, scale)
     x = np.random.default_rng(0).random((1, 12, 13, 2), "float32")
-    made = np.asarray(layer(x))[0, ..., 0]
+    output = np.asarray(layer(x))[0, ..., 0]
     kernel = layer.get_weights()[0][..., 0]
     full = np.zeros(((12 - 1) * scale + 17, (13 - 1) * scale + 17))
     for i in range(12):
         for j in range(13):
             full[i * scale : i * scale + 17, j * scale : j * scale + 17] += kernel @ x[0, i, j]
     caffe = full[8:-8, 8:-8]  # pad: 8
-    assert np.allclose(made[scale - 1 :, scale - 1 :], caffe, atol=1e-6)
+    assert np.allclose(output[scale - 1 :, scale - 1 :], caffe, atol=1e-6)
 
 
 @given(st.integers(2, 4), st.integers(2, 12), st.integers(2, 12), st.integers(1, 3))
@@ -126,8 +126,8 @@ def test_the_bicubic_layer_is_the_one_bicubic(scale, rows, cols, bands):
     from geosr.models.layers import Bicubic
 
     block = np.random.default_rng(rows).random((bands, rows, cols), "float32")
-    made = np.asarray(Bicubic(scale)(block.transpose(1, 2, 0)[None]))[0].transpose(2, 0, 1)
-    assert np.allclose(made, enlarge(block, scale), atol=1e-5)
+    output = np.asarray(Bicubic(scale)(block.transpose(1, 2, 0)[None]))[0].transpose(2, 0, 1)
+    assert np.allclose(output, enlarge(block, scale), atol=1e-5)
 
 
 def test_ssim_is_scikit_image_s():
@@ -138,10 +138,10 @@ def test_ssim_is_scikit_image_s():
     rng = np.random.default_rng(0)
     a = rng.random((40, 50), "float32")
     b = np.clip(a + rng.normal(0, 0.1, a.shape), 0, 1).astype("float32")
-    _, whole = structural_similarity(
+    _, similarity = structural_similarity(
         a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
-    assert abs(1 - float(ssim(a[None, ..., None], b[None, ..., None])[0]) - whole[5:-5, 5:-5].mean()) < 1e-5
+    assert abs(1 - float(ssim(a[None, ..., None], b[None, ..., None])[0]) - similarity[5:-5, 5:-5].mean()) < 1e-5
 
 
 def test_psnr_is_scikit_image_s():
@@ -163,9 +163,9 @@ def test_a_folded_network_is_the_same_function_and_unfolds_again(name):
     plain = models.fold(model)
     assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
     assert np.allclose(model(x), plain(x), atol=1e-4)
-    again = models.build(name, 2)
-    models.begin_with(again, plain)
-    assert np.allclose(again(x), plain(x), atol=1e-4)
+    copy = models.build(name, 2)
+    models.begin_with(copy, plain)
+    assert np.allclose(copy(x), plain(x), atol=1e-4)
 
 
 def test_span_has_the_size_that_is_measured():
@@ -174,10 +174,10 @@ def test_span_has_the_size_that_is_measured():
 
 def test_the_wide_span_of_four_bands_is_as_much_work_as_span_four_times():
     # What a pixel of the input costs: each weight of a convolution is multiplied once.
-    one, four = (
+    single, four = (
         models.fold(models.build(name, 2, bands)).count_params() for name, bands in [("span", 1), ("span_wide", 4)]
     )
-    assert four == pytest.approx(4 * one, rel=0.02)
+    assert four == pytest.approx(4 * single, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -238,10 +238,10 @@ def test_muon_s_steps_have_the_gradient_s_directions_at_one_length(shape):
 
     matrix = np.random.default_rng(0).normal(size=shape).astype("float32")
     left, lengths, right = np.linalg.svd(matrix, full_matrices=False)
-    made = left.T @ np.asarray(orthogonal(matrix)) @ right.T
+    output = left.T @ np.asarray(orthogonal(matrix)) @ right.T
     assert lengths.max() > 2 * lengths.min()
-    assert np.diag(made) == pytest.approx(1, abs=0.35)
-    assert np.abs(made - np.diag(np.diag(made))).max() < 1e-4
+    assert np.diag(output) == pytest.approx(1, abs=0.35)
+    assert np.abs(output - np.diag(np.diag(output))).max() < 1e-4
 
 
 @pytest.mark.slow
@@ -279,17 +279,17 @@ def test_muon_looks_ahead_along_what_the_gradients_come_to():
     kernels = [keras.Variable(rng.normal(size=(4, 6)).astype("float32"), name=name) for name in ("in", "inner", "out")]
     start = np.array(kernels[1])
     optimizer = optimizers.build("muon", rate, decay=0.5, clip=0, average=0)
-    gathered, wanted = 0, start
+    momentum, reference = 0, start
     for gradient in rng.normal(size=(3, 4, 6)).astype("float32"):
         optimizer.apply([gradient] * 3, kernels)
-        gathered = 0.95 * gathered + gradient
-        step = 0.2 * 6**0.5 * np.asarray(optimizers.orthogonal(gradient + 0.95 * gathered))
-        wanted = wanted * (1 - 0.5 * rate) - rate * step
-    assert np.array(kernels[1]) == pytest.approx(wanted, abs=1e-6)
+        momentum = 0.95 * momentum + gradient
+        step = 0.2 * 6**0.5 * np.asarray(optimizers.orthogonal(gradient + 0.95 * momentum))
+        reference = reference * (1 - 0.5 * rate) - rate * step
+    assert np.array(kernels[1]) == pytest.approx(reference, abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "kept"), [("muon", 1.0), ("adamw", 0.1)])
-def test_a_gradient_is_clipped_for_each_weight(name, kept):
+@pytest.mark.parametrize(("name", "memory"), [("muon", 1.0), ("adamw", 0.1)])
+def test_a_gradient_is_clipped_for_each_weight(name, memory):
     """What the optimizer remembers of the first gradient is that of a gradient of norm 1."""
     import keras
 
@@ -300,30 +300,30 @@ def test_a_gradient_is_clipped_for_each_weight(name, kept):
     gradients = [100 * rng.normal(size=(4, 6)).astype("float32") for _ in kernels]
     optimizer = optimizers.build(name, 1e-3, decay=0, clip=1.0, average=0)
     optimizer.apply(gradients, kernels)
-    remembered = [np.array(variable) for variable in optimizer.variables if tuple(variable.shape) == (4, 6)]
-    wanted = kept * gradients[1] / np.linalg.norm(gradients[1])
-    assert min(np.abs(one - wanted).max() for one in remembered) < 1e-6
+    momenta = [np.array(variable) for variable in optimizer.variables if tuple(variable.shape) == (4, 6)]
+    reference = memory * gradients[1] / np.linalg.norm(gradients[1])
+    assert min(np.abs(value - reference).max() for value in momenta) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["idn", "span"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_shipped_card_is_shown_with_its_scores(name, scale):
-    done = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale), "--json"])
-    assert done.exit_code == 0, done.output
+    result = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale), "--json"])
+    assert result.exit_code == 0, result.output
     card = json.loads((cards.WEIGHTS / f"{name}_x{scale}.json").read_text())
-    [told] = json.loads(done.output)
-    assert told | card == told
-    said = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale)]).output
+    [content] = json.loads(result.output)
+    assert content | card == content
+    text = CliRunner().invoke(main, ["models", "show", name, "--scale", str(scale)]).output
     for command in card["commands"]:
-        assert command in said
-    assert f"{card['scores'][next(iter(card['scores']))]['NAIP Santa Monica']['gain']}" in said
+        assert command in text
+    assert f"{card['scores'][next(iter(card['scores']))]['NAIP Santa Monica']['gain']}" in text
 
 
 def test_luma_changes_the_luma_alone(random_idn):
     rgb = np.random.default_rng(0).random((1, 3, 40, 40)).astype("float32") * 255
     values = fixed(0, 255, 3)
-    made = upscalers.load_upscaler(str(random_idn()), mode="luma")(rgb, values)[0]
-    low, high = enlarge(rgb[0], 2), made
+    output = upscalers.load_upscaler(str(random_idn()), mode="luma")(rgb, values)[0]
+    low, high = enlarge(rgb[0], 2), output
     weights = upscalers.LUMA
     added = high - low
     assert np.abs(added).max() > 1
@@ -347,10 +347,10 @@ def test_a_card_beside_a_model_is_believed_only_for_that_file(random_idn, tmp_pa
     path.write_bytes(random_idn().read_bytes())
     card = cards.describe(path, cards.digest_of(path))
     assert (card.scale, card.bands, card.halo) == (2, 1, 30)
-    told = {**{f: getattr(card, f) for f in card.__slots__}, "purpose": "testing"}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    content = {**{f: getattr(card, f) for f in card.__slots__}, "purpose": "testing"}
+    path.with_suffix(".json").write_text(json.dumps(content))
     assert cards.of(path).purpose == "testing"
-    path.with_suffix(".json").write_text(json.dumps(told | {"sha256": "another"}))
+    path.with_suffix(".json").write_text(json.dumps(content | {"sha256": "another"}))
     assert cards.of(path).purpose == ""
 
 
@@ -359,9 +359,14 @@ def test_shipped_cards_tell_the_truth_about_their_networks():
     assert cards.shipped(), "no model is shipped"
     for card in cards.shipped():
         path = cards.shipped_path(card.name, card.scale)
-        found = cards.describe(path, cards.digest_of(path))
-        assert (card.scale, card.bands, card.halo, card.sha256) == (found.scale, found.bands, found.halo, found.sha256)
-        assert "percentiles {:g} and {:g}".format(*PERCENTILES) in card.range == found.range
+        description = cards.describe(path, cards.digest_of(path))
+        assert (card.scale, card.bands, card.halo, card.sha256) == (
+            description.scale,
+            description.bands,
+            description.halo,
+            description.sha256,
+        )
+        assert "percentiles {:g} and {:g}".format(*PERCENTILES) in card.range == description.range
         assert card.purpose
         assert card.training_data
         assert card.licence
@@ -416,9 +421,9 @@ def test_a_scale_that_is_not_shipped_names_what_is():
 
 
 def test_bicubic_is_no_network_to_show():
-    done = CliRunner().invoke(main, ["models", "show", "bicubic"])
-    assert done.exit_code == 1
-    assert "bicubic is interpolation, with no network in it" in done.output
+    result = CliRunner().invoke(main, ["models", "show", "bicubic"])
+    assert result.exit_code == 1
+    assert "bicubic is interpolation, with no network in it" in result.output
 
 
 def test_a_scale_that_is_not_the_model_s_is_refused(random_idn):

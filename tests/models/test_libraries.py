@@ -34,17 +34,17 @@ def needs(name):
 
 def run(backend, *arguments, **more):
     environment = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""} | more
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    return done
+    process = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=500)
+    assert process.returncode == 0, process.stderr
+    return process
 
 
 def test_a_backend_that_keras_does_not_have_is_one_line():
     environment = os.environ | {"KERAS_BACKEND": "foo"}
     words = [sys.executable, "-m", "geosr", "models", "export", "span", "nowhere.onnx"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    [line] = done.stderr.splitlines()
+    process = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    [line] = process.stderr.splitlines()
     assert "KERAS_BACKEND must be tensorflow, jax or torch" in line
 
 
@@ -63,9 +63,9 @@ def test_a_weight_file_gives_the_same_pictures_on_every_backend(backend, name, t
     np.save(tmp_path / "x.npy", x)
     run(backend, "-c", PICTURE, str(tmp_path / "m.keras"), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
     here = np.asarray(models.load(tmp_path / "m.keras")(x))
-    there = np.load(tmp_path / "y.npy")
+    other = np.load(tmp_path / "y.npy")
     assert np.abs(here).max() > 0.5
-    assert np.abs(here - there).max() < 1e-5
+    assert np.abs(here - other).max() < 1e-5
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_a_training_runs_and_goes_on_without_tensorflow(backend, data, tmp_path)
     assert "| tensorflow\n" not in first.stderr
     # As if it had been interrupted in its second epoch.
     (tmp_path / "runs" / "x2" / "ckpts" / "epoch-0002.keras").unlink()
-    again = run(backend, *command, *quick, "--epochs", "2")
-    assert "epoch 2 of 2" in again.stderr
-    assert "epoch 1 of 2" not in again.stderr
+    second = run(backend, *command, *quick, "--epochs", "2")
+    assert "epoch 2 of 2" in second.stderr
+    assert "epoch 1 of 2" not in second.stderr
     assert models.shape(models.load(tmp_path / "runs" / "x2" / "span_x2.keras")) == (2, 1)
 
 

@@ -18,10 +18,10 @@ def luma(path):
     return np.rint(16 + (rgb @ [65.481, 128.553, 24.966]) / 255)
 
 
-def psnr(made, truth, scale):
+def psnr(output, truth, scale):
     """As the authors score: their picture lacks the first scale - 1 rows and columns, then `scale` are shaved."""
     inside = (slice(2 * scale - 1, -scale),) * 2
-    error = np.clip(np.rint(made), 0, 255)[inside] - truth[inside]
+    error = np.clip(np.rint(output), 0, 255)[inside] - truth[inside]
     return 10 * np.log10(255**2 / np.mean(error**2))
 
 
@@ -39,8 +39,8 @@ def test_published_idn_reproduces_the_paper_on_set5(shared, set5, scale):
         rows, cols = (side // scale * scale for side in image.shape)
         truth = image[:rows, :cols]
         low = shrink(truth, scale)
-        made = np.asarray(model((low / 255).astype("float32")[None, ..., None]))[0, ..., 0] * 255
-        scores.append(psnr(made, truth, scale))
+        output = np.asarray(model((low / 255).astype("float32")[None, ..., None]))[0, ..., 0] * 255
+        scores.append(psnr(output, truth, scale))
         plain.append(psnr(enlarge(low, scale), truth, scale))
     assert np.mean(scores) == pytest.approx(PAPER[scale], abs=0.03)
     assert np.mean(plain) == pytest.approx(BICUBIC[scale], abs=0.06)

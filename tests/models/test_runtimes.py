@@ -29,18 +29,18 @@ pytest.importorskip("openvino", reason="needs openvino: pip install 'geosr[openv
 SCALE = 2
 
 
-def written(path, kind="plain", bands=1, seed=0):
+def write_network(path, kind="plain", bands=1, seed=0):
     """An ONNX network of one convolution of 7 x 7, and what else `kind` says."""
     helper, random = onnx.helper, np.random.default_rng(seed)
     weight = random.normal(0, 0.1, (bands * SCALE**2, bands, 7, 7)).astype("float32")
-    given = "conv"
+    last = "conv"
     nodes = [helper.make_node("Conv", ["lr", "weight"], ["conv"], pads=[3] * 4)]
     if kind == "mean":
         nodes += [
             helper.make_node("GlobalAveragePool", ["conv"], ["mean"]),
             helper.make_node("Add", ["conv", "mean"], ["moved"]),
         ]
-        given = "moved"
+        last = "moved"
     if kind == "even":
         nodes = [
             helper.make_node("SpaceToDepth", ["lr"], ["deep"], blocksize=2),
@@ -52,8 +52,8 @@ def written(path, kind="plain", bands=1, seed=0):
             helper.make_node("MaxPool", ["conv"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
             helper.make_node("Resize", ["small", "", "twice"], ["moved"], mode="nearest"),
         ]
-        given = "moved"
-    nodes.append(helper.make_node("DepthToSpace", [given], ["sr"], blocksize=SCALE, mode="CRD"))
+        last = "moved"
+    nodes.append(helper.make_node("DepthToSpace", [last], ["sr"], blocksize=SCALE, mode="CRD"))
     size = ["n", bands, 64, 64] if kind == "of one size" else ["n", bands, "rows", "cols"]
     graph = helper.make_graph(
         nodes,
@@ -69,12 +69,12 @@ def written(path, kind="plain", bands=1, seed=0):
     return path, weight
 
 
-def convolved(block, weight):
+def convolve(block, weight):
     """What the plain network makes of a block (bands, rows, cols), by numpy."""
     outputs, bands = weight.shape[:2]
     wide = np.pad(block, ((0, 0), (3, 3), (3, 3)))
-    seen = np.lib.stride_tricks.sliding_window_view(wide, (7, 7), axis=(1, 2))
-    deep = np.einsum("bijkl,obkl->oij", seen, weight).reshape(outputs // SCALE**2, SCALE, SCALE, *block.shape[1:])
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (7, 7), axis=(1, 2))
+    deep = np.einsum("bijkl,obkl->oij", windows, weight).reshape(outputs // SCALE**2, SCALE, SCALE, *block.shape[1:])
     return deep.transpose(0, 3, 1, 4, 2).reshape(bands, SCALE * block.shape[1], SCALE * block.shape[2])
 
 
@@ -90,7 +90,7 @@ def test_the_choices_are_those_of_the_library():
 @pytest.mark.parametrize("blend", [False, True])
 def test_a_stac_item_tells_of_the_very_file(tmp_path, make_raster, blend):
     pytest.importorskip("rio_stac", reason="needs rio-stac: pip install 'geosr[stac]'")
-    path, _ = written(tmp_path / "net.onnx", "mean" if blend else "plain")
+    path, _ = write_network(tmp_path / "net.onnx", "mean" if blend else "plain")
     options = Options(model=str(path), computing=Computing(blend=blend))
     job = super_resolve(make_raster(texture(1, 80, 90)), tmp_path / "out.tif", options)
     item = stac.item(job, tmp_path / "out.tif")
@@ -112,11 +112,11 @@ def test_every_backend_gives_what_tensorflow_gives(name, backend):
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 @pytest.mark.parametrize("bands", [1, 3])
 def test_a_network_of_ones_own_is_seen_and_computed(tmp_path, backend, bands):
-    path, weight = written(tmp_path / "net.onnx", bands=bands)
+    path, weight = write_network(tmp_path / "net.onnx", bands=bands)
     network = upscalers.load_upscaler(str(path), computing=Computing(backend=backend))
     assert (network.scale, network.halo, network.bands) == (2, 3, None if bands == 1 else 3)
     block = np.random.default_rng(1).random((bands, 30, 40), np.float32)
-    assert np.abs(network(block[None], fixed(0, 1, bands))[0] - convolved(block, weight)).max() < 1e-5
+    assert np.abs(network(block[None], fixed(0, 1, bands))[0] - convolve(block, weight)).max() < 1e-5
 
 
 @pytest.mark.slow
@@ -128,19 +128,19 @@ def test_how_far_the_shipped_networks_see_is_what_their_layers_say():
 
 @pytest.mark.parametrize("kind", ["mean", "pooled"])
 def test_a_network_without_a_halo_is_blended_only_on_request(tmp_path, make_raster, kind):
-    path, _ = written(tmp_path / "net.onnx", kind)
+    path, _ = write_network(tmp_path / "net.onnx", kind)
     with pytest.raises(ModelError, match=r"tiles would not be exact; --blend"):
         upscalers.load_upscaler(str(path))
     assert upscalers.load_upscaler(str(path), computing=Computing(halo=20)).halo == 20
     source = make_raster(texture(1, 300, 200))
-    made = []
+    results = []
     for tile in (128, 192, 320, 100):
         options = Options(model=str(path), computing=Computing(blend=True), tile=tile)
         super_resolve(source, tmp_path / f"{tile}.tif", options)
         with rasterio.open(tmp_path / f"{tile}.tif") as out:
-            made.append(out.read().astype(int))
+            results.append(out.read().astype(int))
             assert out.tags()["GEOSR_MODEL"].endswith("each on openvino blended yes")
-    assert max(np.abs(one - made[0]).max() for one in made) <= 1
+    assert max(np.abs(image - results[0]).max() for image in results) <= 1
     checks = verify.verify_output(source, tmp_path / "100.tif", model=str(path)).checks
     assert [check.ok for check in checks if check.name == "computed again"] == [True]
     with pytest.raises(OptionError, match="give one of the two"):
@@ -148,7 +148,7 @@ def test_a_network_without_a_halo_is_blended_only_on_request(tmp_path, make_rast
 
 
 def test_a_network_that_takes_only_even_sizes_is_refused_in_one_line(tmp_path):
-    path, _ = written(tmp_path / "net.onnx", "even")
+    path, _ = write_network(tmp_path / "net.onnx", "even")
     with pytest.raises(ModelError, match=r"tiles would not be exact; --blend"):
         upscalers.load_upscaler(str(path))
     network = upscalers.load_upscaler(str(path), computing=Computing(halo=8))
@@ -160,33 +160,33 @@ def test_a_network_that_takes_only_even_sizes_is_refused_in_one_line(tmp_path):
 
 
 def test_a_card_of_another_file_is_not_replaced(tmp_path):
-    path, _ = written(tmp_path / "net.onnx")
+    path, _ = write_network(tmp_path / "net.onnx")
     cards.write(replace(cards.of(path), sha256="0" * 64, licence="theirs"), path)
-    done = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
-    assert done.exit_code == 1
-    assert "is the card of another file" in done.output
+    result = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
+    assert result.exit_code == 1
+    assert "is the card of another file" in result.output
     assert json.loads((tmp_path / "net.json").read_text())["licence"] == "theirs"
     assert CliRunner().invoke(main, ["models", "show", "span", "--write"]).exit_code == 2
 
 
 def test_blending_what_has_a_halo_changes_it_little_and_leaves_no_seam(tmp_path):
-    path, weight = written(tmp_path / "net.onnx")
+    path, weight = write_network(tmp_path / "net.onnx")
     block = np.random.default_rng(0).random((1, 192 + 128, 128 + 128), np.float32)
     blended = upscalers.load_upscaler(str(path), computing=Computing(blend=True))
-    made = blended(block[None], fixed(0, 1, 1))[0][:, 128:-128, 128:-128]
-    assert np.abs(made - convolved(block, weight)[:, 128:-128, 128:-128]).max() < 0.02
+    result = blended(block[None], fixed(0, 1, 1))[0][:, 128:-128, 128:-128]
+    assert np.abs(result - convolve(block, weight)[:, 128:-128, 128:-128]).max() < 0.02
 
 
 def test_tiled_equals_whole_of_a_network_of_ones_own(tmp_path, make_raster):
-    path, _ = written(tmp_path / "net.onnx", bands=3)
+    path, _ = write_network(tmp_path / "net.onnx", bands=3)
     source = make_raster(texture(3, 150, 170))
-    made = []
+    results = []
     for tile in (64, 256):
         super_resolve(source, tmp_path / f"{tile}.tif", Options(model=str(path), tile=tile))
         with rasterio.open(tmp_path / f"{tile}.tif") as out:
-            made.append(out.read().astype(int))
-    assert np.abs(made[0] - made[1]).max() <= 1
-    assert (made[0] != made[1]).mean() < 1e-4
+            results.append(out.read().astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 1
+    assert (results[0] != results[1]).mean() < 1e-4
 
 
 @pytest.mark.slow
@@ -198,9 +198,9 @@ def test_what_was_made_on_another_backend_is_verified_on_it(tmp_path, make_raste
 
 
 def test_a_card_beside_the_file_is_believed_and_written(tmp_path):
-    path, _ = written(tmp_path / "net.onnx", "mean")
-    done = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
-    assert done.exit_code == 0, done.output
+    path, _ = write_network(tmp_path / "net.onnx", "mean")
+    result = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
+    assert result.exit_code == 0, result.output
     card = json.loads((tmp_path / "net.json").read_text())
     assert (card["scale"], card["bands"], card["halo"]) == (2, 1, None)
     cards.write(replace(cards.of(path), halo=12), path)
@@ -208,7 +208,7 @@ def test_a_card_beside_the_file_is_believed_and_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("net.pt", "may hold code, which is never executed"),
         ("net.h5", "may hold code, which is never executed"),
@@ -217,22 +217,22 @@ def test_a_card_beside_the_file_is_believed_and_written(tmp_path):
         ("none.onnx", "no model"),
     ],
 )
-def test_what_is_no_network_is_refused_in_one_line(tmp_path, name, said):
+def test_what_is_no_network_is_refused_in_one_line(tmp_path, name, message):
     if not name.startswith("none"):
         (tmp_path / name).write_text("import os")
-    with pytest.raises(ModelError, match=said) as error:
+    with pytest.raises(ModelError, match=message) as error:
         upscalers.load_upscaler(str(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
 def test_a_network_of_one_size_is_refused(tmp_path):
-    path, _ = written(tmp_path / "net.onnx", "of one size")
+    path, _ = write_network(tmp_path / "net.onnx", "of one size")
     with pytest.raises(ModelError, match="of any size"):
         upscalers.load_upscaler(str(path))
 
 
 def test_a_backend_that_does_not_fit_or_is_not_installed_is_said(tmp_path, monkeypatch):
-    path, _ = written(tmp_path / "net.onnx")
+    path, _ = write_network(tmp_path / "net.onnx")
     with pytest.raises(ModelError, match="runs on openvino or onnx, not on tensorflow"):
         upscalers.load_upscaler(str(path), computing=Computing(backend="tensorflow"))
     with pytest.raises(OptionError, match="backend must be one of"):
@@ -247,16 +247,16 @@ def test_a_backend_that_does_not_fit_or_is_not_installed_is_said(tmp_path, monke
 def test_the_fastest_precision_is_what_the_device_is_known_for(tmp_path, monkeypatch):
     own, other = cards.shipped_path("span", 2), tmp_path / "net.onnx"
 
-    def found(path, backend, flags, gpu=0):
+    def precision_of(path, backend, flags, gpu=0):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
         monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
         monkeypatch.setattr(runtimes, "gpu_memory", lambda name: gpu)
         return runtimes.precise(path, backend, "auto")
 
-    assert found(own, "tensorflow", "fpu amx_bf16 amx_tile") == "bfloat16"
-    assert found(own, "tensorflow", "fpu avx2") == "float32"
-    assert found(own, "tensorflow", "fpu avx2", gpu=2**33) == "float16"
-    assert found(own, "openvino", "fpu amx_bf16") == found(other, "onnx", "fpu amx_bf16") == "float32"
+    assert precision_of(own, "tensorflow", "fpu amx_bf16 amx_tile") == "bfloat16"
+    assert precision_of(own, "tensorflow", "fpu avx2") == "float32"
+    assert precision_of(own, "tensorflow", "fpu avx2", gpu=2**33) == "float16"
+    assert precision_of(own, "openvino", "fpu amx_bf16") == precision_of(other, "onnx", "fpu amx_bf16") == "float32"
     # Which one it is belongs to what an output says of itself.
     assert (
         upscalers.load_upscaler("span", computing=Computing(precision="auto")).identity.computing.precision
@@ -270,29 +270,30 @@ def test_a_gpu_s_library_is_asked_only_where_there_is_a_gpu(monkeypatch):
     assert runtimes.gpu_memory("tensorflow") == runtimes.gpu_memory("onnx") == 0
     # A driver alone is not enough: the library may be one for processors.
     monkeypatch.setattr(machine, "gpu_memory", lambda: 2**33)
-    for found, size in (([], 0), (["GPU:0"], 2**33)):
-        fake = SimpleNamespace(config=SimpleNamespace(list_physical_devices=lambda kind, found=found: found))
-        monkeypatch.setattr(backend, "tensorflow", lambda fake=fake: fake)
+    for devices, size in (([], 0), (["GPU:0"], 2**33)):
+        config = SimpleNamespace(list_physical_devices=lambda kind, devices=devices: devices)
+        library = SimpleNamespace(config=config)
+        monkeypatch.setattr(backend, "tensorflow", lambda library=library: library)
         assert runtimes.gpu_memory("tensorflow") == size
     assert runtimes.gpu_memory("openvino") == 0
 
 
 def test_a_network_is_traced_once_for_blocks_of_any_shape(monkeypatch):
     """Another graph for the first shape would round some of its values in another way."""
-    model, traced = models.load(cards.shipped_path("span", 2)), []
+    model, shapes = models.load(cards.shipped_path("span", 2)), []
 
     class Counted:
         input_shape, predict_on_batch = model.input_shape, model.predict_on_batch
 
         def __call__(self, blocks, training):
-            traced.append(blocks.shape)
+            shapes.append(blocks.shape)
             return model(blocks, training=training)
 
     monkeypatch.setattr(models, "load", lambda *_, **__: Counted())
     network = runtimes.load(cards.shipped_path("span", 2))
     for rows, cols in ((16, 20), (24, 16), (32, 32)):
         assert network(np.zeros((1, 1, rows, cols), np.float32)).shape == (1, 1, 2 * rows, 2 * cols)
-    assert len(traced) == 1
+    assert len(shapes) == 1
 
 
 @pytest.mark.slow
@@ -323,17 +324,17 @@ def test_a_saved_model_is_loaded_only_if_it_is_trusted(tmp_path):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for requested buffer")])
 def test_out_of_memory_halves_the_batch_and_the_same_blocks_run_again(error):
-    seen = []
+    sizes = []
 
     def forward(blocks):
-        seen.append(len(blocks))
+        sizes.append(len(blocks))
         if len(blocks) > 2:
             raise error
         return blocks.repeat(2, 2).repeat(2, 3)
 
     blocks = np.random.default_rng(0).random((7, 1, 4, 4), np.float32)
     assert (Runtime(forward, 1, at_once=8 * 16)(blocks) == blocks.repeat(2, 2).repeat(2, 3)).all()
-    assert seen == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_a_block_that_finds_no_memory_at_all_names_the_tile():
@@ -347,12 +348,12 @@ def test_a_block_that_finds_no_memory_at_all_names_the_tile():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.onnx", "net.tflite", "net"])
 def test_an_exported_network_gives_the_same_values(tmp_path, name):
-    done = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
-    assert done.exit_code == 0, done.output
-    assert float(done.output.split("by ")[1].split()[0]) < 1e-4
+    result = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
+    assert result.exit_code == 0, result.output
+    assert float(result.output.split("by ")[1].split()[0]) < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    done = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
-    assert done.exit_code == 1
+    result = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
+    assert result.exit_code == 1
 
 
 @pytest.mark.slow
@@ -384,20 +385,20 @@ def test_a_network_in_8_bits_says_what_it_costs_and_tiles_as_the_whole(tmp_path,
     scenes = [str(make_raster(pixels[None, :, col : col + 200], f"{col}.tif")) for col in (0, 200)]
     output = tmp_path / "idn_int8_x2.xml"
     command = ["models", "quantize", "idn", str(output), *scenes, "--tiles", "20", "--json"]
-    done = CliRunner().invoke(main, command)
-    assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
     card = cards.of(output)
-    assert card.psnr_cost == told["cost"] == round(told["psnr"] - told["quantized_psnr"], 4)
+    assert card.psnr_cost == content["cost"] == round(content["psnr"] - content["quantized_psnr"], 4)
     assert (card.name, card.halo, card.scale) == ("idn_int8", 30, 2)
     # With sums and the bicubic enlargement in 8 bits too it is 2.7 dB; a noisy scene would hide it.
-    assert abs(told["cost"]) < 0.05
-    made = []
+    assert abs(content["cost"]) < 0.05
+    results = []
     for tile in (64, 256):
         super_resolve(scenes[0], tmp_path / f"t{tile}.tif", Options(model=str(output), tile=tile))
         with rasterio.open(tmp_path / f"t{tile}.tif") as out:
-            made.append(out.read().astype(int))
-    assert np.abs(made[0] - made[1]).max() <= 1
+            results.append(out.read().astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 1
     assert "exists" in CliRunner().invoke(main, command).output
     few = CliRunner().invoke(main, [*command, "--overwrite", "--keep", "40"])
     assert few.exit_code != 0 and "31 convolutions: none is left" in few.output

@@ -35,9 +35,9 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def known(monkeypatch):
     """Every Python has this geosr, whether it finds it by itself or not: the real question is asked in test_qgis."""
-    found = {"version": geosr.__version__, "why": ""}
-    monkeypatch.setattr(installation, "version_of", lambda python: (found["version"], found["why"]))
-    return found
+    answer = {"version": geosr.__version__, "why": ""}
+    monkeypatch.setattr(installation, "version_of", lambda python: (answer["version"], answer["why"]))
+    return answer
 
 
 def run(*args):
@@ -67,14 +67,16 @@ def test_profiles_are_found_on_each_system(tmp_path, platform):
 )
 def test_profiles_of_packages_and_of_variables_are_found(tmp_path, environ, root):
     (tmp_path / root / "profiles" / "mine").mkdir(parents=True)
-    given = {name: value.format(home=tmp_path) for name, value in environ.items()}
-    assert [place.profile for place in installation.places(environ=given, home=tmp_path, platform="linux")] == ["mine"]
+    variables = {name: value.format(home=tmp_path) for name, value in environ.items()}
+    assert [place.profile for place in installation.places(environ=variables, home=tmp_path, platform="linux")] == [
+        "mine"
+    ]
 
 
 def test_it_is_installed_told_and_removed_in_all_profiles(home, known):
-    done = run("install")
-    assert done.exit_code == 0, done.output
-    assert done.output.count(f"the scripts of geosr {geosr.__version__} are in") == 2
+    result = run("install")
+    assert result.exit_code == 0, result.output
+    assert result.output.count(f"the scripts of geosr {geosr.__version__} are in") == 2
     for profile in ("default", "work"):
         assert sorted(path.name for path in scripts(home, profile).iterdir()) == sorted(
             [*installation.FILES, "geosr.json"]
@@ -84,9 +86,9 @@ def test_it_is_installed_told_and_removed_in_all_profiles(home, known):
         assert notes["version"] == geosr.__version__
         assert notes["models"][0] == "bicubic"
         assert "idn" in notes["models"]
-    done = run("status")
-    assert done.exit_code == 0
-    assert done.output.count("good") == 2
+    result = run("status")
+    assert result.exit_code == 0
+    assert result.output.count("good") == 2
     assert run("uninstall").output.count("the scripts are gone") == 2
     assert not scripts(home).exists()
     assert scripts(home).parent.is_dir()
@@ -106,19 +108,19 @@ def test_one_profile_or_a_folder_can_be_chosen(home, known, tmp_path):
 
 
 def test_what_is_not_found_is_one_line_that_says_what_to_do(home, tmp_path, known):
-    done = run("install", "--profile", "nothere")
-    assert done.exit_code == 1
-    assert done.output == "Error: QGIS has no profile 'nothere'; there are default, work\n"
+    result = run("install", "--profile", "nothere")
+    assert result.exit_code == 1
+    assert result.output == "Error: QGIS has no profile 'nothere'; there are default, work\n"
     with pytest.raises(InstallationError, match="start QGIS once, or name a folder of scripts with --scripts-dir"):
         installation.places(environ={}, home=tmp_path / "empty", platform="linux")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(home, known, tmp_path):
     (tmp_path / "file").write_text("")
-    done = run("install", "--scripts-dir", tmp_path / "file" / "in")
-    assert done.exit_code == 1
-    assert "cannot write to" in done.output
-    assert "Traceback" not in done.output
+    result = run("install", "--scripts-dir", tmp_path / "file" / "in")
+    assert result.exit_code == 1
+    assert "cannot write to" in result.output
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -135,10 +137,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(home, known, tmp_path):
 def test_what_is_stale_or_broken_is_told_and_mended_by_installing_again(home, known, spoil, state, why):
     run("install", "--profile", "default")
     spoil(scripts(home), known)
-    done = run("status")
-    assert done.exit_code == 1
-    assert done.output.startswith(state)
-    assert why in done.output
+    result = run("status")
+    assert result.exit_code == 1
+    assert result.output.startswith(state)
+    assert why in result.output
     known.update(version=geosr.__version__, why="")
     assert run("install", "--profile", "default").exit_code == 0
     assert run("status").exit_code == 0
@@ -160,8 +162,8 @@ def test_a_script_that_was_edited_is_kept(home, known, command):
     (scripts(home) / "burst.py").write_text("# mine")
     (scripts(home) / "__pycache__").mkdir()
     (scripts(home) / "__pycache__" / "burst.cpython-39.pyc").write_text("")
-    done = run(command)
-    assert "burst.py was edited: it is kept as" in done.output
+    result = run(command)
+    assert "burst.py was edited: it is kept as" in result.output
     assert (scripts(home) / "burst.py.edited").read_text() == "# mine"
     if command == "uninstall":
         assert [path.name for path in scripts(home).iterdir()] == ["burst.py.edited"]
@@ -175,13 +177,13 @@ def test_a_script_that_geosr_did_not_write_is_kept(home, known, command, notes):
     (scripts(home) / "dataset.py").write_bytes((installation.SCRIPTS / "dataset.py").read_bytes())
     if notes:
         (scripts(home) / "geosr.json").write_text(notes)
-    done = run(command, "--profile", "default")
-    assert done.exit_code == 0, done.output
-    assert f"burst.py is not that of geosr {geosr.__version__}: it is kept as" in done.output
+    result = run(command, "--profile", "default")
+    assert result.exit_code == 0, result.output
+    assert f"burst.py is not that of geosr {geosr.__version__}: it is kept as" in result.output
     assert (scripts(home) / "burst.py.edited").read_text() == "# mine"
-    there = {path.name for path in scripts(home).iterdir()}
+    names = {path.name for path in scripts(home).iterdir()}
     installed = {*installation.FILES, "geosr.json"} if command == "install" else set()
-    assert there == {"burst.py.edited", *installed}
+    assert names == {"burst.py.edited", *installed}
 
 
 def test_each_edit_of_a_script_is_kept(home, known):
@@ -189,8 +191,8 @@ def test_each_edit_of_a_script_is_kept(home, known):
         run("install", "--profile", "default")
         (scripts(home) / "burst.py").write_text(text)
     run("uninstall")
-    kept = {path.name: path.read_text() for path in scripts(home).iterdir()}
-    assert kept == {"burst.py.edited": "# first", "burst.py.edited.2": "# second", "burst.py.edited.3": "# third"}
+    contents = {path.name: path.read_text() for path in scripts(home).iterdir()}
+    assert contents == {"burst.py.edited": "# first", "burst.py.edited.2": "# second", "burst.py.edited.3": "# third"}
 
 
 @pytest.mark.parametrize(
@@ -209,9 +211,9 @@ def test_each_edit_of_a_script_is_kept(home, known):
 def test_damaged_notes_are_told_and_removed(home, known, notes):
     run("install", "--profile", "default")
     (scripts(home) / "geosr.json").write_text(notes)
-    done = run("status")
-    assert (done.exit_code, done.output[:6]) == (1, "broken")
-    assert "geosr.json is missing or damaged" in done.output
+    result = run("status")
+    assert (result.exit_code, result.output[:6]) == (1, "broken")
+    assert "geosr.json is missing or damaged" in result.output
     assert json.loads(run("status", "--json").output)[0]["python"] is None
     assert run("uninstall").exit_code == 0
     assert not scripts(home).exists()
@@ -222,8 +224,8 @@ def test_a_python_that_cannot_be_is_broken(home, python):
     notes = {"python": python, "version": geosr.__version__, "files": {}}
     scripts(home).mkdir(parents=True)
     (scripts(home) / "geosr.json").write_text(json.dumps(notes))
-    done = run("status")
-    assert (done.exit_code, done.output[:6]) == (1, "broken")
+    result = run("status")
+    assert (result.exit_code, result.output[:6]) == (1, "broken")
 
 
 def test_removing_starts_no_python(home, known, monkeypatch):

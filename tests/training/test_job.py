@@ -35,14 +35,16 @@ def data(make_raster, tmp_path):
 
 @pytest.mark.slow
 def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
-    told = []
-    path = job.train(data, tmp_path / "runs", QUICK, report=lambda epoch, epochs, log: told.append((epoch, dict(log))))
+    reports = []
+    path = job.train(
+        data, tmp_path / "runs", QUICK, report=lambda epoch, epochs, log: reports.append((epoch, dict(log)))
+    )
     assert path == tmp_path / "runs" / "x2" / "tiny_x2.keras"
     assert models.shape(models.load(path)) == (2, 1)
     assert not models.load(path, compiled=True).compiled  # no optimizer travels with it
     assert sorted(p.name for p in (path.parent / "ckpts").iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
-    assert [epoch for epoch, _ in told] == [1, 2]
-    assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(told[0][1])
+    assert [epoch for epoch, _ in reports] == [1, 2]
+    assert {"loss", "val_psnr", "val_psnr_bicubic", "learning_rate"} <= set(reports[0][1])
 
 
 @pytest.mark.slow
@@ -50,11 +52,11 @@ def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp
     """Read by TensorFlow, as TensorBoard does."""
     import tensorflow as tf
 
-    told = []
+    reports = []
 
     def stop(epoch, epochs, log):
-        told.append((epoch, log))
-        if len(told) == 3:
+        reports.append((epoch, log))
+        if len(reports) == 3:
             raise KeyboardInterrupt
 
     options = replace(QUICK, epochs=4)
@@ -74,7 +76,7 @@ def test_the_logs_hold_scores_the_rate_and_pictures_of_each_epoch_once(data, tmp
                     assert (value.tag, event.step) not in numbers
                     numbers[value.tag, event.step] = value.simple_value
     assert {step for _, step in numbers} == {1, 2, 3, 4}
-    for epoch, log in dict(told).items():
+    for epoch, log in dict(reports).items():
         for name in ("loss", "val_psnr", "val_psnr_bicubic", "val_ssim_score_bicubic", "learning_rate"):
             assert numbers[name, epoch] == pytest.approx(log[name], rel=1e-5)
     low, high = batches.whole_tiles(records.read(data / "x2" / "Validation"), bands=1, most=9)
@@ -106,20 +108,20 @@ def test_a_run_that_has_ended_keeps_its_scores(data, tmp_path):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_an_interrupted_run_goes_on_after_its_last_epoch(data, tmp_path, optimizer):
     options = replace(QUICK, epochs=4, optimizer=optimizer)
-    whole = job.train(data, tmp_path / "whole", options)
+    complete = job.train(data, tmp_path / "whole", options)
 
     def stop(epoch, epochs, log):
         if epoch == 3:
             raise KeyboardInterrupt
 
-    told = []
+    reports = []
     with pytest.raises(KeyboardInterrupt):
         job.train(data, tmp_path / "cut", options, report=stop)
-    cut = job.train(data, tmp_path / "cut", options, report=lambda epoch, *_: told.append(epoch))
-    assert told == [3, 4]
-    saved = [models.load(path.parent / "ckpts" / "epoch-0004.keras", compiled=True) for path in (whole, cut)]
+    cut = job.train(data, tmp_path / "cut", options, report=lambda epoch, *_: reports.append(epoch))
+    assert reports == [3, 4]
+    saved = [models.load(path.parent / "ckpts" / "epoch-0004.keras", compiled=True) for path in (complete, cut)]
     assert int(saved[0].optimizer.iterations) == int(saved[1].optimizer.iterations) > 0
-    for a, b in zip(models.load(whole).get_weights(), models.load(cut).get_weights(), strict=True):
+    for a, b in zip(models.load(complete).get_weights(), models.load(cut).get_weights(), strict=True):
         assert np.abs(a - b).max() < 1e-4
 
 
@@ -134,12 +136,12 @@ def test_a_damaged_file_of_options_is_said_in_one_line(data, tmp_path):
 @pytest.mark.slow
 def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
     path = job.train(data, tmp_path / "runs", replace(QUICK, epochs=1))
-    for other, said in (
+    for other, message in (
         ({"crop": 10}, "crop 12, not 10"),
         ({"epochs": 2}, "epochs 1, not 2"),
         ({"fine_tune": str(path)}, "fine_tune None, not "),
     ):
-        with pytest.raises(OptionError, match=rf"has {said}.*; give the same options, another folder, or --restart"):
+        with pytest.raises(OptionError, match=rf"has {message}.*; give the same options, another folder, or --restart"):
             job.train(data, tmp_path / "runs", replace(QUICK, **{"epochs": 1} | other))
     with pytest.raises(OptionError, match=r"epoch-0002\.keras' is beyond the last epoch, 1; give a larger --epochs"):
         job.train(data, tmp_path / "runs", replace(QUICK, epochs=1), restore=path.parent / "ckpts" / "epoch-0002.keras")
@@ -150,11 +152,11 @@ def test_a_run_goes_on_with_the_options_it_began_with(data, tmp_path):
 def test_what_a_run_began_with_stays_noted(data, tmp_path):
     begin = job.train(data, tmp_path / "first", replace(QUICK, epochs=1))
     path = job.train(data, tmp_path / "runs", options := replace(QUICK, epochs=1, fine_tune=str(begin)))
-    noted = json.loads(path.with_name(job.OPTIONS).read_text())["made with"]
-    assert noted["fine_tune sha256"] == cards.digest_of(begin)
+    versions = json.loads(path.with_name(job.OPTIONS).read_text())["made with"]
+    assert versions["fine_tune sha256"] == cards.digest_of(begin)
     begin.unlink()
     job.train(data, tmp_path / "runs", options)
-    assert json.loads(path.with_name(job.OPTIONS).read_text())["made with"] == noted
+    assert json.loads(path.with_name(job.OPTIONS).read_text())["made with"] == versions
 
 
 @pytest.mark.slow
@@ -167,9 +169,9 @@ def test_a_loss_that_is_not_a_number_stops_with_the_last_good_weights(data, tmp_
     with monkeypatch.context() as patch, pytest.raises(TrainingError, match="not a number; the last good weights are"):
         patch.setattr(job, "Batches", Spoilt)
         job.train(data, tmp_path / "runs", replace(QUICK, epochs=4))
-    kept = list((tmp_path / "runs" / "x2" / "ckpts").iterdir())
-    assert len(kept) == 2
-    for path in kept:
+    checkpoints = list((tmp_path / "runs" / "x2" / "ckpts").iterdir())
+    assert len(checkpoints) == 2
+    for path in checkpoints:
         assert all(np.isfinite(weight).all() for weight in models.load(path).get_weights())
     assert not (tmp_path / "runs" / "x2" / "tiny_x2.keras").exists()
     with pytest.raises(TrainingError, match="not a number in the first epoch; take a lower --rate"):
@@ -199,14 +201,14 @@ def test_the_loss_falls(data, tmp_path):
 
 def test_input_and_truth_are_cropped_flipped_and_turned_together(data):
     sample = records.read(data / "x2" / "Training").sample(0)
-    seen = set()
+    crops = set()
     for seed in range(40):
         low, high = batches.augment(sample, 12, 1, np.random.default_rng(seed))
         assert low.shape == (12, 12, 1)
         assert high.shape == (24, 24, 1)
         assert np.abs(shrink(high[..., 0], 2) - low[..., 0])[2:-2, 2:-2].max() < 0.01
-        seen.add(low.tobytes())
-    assert len(seen) > 30
+        crops.add(low.tobytes())
+    assert len(crops) > 30
 
 
 def test_bicubic_s_score_is_scikit_image_s(data):
@@ -223,36 +225,36 @@ def test_bicubic_s_score_is_scikit_image_s(data):
 
 @pytest.mark.slow
 def test_a_run_begins_with_the_weights_it_is_to_fine_tune(data, tmp_path, caplog):
-    begun = job.train(data, tmp_path / "first", QUICK)
+    start = job.train(data, tmp_path / "first", QUICK)
     models.save(models.build("tiny", 3), tmp_path / "other.keras")
     other = replace(QUICK, fine_tune=str(tmp_path / "other.keras"), epochs=1)
     job.train(data, tmp_path / "other", other)
     assert "1 layers of" in caplog.text
     caplog.clear()
-    still = replace(QUICK, fine_tune=str(begun), epochs=1, rate=1e-12, average=0.0)
-    again = models.load(job.train(data, tmp_path / "second", still))
+    still = replace(QUICK, fine_tune=str(start), epochs=1, rate=1e-12, average=0.0)
+    second = models.load(job.train(data, tmp_path / "second", still))
     assert "do not fit" not in caplog.text
-    for before, after in zip(models.load(begun).get_weights(), again.get_weights(), strict=True):
+    for before, after in zip(models.load(start).get_weights(), second.get_weights(), strict=True):
         assert np.abs(before - after).max() < 1e-6
 
 
 @pytest.mark.slow
 def test_what_is_kept_is_the_average_of_the_weights(data, tmp_path):
     # With a moving average that never moves, it is what the run began with.
-    begun = job.train(data, tmp_path / "first", QUICK)
-    kept = replace(QUICK, fine_tune=str(begun), average=0.9999999)
-    again = models.load(job.train(data, tmp_path / "second", kept))
-    moved = models.load(job.train(data, tmp_path / "third", replace(kept, average=0.0)))
-    start = models.load(begun).get_weights()
+    start = job.train(data, tmp_path / "first", QUICK)
+    options = replace(QUICK, fine_tune=str(start), average=0.9999999)
+    average = models.load(job.train(data, tmp_path / "second", options))
+    moved = models.load(job.train(data, tmp_path / "third", replace(options, average=0.0)))
+    start = models.load(start).get_weights()
     assert max(np.abs(a - b).max() for a, b in zip(start, moved.get_weights(), strict=True)) > 1e-3
-    assert max(np.abs(a - b).max() for a, b in zip(start, again.get_weights(), strict=True)) < 2e-3
+    assert max(np.abs(a - b).max() for a, b in zip(start, average.get_weights(), strict=True)) < 2e-3
 
 
 @pytest.mark.slow
 def test_the_options_of_a_run_repeat_it(data, tmp_path):
     first = job.train(data, tmp_path / "first", replace(QUICK, loss="l1+0.1*ssim", schedule="step", decay=1e-5))
-    read = job.read_options(first.with_name(job.OPTIONS))
-    second = job.train(data, tmp_path / "second", Options(**read))
+    stored = job.read_options(first.with_name(job.OPTIONS))
+    second = job.train(data, tmp_path / "second", Options(**stored))
     for a, b in zip(models.load(first).get_weights(), models.load(second).get_weights(), strict=True):
         assert np.abs(a - b).max() < 1e-5
 
@@ -269,26 +271,26 @@ def test_a_file_of_options_may_be_yaml_and_is_checked(tmp_path):
     assert job.read_options(path) == {"model": "idn", "epochs": 3}
     path.write_text('{"rate": 1e-05}')
     assert job.read_options(path) == {"rate": 1e-5}
-    for text, said in (
+    for text, message in (
         ("epoch: 3", "has epoch, which is no option"),
         ("- 1", "must hold options"),
         ("a: [", "no YAML"),
     ):
         path.write_text(text)
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             job.read_options(path)
 
 
 def test_every_batch_depends_on_seed_and_number_alone(data):
     examples = records.read(data / "x2" / "Training")
-    made = {"batch": 4, "crop": 12, "bands": 1, "seed": 3}
-    whole = list(islice(iter(batches.Batches(examples, **made)), 12))
+    settings = {"batch": 4, "crop": 12, "bands": 1, "seed": 3}
+    complete = list(islice(iter(batches.Batches(examples, **settings)), 12))
     with pools.threads(3) as pool:
-        later = list(islice(iter(batches.Batches(examples, **made, first=7, pool=pool)), 5))
-    for (a, b), (c, d) in zip(whole[7:], later, strict=True):
+        later = list(islice(iter(batches.Batches(examples, **settings, first=7, pool=pool)), 5))
+    for (a, b), (c, d) in zip(complete[7:], later, strict=True):
         assert (a == c).all()
         assert (b == d).all()
-    assert (whole[0][0] != next(iter(batches.Batches(examples, **made | {"seed": 4})))[0]).any()
+    assert (complete[0][0] != next(iter(batches.Batches(examples, **settings | {"seed": 4})))[0]).any()
 
 
 def test_a_pass_sees_every_tile_once(data):
@@ -314,8 +316,8 @@ def test_a_run_can_begin_with_the_weights_of_another_scale(random_idn):
     model = models.build("idn", 4)
     before = {layer.name: layer.get_weights() for layer in model.layers}
     models.begin_with(model, models.load(random_idn(2)))
-    given = {layer.name: layer.get_weights() for layer in models.load(random_idn(2)).layers}
-    assert (model.get_layer("conv3_1").get_weights()[0] == given["conv3_1"][0]).all()
+    source = {layer.name: layer.get_weights() for layer in models.load(random_idn(2)).layers}
+    assert (model.get_layer("conv3_1").get_weights()[0] == source["conv3_1"][0]).all()
     assert not (model.get_layer("conv3_1").get_weights()[0] == before["conv3_1"][0]).all()
 
 
