@@ -1,7 +1,6 @@
 """Networks on each backend, people's own networks, and how far they see."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,80 +10,20 @@ from click.testing import CliRunner
 
 from geosr import Options, machine, models, super_resolve
 from geosr.cli.main import main
-from geosr.cli.options import taken
 from geosr.errors import ModelError, OptionError
-from geosr.models import cards, exports, inspection, runtimes
+from geosr.models import cards, exports, runtimes
 from geosr.models import libraries as backend
-from geosr.models.computing import BACKENDS, PRECISIONS, Computing
+from geosr.models.computing import Computing
 from geosr.models.runtimes import Runtime
 from geosr.quality import verify
 from geosr.rasters.radiometry import fixed
 from geosr.superresolve import stac, upscalers
 from tests.conftest import DATA, texture
+from tests.models.networks import convolve, write_network
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'geosr[onnx]'")
+pytest.importorskip("onnx", reason="needs onnx: pip install 'geosr[onnx]'")
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'geosr[onnx]'")
 pytest.importorskip("openvino", reason="needs openvino: pip install 'geosr[openvino]'")
-
-SCALE = 2
-
-
-def write_network(path, kind="plain", bands=1, seed=0):
-    """An ONNX network of one convolution of 7 x 7, and what else `kind` says."""
-    helper, random = onnx.helper, np.random.default_rng(seed)
-    weight = random.normal(0, 0.1, (bands * SCALE**2, bands, 7, 7)).astype("float32")
-    last = "conv"
-    nodes = [helper.make_node("Conv", ["lr", "weight"], ["conv"], pads=[3] * 4)]
-    if kind == "mean":
-        nodes += [
-            helper.make_node("GlobalAveragePool", ["conv"], ["mean"]),
-            helper.make_node("Add", ["conv", "mean"], ["moved"]),
-        ]
-        last = "moved"
-    if kind == "even":
-        nodes = [
-            helper.make_node("SpaceToDepth", ["lr"], ["deep"], blocksize=2),
-            helper.make_node("DepthToSpace", ["deep"], ["low"], blocksize=2),
-            helper.make_node("Conv", ["low", "weight"], ["conv"], pads=[3] * 4),
-        ]
-    if kind == "pooled":
-        nodes += [
-            helper.make_node("MaxPool", ["conv"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
-            helper.make_node("Resize", ["small", "", "twice"], ["moved"], mode="nearest"),
-        ]
-        last = "moved"
-    nodes.append(helper.make_node("DepthToSpace", [last], ["sr"], blocksize=SCALE, mode="CRD"))
-    size = ["n", bands, 64, 64] if kind == "of one size" else ["n", bands, "rows", "cols"]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("lr", 1, size)],
-        [helper.make_tensor_value_info("sr", 1, None)],
-        [
-            onnx.numpy_helper.from_array(weight, "weight"),
-            onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], "float32"), "twice"),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path, weight
-
-
-def convolve(block, weight):
-    """What the plain network makes of a block (bands, rows, cols), by numpy."""
-    outputs, bands = weight.shape[:2]
-    wide = np.pad(block, ((0, 0), (3, 3), (3, 3)))
-    windows = np.lib.stride_tricks.sliding_window_view(wide, (7, 7), axis=(1, 2))
-    deep = np.einsum("bijkl,obkl->oij", windows, weight).reshape(outputs // SCALE**2, SCALE, SCALE, *block.shape[1:])
-    return deep.transpose(0, 3, 1, 4, 2).reshape(bands, SCALE * block.shape[1], SCALE * block.shape[2])
-
-
-def test_the_choices_are_those_of_the_library():
-    command = main.get_command(None, "superresolve")
-    params = {param.name: param for param in command.params}
-    assert tuple(params["backend"].type.choices) == BACKENDS
-    assert tuple(params["precision"].type.choices) == PRECISIONS
-    params = command.make_context("superresolve", ["a.tif", "b.tif"]).params
-    assert taken(Computing, params) == Computing()
 
 
 @pytest.mark.parametrize("blend", [False, True])
@@ -117,13 +56,6 @@ def test_a_network_of_ones_own_is_seen_and_computed(tmp_path, backend, bands):
     assert (network.scale, network.halo, network.bands) == (2, 3, None if bands == 1 else 3)
     block = np.random.default_rng(1).random((bands, 30, 40), np.float32)
     assert np.abs(network(block[None], fixed(0, 1, bands))[0] - convolve(block, weight)).max() < 1e-5
-
-
-@pytest.mark.slow
-def test_how_far_the_shipped_networks_see_is_what_their_layers_say():
-    for card in cards.shipped():
-        path = cards.shipped_path(card.name, card.scale)
-        assert inspection.measured_radius(runtimes.load(path), card.bands, card.scale) == card.halo
 
 
 @pytest.mark.parametrize("kind", ["mean", "pooled"])
@@ -159,16 +91,6 @@ def test_a_network_that_takes_only_even_sizes_is_refused_in_one_line(tmp_path):
     assert blended(np.zeros((1, 1, 200, 201), "float32"), fixed(0, 1, 1)).shape == (1, 1, 400, 402)
 
 
-def test_a_card_of_another_file_is_not_replaced(tmp_path):
-    path, _ = write_network(tmp_path / "net.onnx")
-    cards.write(replace(cards.of(path), sha256="0" * 64, licence="theirs"), path)
-    result = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
-    assert result.exit_code == 1
-    assert "is the card of another file" in result.output
-    assert json.loads((tmp_path / "net.json").read_text())["licence"] == "theirs"
-    assert CliRunner().invoke(main, ["models", "show", "span", "--write"]).exit_code == 2
-
-
 def test_blending_what_has_a_halo_changes_it_little_and_leaves_no_seam(tmp_path):
     path, weight = write_network(tmp_path / "net.onnx")
     block = np.random.default_rng(0).random((1, 192 + 128, 128 + 128), np.float32)
@@ -195,16 +117,6 @@ def test_what_was_made_on_another_backend_is_verified_on_it(tmp_path, make_raste
     super_resolve(source, output, Options(model="span", computing=Computing(backend="onnx")))
     report = verify.verify_output(source, output)
     assert all(check.ok for check in report.checks), report
-
-
-def test_a_card_beside_the_file_is_believed_and_written(tmp_path):
-    path, _ = write_network(tmp_path / "net.onnx", "mean")
-    result = CliRunner().invoke(main, ["models", "show", str(path), "--write"])
-    assert result.exit_code == 0, result.output
-    card = json.loads((tmp_path / "net.json").read_text())
-    assert (card["scale"], card["bands"], card["halo"]) == (2, 1, None)
-    cards.write(replace(cards.of(path), halo=12), path)
-    assert upscalers.load_upscaler(str(path)).halo == 12
 
 
 @pytest.mark.parametrize(
@@ -343,38 +255,6 @@ def test_a_block_that_finds_no_memory_at_all_names_the_tile():
 
     with pytest.raises(ModelError, match="block of 1 x 4 x 4; give a smaller --tile"):
         Runtime(forward, 1, at_once=32)(np.zeros((2, 1, 4, 4), np.float32))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["net.onnx", "net.tflite", "net"])
-def test_an_exported_network_gives_the_same_values(tmp_path, name):
-    result = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
-    assert result.exit_code == 0, result.output
-    assert float(result.output.split("by ")[1].split()[0]) < 1e-4
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    result = CliRunner().invoke(main, ["models", "export", "span", str(tmp_path / name)])
-    assert result.exit_code == 1
-
-
-@pytest.mark.slow
-def test_a_saved_model_is_replaced_only_if_it_is_one(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes").write_text("keep")
-    command = ["models", "export", "span", "--overwrite"]
-    assert CliRunner().invoke(main, [*command, str(tmp_path / "mine")]).exit_code == 1
-    assert (tmp_path / "mine" / "notes").exists()
-    for _ in range(2):
-        assert CliRunner().invoke(main, [*command, str(tmp_path / "saved")]).exit_code == 0
-
-
-@pytest.mark.slow
-def test_an_exported_network_that_differs_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setitem(exports.READERS, ".onnx", lambda path: lambda blocks: blocks.repeat(2, 2).repeat(2, 3))
-    with pytest.raises(ModelError, match=r"differ by .* more than 1e-04"):
-        exports.export(cards.shipped_path("span", 2), tmp_path / "net.onnx")
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(ModelError, match=r"must end in \.onnx or \.tflite"):
-        exports.export(cards.shipped_path("span", 2), tmp_path / "net.doc")
 
 
 @pytest.mark.slow
