@@ -62,9 +62,10 @@ def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bo
       geosr models show idn --scale 2
     """
     if cards.is_path(name):
-        selection = [cards.of(Path(name), trust=trust)]
-        if write:
-            cards.keep(selection[0], Path(name), overwrite=overwrite)
+        path = Path(name)
+        selection = [
+            cards.write_beside(path, trust=trust, overwrite=overwrite) if write else cards.of(path, trust=trust)
+        ]
     elif write or trust:
         raise click.UsageError("--write and --trust are for model files; shipped models have their cards")
     elif scale:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,10 @@ def of(path: Path, *, backend: str = "auto", trust: bool = False, measure: bool 
     Raises:
         ModelError: the file is missing or no model, or the card cannot be read.
     """
-    digest = digest_of(path)
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        card = _read(beside)
-        if card.sha256 == digest:
-            return card
+    digest, file = digest_of(path), path.with_suffix(".json")
+    card = _read(file) if file.is_file() else None
+    if card and card.sha256 == digest:
+        return card
     return describe(path, digest, backend=backend, trust=trust, measure=measure)
 
 
@@ -103,16 +102,28 @@ def write(card: Card, path: Path) -> None:
     write_file(path.with_suffix(".json"), (json.dumps(asdict(card), indent=1) + "\n").encode())
 
 
-def keep(card: Card, path: Path, *, overwrite: bool = False) -> None:
-    """Write the card beside the model file, unless the card of another file is there.
+def write_beside(path: Path, *, trust: bool = False, overwrite: bool = False) -> Card:
+    """Write the card of a model file beside it, and return it; a card that is there for this file is kept.
 
     Raises:
-        OutputError: it is there, and not `overwrite`.
+        ModelError: the file is no model, or its card is damaged and not to be overwritten.
+        OutputError: the card of another file is there, and not to be overwritten.
     """
-    beside = path.with_suffix(".json")
-    if beside.exists() and _read(beside).sha256 != card.sha256 and not overwrite:
-        raise OutputError(f"{os.fspath(beside)!r} is the card of another file; move one of them, or --overwrite it")
+    digest, file = digest_of(path), path.with_suffix(".json")
+    card = None
+    if file.exists():
+        try:
+            card = _read(file)
+        except ModelError:
+            if not overwrite:
+                raise
+    if card and card.sha256 != digest:
+        if not overwrite:
+            raise OutputError(f"{os.fspath(file)!r} is the card of another file; move one of them, or --overwrite it")
+        card = None
+    card = card or describe(path, digest, trust=trust)
     write(card, path)
+    return card
 
 
 def shipped() -> list[Card]:
@@ -160,9 +171,47 @@ def path_of(model: str, scale: int) -> Path:
 def _read(path: Path) -> Card:
     try:
         content = json.loads(path.read_text())
+        for name, is_right in _CHECKS.items():
+            if name in content and not is_right(content[name]):
+                raise ValueError(f"{name!r} cannot be {content[name]!r:.60}")
         return Card(**{f.name: content[f.name] for f in fields(Card) if f.name in content})
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{os.fspath(path)!r} is not the card of a model: {error}") from error
+        raise ModelError(
+            f"{os.fspath(path)!r} is not the card of a model: {error}; move it, or write it anew: "
+            "geosr models show FILE --write --overwrite"
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_score(value: Any) -> bool:
+    """Return True for a number, or a table of places with the gain of each over bicubic."""
+    return _is_number(value) or (
+        isinstance(value, dict)
+        and all(
+            isinstance(row, dict) and all(_is_number(row.get(k)) for k in ("bicubic", "gain")) for row in value.values()
+        )
+    )
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("name", "sha256", "purpose", "range", "training_data", "licence", "date"), lambda value: isinstance(value, str)
+    ),
+    **dict.fromkeys(("scale", "bands", "pixel_bytes"), partial(_is_whole, least=1)),
+    "parameters": partial(_is_whole, least=0),
+    "halo": lambda value: value is None or _is_whole(value, 0),
+    "commands": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
+    "scores": lambda value: isinstance(value, dict) and all(map(_is_score, value.values())),
+    "psnr_cost": lambda value: value is None or _is_number(value),
+}
+"""Whether a value of a card's JSON is allowed, for each field; card.schema.json says the same to other programs."""
 
 
 def digest_of(path: Path) -> str:

@@ -1,8 +1,11 @@
+import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from geosr.cli.main import main
 from geosr.models import cards
@@ -48,3 +51,45 @@ def test_a_card_beside_the_file_is_believed_and_written(tmp_path):
     assert (card["scale"], card["bands"], card["halo"]) == (2, 1, None)
     cards.write(replace(cards.of(path), halo=12), path)
     assert upscalers.load_upscaler(str(path)).halo == 12
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path, _ = write_network(tmp_path_factory.mktemp("network") / "net.onnx")
+    return path
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from([field.name for field in fields(cards.Card)]), JSON)
+def test_a_card_with_any_json_in_a_field_is_shown_or_refused_in_one_line(network, name, value):
+    card = json.loads(cards.shipped_path("span", 2).with_suffix(".json").read_text())
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    network.with_suffix(".json").write_text(json.dumps(card | {"sha256": digest, name: value}))
+    for words in (["show", str(network)], ["show", str(network), "--json"]):
+        result = CliRunner().invoke(main, ["models", *words])
+        assert result.exit_code in (0, 1)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        if result.exit_code:
+            assert result.output.count("\n") == 1 and "net.json" in result.output
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"name": "net"}', '{"scale": "two"}'])
+def test_a_damaged_card_is_replaced_only_on_request(tmp_path, content):
+    path, _ = write_network(tmp_path / "net.onnx")
+    card = tmp_path / "net.json"
+    card.write_text(content)
+    for words in ([], ["--write"]):
+        result = CliRunner().invoke(main, ["models", "show", str(path), *words])
+        assert result.exit_code == 1
+        assert "--write --overwrite" in result.output
+        assert card.read_text() == content
+    result = CliRunner().invoke(main, ["models", "show", str(path), "--write", "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(card.read_text())["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
