@@ -13,7 +13,8 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from geosr.models import cards
+from geosr import models
+from geosr.models import cards, inference
 from geosr.quality.evaluate import evaluate_model
 from geosr.quality.options import Options
 from geosr.superresolve import upscalers
@@ -62,6 +63,7 @@ def main() -> None:
     target = cards.WEIGHTS / asked.model.name
     cards.WEIGHTS.mkdir(exist_ok=True)
     shutil.copyfile(asked.model, target)
+    inference.write(models.load(target), target)
     card = cards.describe(target, cards.digest_of(target))
     scenes = json.loads((asked.data / "dataset.json").read_text())["scenes"]
     name = asked.model.stem.rpartition("_")[0]

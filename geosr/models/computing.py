@@ -22,7 +22,7 @@ class Computing:
 
     backend: str = option(
         "auto",
-        "Library that computes the network; auto is the first that reads the model's file and is installed.",
+        "Library that computes the network; auto is OpenVINO, or the first other that is installed and reads the file.",
         choices=BACKENDS,
     )
     precision: str = option(
@@ -46,7 +46,7 @@ class Computing:
     def __str__(self) -> str:
         """Return the settings that change a result, in words that `parse` reads."""
         words = {
-            "on": self.backend if self.backend not in ("auto", "tensorflow") else "",
+            "on": self.backend if self.backend != "auto" else "",
             "in": self.precision if self.precision != "float32" else "",
             "halo": "" if self.halo is None else str(self.halo),
             "blended": "yes" if self.blend else "",

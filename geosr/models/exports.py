@@ -19,7 +19,7 @@ import numpy as np
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.grid import Block
-from geosr.models import libraries, runtimes
+from geosr.models import inference, libraries, runtimes
 from geosr.models.runtimes import Runtime
 from geosr.quiet import silent_stderr
 
@@ -47,7 +47,9 @@ def export(source: Path, output: Path) -> float:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{os.fspath(source)!r} cannot be written as {output.name!r}: {reason}") from error
-        largest = difference(runtimes.load(source), READERS[output.suffix](draft), model.input_shape[-1])
+        largest = runtimes.difference(
+            runtimes.load(source, "tensorflow"), READERS[output.suffix](draft), model.input_shape[-1]
+        )
         if not largest <= TOLERANCE:
             raise ModelError(
                 f"the exported network gives values that differ by {largest:.1e}, more than {TOLERANCE:.0e}"
@@ -71,18 +73,14 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
         ModelError: OpenVINO or NNCF is not installed, or no convolution is left.
     """
     try:
-        nncf, openvino = import_module("nncf"), import_module("openvino")
+        openvino, nncf = libraries.openvino(), import_module("nncf")
     except ImportError as error:
-        raise ModelError(f"{error.name!r} is not installed: pip install 'geosr[openvino]'") from error
+        raise ModelError(f"{error.name!r} is not installed: pip install 'geosr[quantize]'") from error
     logging.getLogger("nncf").setLevel("ERROR")
-    network = (
-        runtimes.from_keras(openvino, models.load(source))
-        if source.suffix == ".keras"
-        else openvino.Core().read_model(source)
-    )
-    # Depthwise ones, as in the bicubic enlargement, are of another type.
+    network = openvino.Core().read_model(inference.content_of(source) if source.suffix == ".keras" else source)
     operations = [(operation.get_type_name(), operation.get_friendly_name()) for operation in network.get_ordered_ops()]
-    convolutions = [name for kind, name in operations if kind == "Convolution"]
+    # The bicubic enlargement is a convolution too, of the image itself, and keeps its precision.
+    convolutions = [name for kind, name in operations if kind == "Convolution" and "/bicubic" not in name]
     targets = set(convolutions[kept : len(convolutions) - kept])
     if not targets:
         raise ModelError(
@@ -98,13 +96,6 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
             ignored_scope=nncf.IgnoredScope(names=[name for _, name in operations if name not in targets]),
         )
     openvino.save_model(quantized, output, compress_to_fp16=False)
-
-
-def difference(first: Runtime, other: Runtime, bands: int) -> float:
-    """Return the largest difference of two networks on noise of two sizes."""
-    random = np.random.default_rng(0)
-    blocks = [random.random((1, bands, *size), np.float32) for size in ((64, 48), (37, 80))]
-    return max(float(np.abs(first(block) - other(block)).max()) for block in blocks)
 
 
 def is_saved_model(path: Path) -> bool:
@@ -134,12 +125,12 @@ def _read_litert(path: Path) -> Runtime:
 
 
 WRITERS: dict[str, Callable[[Any, Path], None]] = {
-    ".onnx": runtimes.as_onnx,
+    ".onnx": inference.as_onnx,
     ".tflite": partial(_write, kind="litert"),
     "": partial(_write, kind="tf_saved_model"),
 }
 READERS: dict[str, Callable[[Path], Runtime]] = {
-    ".onnx": lambda path: runtimes.load(path, "onnx"),
+    ".onnx": runtimes.load,
     ".tflite": _read_litert,
     "": lambda path: runtimes.load(path, trust=True),
 }

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, loaded on first use and without their messages on stderr."""
+"""TensorFlow, Keras and OpenVINO, loaded on first use, without messages on stderr and without telemetry."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def tensorflow() -> Any:
 def keras() -> Any:
     """Return the keras module, loaded with the backend that KERAS_BACKEND names."""
     return _load("keras")
+
+
+def openvino() -> Any:
+    """Return the openvino module, whose import would otherwise send telemetry and create a folder in the home."""
+    with _loading:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        return import_module("openvino")
 
 
 def _load(name: str) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -18,21 +17,22 @@ import numpy as np
 from geosr import machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
-from geosr.models import libraries
-from geosr.quiet import silent_stderr
+from geosr.models import inference, libraries
 
 FILES = {
-    ".keras": ("tensorflow", "openvino", "onnx"),
+    ".keras": ("openvino", "onnx", "tensorflow"),
     ".onnx": ("openvino", "onnx"),
     ".xml": ("openvino",),
     "": ("tensorflow",),
 }
-"""The backends for each kind of model file, by its ending; a SavedModel is a folder."""
+"""The backends for each kind of model file, by its ending, the preferred one first; a SavedModel is a folder."""
 
 CODE = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".hdf5", ".pb", ".npy", ".joblib"}
 """Kinds of files that can hold code or weights without their network."""
 
 _MODULES = {"openvino": "openvino", "onnx": "onnxruntime"}
+_SENSOR = "sensor"
+"""The name of the second input of networks that are told about the sensor."""
 _AT_ONCE = 2**21
 """Pixels of small blocks that keep a GPU busy."""
 _PROBED = 8
@@ -83,8 +83,10 @@ def channels_last(predict: Callable[[Block], Any]) -> Callable[[Block], Block]:
     return forward
 
 
-def choose(path: Path, backend: str = "auto") -> str:
-    """Return the backend that computes a model file.
+def choose(path: Path, backend: str = "auto", precision: str = "float32") -> str:
+    """Return the backend that computes a model file; auto is the first that is installed and has the precision.
+
+    ONNX Runtime comes first where it finds a GPU. TensorFlow is chosen only for 16 bits, which the others lack.
 
     Raises:
         ModelError: `backend` does not read such files, or no backend does.
@@ -97,8 +99,10 @@ def choose(path: Path, backend: str = "auto") -> str:
     if kind not in FILES or (not kind and not path.is_dir()):
         raise ModelError(f"no model {os.fspath(path)!r}; give a .keras, .onnx or .xml file, or a name of geosr models")
     if backend == "auto":
-        installed = (name for name in FILES[kind] if name == "tensorflow" or _is_installed(name))
-        return next(installed, FILES[kind][0])
+        if kind == ".keras" and precision in ("bfloat16", "float16"):
+            return "tensorflow"
+        installed = [name for name in FILES[kind] if _is_installed(name)] or FILES[kind]
+        return next((name for name in installed if name == "onnx" and gpu_memory(name)), installed[0])
     if backend not in FILES[kind]:
         raise ModelError(f"{os.fspath(path)!r} runs on {' or '.join(FILES[kind])}, not on {backend}")
     return backend
@@ -125,17 +129,38 @@ def precise(path: Path, backend: str, precision: str) -> str:
     return "bfloat16" if machine.is_fast_in_bfloat16() else "float32"
 
 
-def load(path: Path, backend: str = "auto", *, precision: str = "float32", trust: bool = False) -> Runtime:
+def load(
+    path: Path,
+    backend: str = "auto",
+    *,
+    precision: str = "float32",
+    trust: bool = False,
+    sensor: Sequence[float] | None = None,
+) -> Runtime:
     """Return the network in a model file, ready to be called.
+
+    `sensor` are the numbers that a network with a second input of that name is told.
 
     Raises:
         ModelError: the backend is not installed, or cannot load the file.
     """
-    backend = choose(path, backend)
+    backend = choose(path, backend, precision)
     check(path, backend, precision)
     if backend == "tensorflow":
         return _tensorflow(path, precision, trust)
-    return (_openvino if backend == "openvino" else _onnx)(import_module(_MODULES[backend]), path, trust)
+    network = inference.content_of(path, trust=trust) if path.suffix == ".keras" else path
+    return of_onnx(network, backend, name=os.fspath(path), sensor=sensor)
+
+
+def of_onnx(
+    network: bytes | Path, backend: str, *, name: str = "network", sensor: Sequence[float] | None = None
+) -> Runtime:
+    """Return the runtime of a network in ONNX or in a file of OpenVINO, on OpenVINO or ONNX Runtime.
+
+    Raises:
+        ModelError: the backend cannot load the network, which the message calls `name`.
+    """
+    return (_openvino if backend == "openvino" else _onnx)(network, name, sensor)
 
 
 def check(path: Path, backend: str, precision: str = "float32") -> None:
@@ -150,11 +175,8 @@ def check(path: Path, backend: str, precision: str = "float32") -> None:
         raise ModelError(
             f"--precision {precision} needs a .keras file on tensorflow; leave it out, or quantize instead"
         )
-    modules = [_MODULES[backend]] if backend in _MODULES else []
-    modules += ["tf2onnx"] if backend == "onnx" and path.suffix == ".keras" else []
-    for module in modules:
-        if not _is_installed(module):
-            raise ModelError(f"{module!r} is not installed: pip install 'geosr[{backend}]'")
+    if backend in _MODULES and not _is_installed(backend):
+        raise ModelError(f"{_MODULES[backend]!r} is not installed: pip install {_MODULES[backend]}")
 
 
 def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
@@ -174,42 +196,22 @@ def scale_of(runtime: Runtime, bands: int, path: Path) -> int:
     return scale
 
 
-def channels_first(model: Any) -> Any:
-    """Return the Keras network as one that takes and gives (n, bands, rows, cols), as ONNX networks do."""
-    keras = libraries.keras()
-    image = keras.Input((model.input_shape[-1], None, None), name="lr")
-    output = model(keras.layers.Permute((2, 3, 1), name="channels_last")(image))
-    return keras.Model(image, keras.layers.Permute((3, 1, 2), name="channels_first")(output), name=model.name)
-
-
-def as_onnx(model: Any, path: Path) -> None:
-    """Write a Keras network as an ONNX file that takes and gives (n, bands, rows, cols).
-
-    Raises:
-        ModelError: tf2onnx is not installed, or the network has an operation that ONNX lacks.
-    """
-    keras = libraries.keras()
-    if keras.backend.backend() == "tensorflow" and not _is_installed("tf2onnx"):
-        raise ModelError("'tf2onnx' is not installed: pip install 'geosr[onnx]'")
-    first = channels_first(model)
-    spec = keras.InputSpec(shape=(None, *first.input_shape[1:]), dtype="float32", name="lr")
-    with silent_stderr():
-        first.export(os.fspath(path), format="onnx", verbose=False, input_signature=[spec])
-
-
-def from_keras(openvino: Any, model: Any) -> Any:
-    """Return the Keras network as OpenVINO's, which takes and gives (n, bands, rows, cols)."""
-    first = channels_first(model)
-    with silent_stderr():
-        return openvino.convert_model(first)
+def difference(first: Runtime, other: Runtime, bands: int) -> float:
+    """Return the largest difference of two networks on noise of two sizes."""
+    random = np.random.default_rng(0)
+    blocks = [random.random((1, bands, *size), np.float32) for size in ((64, 48), (37, 80))]
+    return max(float(np.abs(first(block) - other(block)).max()) for block in blocks)
 
 
 def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
     if path.is_dir():
         return _saved_model(path, trust)
     model = models.load(path, trust=trust)
-    if precision != "float32":
-        model = models.in_precision(model, f"mixed_{precision}")
+    return of_keras(models.in_precision(model, f"mixed_{precision}") if precision != "float32" else model)
+
+
+def of_keras(model: Any) -> Runtime:
+    """Return the runtime of a Keras network in memory, on Keras' backend."""
     predict = model.predict_on_batch
     if libraries.keras().backend.backend() == "tensorflow":
         tensorflow = libraries.tensorflow()
@@ -242,41 +244,47 @@ def _saved_model(path: Path, trust: bool) -> Runtime:
     return Runtime(channels_last(predict), image.shape[-1], _at_once("tensorflow"))
 
 
-def _openvino(openvino: Any, path: Path, trust: bool) -> Runtime:
+def _openvino(network: bytes | Path, name: str, sensor: Sequence[float] | None) -> Runtime:
+    openvino = libraries.openvino()
     core = openvino.Core()
     # On processors with bfloat16 it would be taken without being asked for.
     config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"} | _threads("INFERENCE_NUM_THREADS")
     try:
-        if path.suffix == ".keras":
-            network = from_keras(openvino, models.load(path, trust=trust))
-        else:
-            network = core.read_model(path)
-        compiled = core.compile_model(network, "CPU", config)
-        channels = network.inputs[0].partial_shape[1]
+        model = core.read_model(network)
+        for parameter in model.get_parameters():
+            # As a constant the sensor is folded into the weights when the network is compiled.
+            if parameter.friendly_name == _SENSOR:
+                parameter.output(0).replace(openvino.opset13.constant(_row(sensor)).output(0))
+                model.remove_parameter(parameter)
+        compiled = core.compile_model(model, "CPU", config)
+        channels = model.inputs[0].partial_shape[1]
     except RuntimeError as error:
-        raise ModelError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"OpenVINO cannot load {name!r}: {' '.join(str(error).split())[:200]}") from error
 
     return Runtime(lambda blocks: compiled(blocks)[0], channels.get_length() if channels.is_static else None)
 
 
-def _onnx(onnxruntime: Any, path: Path, trust: bool) -> Runtime:
+def _onnx(network: bytes | Path, name: str, sensor: Sequence[float] | None) -> Runtime:
+    onnxruntime = import_module(_MODULES["onnx"])
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 3
     session_options.intra_op_num_threads = next(iter(_threads("n").values()), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = path
-        if path.suffix == ".keras":
-            file = Path(folder) / "network.onnx"
-            as_onnx(models.load(path, trust=trust), file)
-        try:
-            session = onnxruntime.InferenceSession(os.fspath(file), session_options, providers=_providers(onnxruntime))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {reason}") from error
-    image = session.get_inputs()[0]
+    try:
+        session = onnxruntime.InferenceSession(network, session_options, providers=_providers(onnxruntime))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"ONNX Runtime cannot load {name!r}: {reason}") from error
+    image, *others = session.get_inputs()
+    more = {_SENSOR: _row(sensor)} if _SENSOR in [other.name for other in others] else {}
     channels = image.shape[1] if len(image.shape) == 4 else None
     bands = channels if isinstance(channels, int) else None
-    return Runtime(lambda blocks: session.run(None, {image.name: blocks})[0], bands, _at_once("onnx"))
+    return Runtime(lambda blocks: session.run(None, {image.name: blocks, **more})[0], bands, _at_once("onnx"))
+
+
+def _row(sensor: Sequence[float] | None) -> Block:
+    if sensor is None:
+        raise ModelError("the network must be told about the sensor")
+    return np.array([sensor], np.float32)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -98,7 +98,7 @@ class Network:
         self, path: Path, *, mode: str = "each", computing: Computing = Computing(), card: Card | None = None
     ) -> None:
         self.path, self.mode = path, mode
-        backend = runtimes.choose(path, computing.backend)
+        backend = runtimes.choose(path, computing.backend, computing.precision)
         precision = runtimes.precise(path, backend, computing.precision)
         self.computing = replace(computing, backend=backend, precision=precision)
         runtimes.check(path, backend, precision)
@@ -126,9 +126,7 @@ class Network:
         return _network, (path, self.mode, self.computing, card)
 
     def memory(self, pixels: int) -> int:
-        # A .keras file is brought to another backend by TensorFlow.
-        libraries = {self.computing.backend, "tensorflow"} if self.path.suffix == ".keras" else {self.computing.backend}
-        return sum(LIBRARY_BYTES[library] for library in libraries) + self.card.pixel_bytes * pixels
+        return LIBRARY_BYTES[self.computing.backend] + self.card.pixel_bytes * pixels
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])

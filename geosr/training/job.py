@@ -26,7 +26,7 @@ from geosr.dataset.records import Examples
 from geosr.engine import Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
 from geosr.files import write_file
-from geosr.models import cards, libraries
+from geosr.models import cards, inference, libraries
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, whole_tiles
 from geosr.training.log import EventLog, new_folder
@@ -265,8 +265,13 @@ def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
 
 
 def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_fields: Any) -> Path:
-    """Write the network for inference and its card."""
-    models.save(models.fold(model), result)
+    """Write the network for inference, also as the file that runtimes read, and its card."""
+    network = models.fold(model)
+    models.save(network, result)
+    if libraries.keras().backend.backend() == "tensorflow":
+        inference.write(network, result)
+    else:
+        log.info("only TensorFlow writes the inference file; it is written to the cache when the network is first used")
     if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
         log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
     card = cards.describe(result, cards.digest_of(result))

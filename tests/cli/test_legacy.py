@@ -57,7 +57,7 @@ def test_eval_superres_net_takes_a_folder_and_makes_that_beside_it(pansharp, ran
         reference = np.clip(np.rint(enlarge(source.read(), 2)), 0, 255)
         np.testing.assert_array_equal(data.read(), reference)
     with rasterio.open(folder / "s0.tif") as data:
-        assert data.tags()["GEOSR_MODEL"].endswith("luma")
+        assert data.tags()["GEOSR_MODEL"].split()[2] == "luma"
     # The line that is shown does the same.
     first, _ = form.removeprefix("new form: ").split(" && ", 1)
     (folder / "s0.tif").unlink()

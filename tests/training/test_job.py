@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ from geosr.dataset import job as dataset
 from geosr.dataset import records
 from geosr.dataset.options import Options as DatasetOptions
 from geosr.errors import DatasetError, ModelError, OptionError, OutputError, TrainingError
-from geosr.models import cards
+from geosr.models import cards, inference
 from geosr.rasters.resample import enlarge, shrink
 from geosr.training import batches, job
 from geosr.training.options import Options
@@ -40,6 +41,8 @@ def test_training_ends_with_a_model_checkpoints_and_logs(data, tmp_path):
         data, tmp_path / "runs", QUICK, report=lambda epoch, epochs, log: reports.append((epoch, dict(log)))
     )
     assert path == tmp_path / "runs" / "x2" / "tiny_x2.keras"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert inference.digest_in(path.with_suffix(".onnx").read_bytes()) == digest
     assert models.shape(models.load(path)) == (2, 1)
     assert not models.load(path, compiled=True).compiled  # no optimizer travels with it
     assert sorted(p.name for p in (path.parent / "ckpts").iterdir()) == ["epoch-0001.keras", "epoch-0002.keras"]
