@@ -83,8 +83,10 @@ def converted(model: Any, digest: str) -> bytes:
         message = _model_proto().FromString(file.read_bytes())
     message.metadata_props.add(key=DIGEST, value=digest)
     content = bytes(message.SerializeToString())
-    bands = model.inputs[0].shape[-1]
-    largest = runtimes.difference(runtimes.of_keras(model), runtimes.of_onnx(content, "openvino"), bands)
+    image, *others = model.inputs
+    sensor = [0.5] * others[0].shape[-1] if others else None
+    original, copy = runtimes.of_keras(model, sensor), runtimes.of_onnx(content, "openvino", sensor=sensor)
+    largest = runtimes.difference(original, copy, image.shape[-1])
     if not largest <= TOLERANCE:
         raise ModelError(
             f"{model.name!r} gives values that differ by {largest:.1e} on OpenVINO, more than {TOLERANCE:.0e}; compute "
@@ -102,9 +104,10 @@ def as_onnx(model: Any, path: Path) -> None:
     keras = libraries.keras()
     first = channels_first(model)
     inputs = [keras.InputSpec(shape=x.shape, dtype="float32", name=x.name) for x in first.inputs]
+    signature = [inputs] if len(inputs) > 1 else inputs
     try:
         with silent_stderr():
-            first.export(os.fspath(path), format="onnx", verbose=False, input_signature=inputs)
+            first.export(os.fspath(path), format="onnx", verbose=False, input_signature=signature)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from math import prod
@@ -147,7 +146,7 @@ def load(
     backend = choose(path, backend, precision)
     check(path, backend, precision)
     if backend == "tensorflow":
-        return _tensorflow(path, precision, trust)
+        return _tensorflow(path, precision, trust, sensor)
     network = inference.content_of(path, trust=trust) if path.suffix == ".keras" else path
     return of_onnx(network, backend, name=os.fspath(path), sensor=sensor)
 
@@ -203,24 +202,34 @@ def difference(first: Runtime, other: Runtime, bands: int) -> float:
     return max(float(np.abs(first(block) - other(block)).max()) for block in blocks)
 
 
-def _tensorflow(path: Path, precision: str, trust: bool) -> Runtime:
+def _tensorflow(path: Path, precision: str, trust: bool, sensor: Sequence[float] | None) -> Runtime:
     if path.is_dir():
         return _saved_model(path, trust)
     model = models.load(path, trust=trust)
-    return of_keras(models.in_precision(model, f"mixed_{precision}") if precision != "float32" else model)
+    return of_keras(models.in_precision(model, f"mixed_{precision}") if precision != "float32" else model, sensor)
 
 
-def of_keras(model: Any) -> Runtime:
+def of_keras(model: Any, sensor: Sequence[float] | None = None) -> Runtime:
     """Return the runtime of a Keras network in memory, on Keras' backend."""
-    predict = model.predict_on_batch
+    image, *others = model.inputs
+    rows = [libraries.keras().ops.convert_to_tensor(_row(sensor))] if others else []
+
+    def with_sensor(images: Any) -> Any:
+        return [images, *rows] if rows else images
+
+    def predict(images: Block) -> Any:
+        return model.predict_on_batch(with_sensor(images))
+
     if libraries.keras().backend.backend() == "tensorflow":
         tensorflow = libraries.tensorflow()
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
         # Traced once, for blocks of any shape: else those of the first would be rounded in another way.
-        signature = tensorflow.TensorSpec((None, *model.input_shape[1:]), tensorflow.float32)
-        predict = tensorflow.function(partial(model, training=False), input_signature=[signature])
+        predict = tensorflow.function(
+            lambda images: model(with_sensor(images), training=False),
+            input_signature=[tensorflow.TensorSpec((None, *image.shape[1:]), tensorflow.float32)],
+        )
 
-    return Runtime(channels_last(predict), model.input_shape[-1], _at_once("tensorflow"))
+    return Runtime(channels_last(predict), image.shape[-1], _at_once("tensorflow"))
 
 
 def _saved_model(path: Path, trust: bool) -> Runtime:

@@ -11,10 +11,11 @@ import onnx
 import onnxruntime
 import pytest
 import rasterio
+from scipy.ndimage import correlate
 
 from geosr import models
 from geosr.errors import ModelError
-from geosr.models import cards, inference
+from geosr.models import cards, inference, runtimes
 from tests.conftest import texture
 
 RUN = """
@@ -118,6 +119,42 @@ def test_a_converted_network_that_differs_is_refused(copy, monkeypatch):
     monkeypatch.setattr("geosr.models.runtimes.difference", lambda *_: 2e-5)
     with pytest.raises(ModelError, match=r"differ by 2\.0e-05 on OpenVINO.*--backend tensorflow"):
         inference.converted(models.load(copy), "")
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A network whose kernel depends on three numbers of a sensor, and the kernels of those."""
+    import keras
+
+    class Told(keras.layers.Layer):
+        def build(self, shapes):
+            self.kernels = self.add_weight(shape=(3, 3, 3, 1, 4), initializer="glorot_uniform")
+
+        def call(self, inputs):
+            image, sensor = inputs
+            kernel = keras.ops.tensordot(sensor[0], self.kernels, 1)
+            return keras.ops.conv(image, kernel, padding="same", data_format="channels_last")
+
+        def compute_output_shape(self, shapes):
+            return (*shapes[0][:-1], 4)
+
+    inputs = [keras.Input((None, None, 1), name="lr"), keras.Input((3,), name="sensor")]
+    layer = Told()
+    output = keras.layers.UpSampling2D(2)(layer(inputs)[..., :1])
+    return keras.Model(inputs, output), np.asarray(layer.kernels)[..., 0, 0]
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "keras"])
+def test_a_network_is_told_of_the_sensor_on_every_backend(told, backend):
+    model, kernels = told
+    sensor = (0.9, 0.5, 0.01)
+    if backend == "keras":
+        network = runtimes.of_keras(model, sensor)
+    else:
+        network = runtimes.of_onnx(inference.converted(model, ""), backend, sensor=sensor)
+    block = np.random.default_rng(0).random((2, 1, 20, 30), np.float32)
+    expected = [correlate(image, np.tensordot(sensor, kernels, 1), mode="constant") for image in block[:, 0]]
+    assert np.abs(network(block)[:, 0, ::2, ::2] - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize(
