@@ -202,7 +202,7 @@ def test_a_network_is_traced_once_for_blocks_of_any_shape(monkeypatch):
     model, shapes = models.load(cards.shipped_path("span", 2)), []
 
     class Counted:
-        input_shape, predict_on_batch = model.input_shape, model.predict_on_batch
+        inputs, predict_on_batch = model.inputs, model.predict_on_batch
 
         def __call__(self, blocks, training):
             shapes.append(blocks.shape)
