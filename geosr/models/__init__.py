@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MODELS = {
     "idn": "geosr.models.idn:build",
     "span": "geosr.models.span:build",
+    "span_for_sensors": "geosr.models.span:build_for_sensors",
     "span_wide": "geosr.models.span:build_wide",
 }
 """Architectures: functions of a scale and a number of bands."""

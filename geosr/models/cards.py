@@ -14,6 +14,7 @@ from typing import Any
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.files import write_file
+from geosr.models import conditioning
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -32,6 +33,8 @@ class Card:
     """SHA-256 of the model file; a card with another is ignored."""
     parameters: int
     """0: not known."""
+    knows_sensors: bool = False
+    """True if the network is told the blur and the noise of a band."""
     pixel_bytes: int = 2000
     """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
@@ -80,7 +83,8 @@ def describe(path: Path, digest: str, *, backend: str = "auto", trust: bool = Fa
 def _describe_keras(path: Path, digest: str, *, trust: bool, measure: bool) -> Card:
     from geosr.models import inspection, runtimes
 
-    model = models.load(path, trust=trust)
+    network = models.load(path, trust=trust)
+    model = conditioning.plain(network)
     scale, bands = models.shape(model)
     try:
         halo: int | None = models.receptive_radius(model)
@@ -92,6 +96,7 @@ def _describe_keras(path: Path, digest: str, *, trust: bool, measure: bool) -> C
         bands=bands,
         halo=halo,
         sha256=digest,
+        knows_sensors=conditioning.is_conditioned(network),
         parameters=model.count_params(),
         pixel_bytes=models.pixel_bytes(model),
     )

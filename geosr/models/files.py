@@ -30,10 +30,12 @@ def build(name: str, scale: int, bands: int = 1, *, precision: str = "float32") 
 def fold(model: Any) -> Any:
     """Return the network for inference: in float32, each reparameterised convolution folded into a plain one."""
     keras = libraries.keras()
-    rep = import_module("geosr.models.layers").RepConv2D
+    layers = import_module("geosr.models.layers")
 
     def plain(layer: Any) -> Any:
-        if isinstance(layer, rep):
+        if isinstance(layer, layers.SensorConv2D):
+            return layers.FoldedSensorConv2D(layer.filters, name=layer.name, dtype="float32")
+        if isinstance(layer, layers.RepConv2D):
             return keras.layers.Conv2D(
                 layer.filters, 3, padding="same", data_format="channels_last", name=layer.name, dtype="float32"
             )
@@ -42,7 +44,10 @@ def fold(model: Any) -> Any:
 
     result = keras.models.clone_model(model, clone_function=plain)
     for layer in model.layers:
-        weights = layer.folded() if isinstance(layer, rep) else layer.get_weights()
+        if isinstance(layer, layers.SensorConv2D):
+            weights = [*super(layers.SensorConv2D, layer).folded(), layer.experts, layer.weighing, layer.shifting]
+        else:
+            weights = layer.folded() if isinstance(layer, layers.RepConv2D) else layer.get_weights()
         result.get_layer(layer.name).set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
     # A new model of the layers alone: a clone of a trained network would be saved with its optimizer.
     return keras.Model(result.input, result.output, name=model.name)

@@ -26,10 +26,13 @@ def shape(model: Any) -> tuple[int, int]:
         ModelError: it does not take images of any size (n, rows, cols, bands) or does not enlarge them evenly.
     """
     inputs = getattr(model, "input_shape", None)
+    sensor = inputs[1:] if isinstance(inputs, list) and inputs[1:] == [(None, 3)] else []  # of a conditioned network
+    inputs = inputs[0] if isinstance(inputs, list) and sensor else inputs
     if not isinstance(inputs, tuple) or len(inputs) != 4 or inputs[:3] != (None, None, None) or not inputs[3]:
         raise ModelError(f"{model.name!r} takes {inputs}; a network must take (None, None, None, bands)")
     side, bands = 32, inputs[3]
-    outputs = model.compute_output_shape((1, side, side, bands))
+    image = (1, side, side, bands)
+    outputs = model.compute_output_shape([image, *sensor] if sensor else image)
     if outputs[1] != outputs[2] or outputs[1] % side or outputs[3] != bands:
         raise ModelError(
             f"{model.name!r} gives {outputs[1:]} for {(side, side, bands)}; it must enlarge by a whole factor"

@@ -194,6 +194,117 @@ class RepConv2D(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+@keras.saving.register_keras_serializable("geosr")
+class SensorFeatures(keras.layers.Layer):
+    """Features (1, units) of what a sensor does to a picture, which the layers of a conditioned network depend on.
+
+    Takes (n, 3): the modulation transfer at half of the Nyquist frequency and at it, and the noise in parts of the
+    range (geosr.rasters.sensors.Setting). All images of a batch are of one sensor: the first row counts.
+    """
+
+    reach = 0
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.units = units
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        self.kernel = self.add_weight(shape=(3, self.units), initializer="glorot_uniform", name="kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def call(self, sensor: Any) -> Any:
+        half, whole, noise = ops.split(sensor[:1], 3, axis=1)
+        level = ops.log(noise + 5e-4) / np.log(10)
+        scaled = ops.concatenate([(half - 0.8) / 0.12, (whole - 0.3) / 0.15, (level + 2.6) / 0.5], axis=1)
+        return ops.silu(ops.matmul(scaled, self.kernel) + self.bias)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (1, self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable("geosr")
+class SensorConv2D(RepConv2D):
+    """A RepConv2D whose kernel and bias depend on the features of a sensor; called with [x, features].
+
+    The kernel is a sum of several, of which the first counts fully and the features weigh the others. For one sensor
+    it is a plain convolution (`folded`), so that conditioning costs nothing in inference. Source of the sum: B. Yang et
+    al., CondConv, NeurIPS 2019.
+    """
+
+    EXPERTS = 4
+
+    def build(self, input_shape: list[tuple[int, ...]]) -> None:  # type: ignore[override]
+        super().build(input_shape[0])
+        _add_experts(self, *input_shape)
+
+    def folded(self, features: Any) -> tuple[Any, Any]:  # type: ignore[override]
+        """Return kernel and bias of the one convolution that this one is for features (1, units)."""
+        return _mixed(self, *super().folded(), features)
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, features = inputs
+        kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in self.folded(features))
+        return ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
+
+    def compute_output_shape(  # type: ignore[override]
+        self, input_shape: list[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
+        return (*input_shape[0][:-1], self.filters)
+
+
+@keras.saving.register_keras_serializable("geosr")
+class FoldedSensorConv2D(keras.layers.Layer):
+    """A SensorConv2D whose first kernel is multiplied out: the same function in half of the weights."""
+
+    reach = 1
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, input_shape: list[tuple[int, ...]]) -> None:
+        image, _ = input_shape
+        self.kernel = self.add_weight(shape=(3, 3, image[-1], self.filters), name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+        _add_experts(self, *input_shape)
+
+    def folded(self, features: Any) -> tuple[Any, Any]:
+        """Return kernel and bias of the one convolution that this one is for features (1, units)."""
+        return _mixed(self, self.kernel, self.bias, features)
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, features = inputs
+        kernel, bias = self.folded(features)
+        return ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        return (*input_shape[0][:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}
+
+
+def _add_experts(layer: Any, image: tuple[int, ...], features: tuple[int, ...]) -> None:
+    """Add the weights by which a convolution depends on features: small kernels, and how features weigh them."""
+    channels, filters, experts = image[-1], layer.filters, SensorConv2D.EXPERTS
+    small = keras.initializers.RandomNormal(0, 0.1 / (3 * channels**0.5))
+
+    def weight(name: str, *shape: int, initializer: Any = "zeros") -> Any:
+        return layer.add_weight(shape=shape, initializer=initializer, name=name, autocast=False)
+
+    layer.experts = weight("experts", experts, 3, 3, channels, filters, initializer=small)
+    layer.weighing = weight("weighing", features[-1], experts)
+    layer.shifting = weight("shifting", features[-1], filters)
+
+
+def _mixed(layer: Any, kernel: Any, bias: Any, features: Any) -> tuple[Any, Any]:
+    shares = ops.reshape(ops.matmul(features, layer.weighing), (-1, 1, 1, 1, 1))
+    return kernel + ops.sum(shares * layer.experts, axis=0), bias + ops.matmul(features, layer.shifting)[0]
+
+
 def _ends(x: Any, axis: int) -> tuple[Any, Any]:
     if axis == 1:
         return x[:, :REACH], x[:, -REACH:]

@@ -6,20 +6,38 @@ the network adds its result to the bicubic enlargement, as IDN does, so that it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers
 
-from geosr.models.layers import Bicubic, PixelShuffle, RepConv2D
+from geosr.models.layers import Bicubic, PixelShuffle, RepConv2D, SensorConv2D, SensorFeatures
 
 BLOCKS = 6
 CHANNELS = 28
+FEATURES = 32
+"""Features of a sensor that the convolutions depend on."""
+
+Convolve = Callable[[Any, str], Any]
+"""A 3 x 3 convolution of a tensor, by name."""
 
 
 def build(scale: int, bands: int = 1) -> keras.Model:
     """Return the network (n, rows, cols, bands) -> (n, rows * scale, cols * scale, bands), values about 0..1."""
     return _network("span", scale, bands, CHANNELS)
+
+
+def build_for_sensors(scale: int, bands: int = 1) -> keras.Model:
+    """Return `build` conditioned on a sensor: it takes the list of images and sensor (n, 3); see SensorFeatures."""
+    sensor = keras.Input((3,), name="sensor")
+    features = SensorFeatures(FEATURES, name="sensor_features")(sensor)
+
+    def convolve(x: Any, name: str) -> Any:
+        return SensorConv2D(CHANNELS, name=name)([x, features])
+
+    image, total = _graph(scale, bands, CHANNELS, convolve)
+    return keras.Model([image, sensor], total, name=f"span_for_sensors_x{scale}")
 
 
 def build_wide(scale: int, bands: int = 1) -> keras.Model:
@@ -28,15 +46,21 @@ def build_wide(scale: int, bands: int = 1) -> keras.Model:
 
 
 def _network(name: str, scale: int, bands: int, channels: int) -> keras.Model:
+    image, total = _graph(scale, bands, channels, lambda x, layer: RepConv2D(channels, name=layer)(x))
+    return keras.Model(image, total, name=f"{name}_x{scale}")
+
+
+def _graph(scale: int, bands: int, channels: int, convolve: Convolve) -> tuple[Any, Any]:
+    """Return the input and the output of the network."""
     image = keras.Input((None, None, bands), name="lr")
     # In steps of 8 bits: attention multiplies, and what is far below 1 would vanish from block to block.
     steps = layers.Rescaling(255.0, -127.5, dtype="float32", name="steps")(image)
-    first = x = RepConv2D(channels, name="conv_1")(steps)
+    first = x = convolve(steps, "conv_1")
     blocks = []
     for block in range(1, BLOCKS + 1):
-        x, inner = _attend(x, channels, f"block_{block}")
+        x, inner = _attend(x, convolve, f"block_{block}")
         blocks.append((x, inner))
-    last = RepConv2D(channels, name="conv_2")(x)
+    last = convolve(x, "conv_2")
     x = layers.Concatenate(name="cat")([first, last, blocks[0][0], blocks[-1][1]])
     x = layers.Conv2D(channels, 1, data_format="channels_last", name="conv_cat")(x)
     small = keras.initializers.RandomNormal(0, 1e-3)  # so that the network begins as bicubic
@@ -45,16 +69,15 @@ def _network(name: str, scale: int, bands: int, channels: int) -> keras.Model:
     )(x)
     residual = layers.Rescaling(1 / 255, dtype="float32", name="values")(PixelShuffle(scale, name="shuffle")(x))
     enlarged = Bicubic(scale, name="bicubic")(image)
-    total = layers.Add(dtype="float32", name="sr")([enlarged, residual])
-    return keras.Model(image, total, name=f"{name}_x{scale}")
+    return image, layers.Add(dtype="float32", name="sr")([enlarged, residual])
 
 
-def _attend(x: Any, channels: int, name: str) -> tuple[Any, Any]:
+def _attend(x: Any, convolve: Convolve, name: str) -> tuple[Any, Any]:
     """Return a block of three convolutions, whose result weighs itself by its sign and size, and its first."""
-    inner = RepConv2D(channels, name=f"{name}_c1")(x)
+    inner = convolve(x, f"{name}_c1")
     y = layers.Activation("silu", name=f"{name}_a1")(inner)
-    y = layers.Activation("silu", name=f"{name}_a2")(RepConv2D(channels, name=f"{name}_c2")(y))
-    y = RepConv2D(channels, name=f"{name}_c3")(y)
+    y = layers.Activation("silu", name=f"{name}_a2")(convolve(y, f"{name}_c2"))
+    y = convolve(y, f"{name}_c3")
     attention = layers.Rescaling(1.0, -0.5, name=f"{name}_centre")(layers.Activation("sigmoid", name=f"{name}_sig")(y))
     total = layers.Add(name=f"{name}_sum")([x, y])
     return layers.Multiply(name=f"{name}_out")([total, attention]), inner
