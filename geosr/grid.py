@@ -153,3 +153,17 @@ def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def lattice(part: Window, side: int) -> list[Window]:
+    """Return windows spread evenly over the part, with `side` rows and columns if it has them.
+
+    >>> [window.col_off for window in lattice(Window(0, 0, 320, 100), 100)]
+    [0, 110, 220]
+    """
+    width, height = min(side, part.width), min(side, part.height)
+    cols, rows = (
+        np.rint(np.linspace(0, whole - length, max(whole // length, 1))).astype(int)
+        for whole, length in ((part.width, width), (part.height, height))
+    )
+    return [Window(part.col_off + int(col), part.row_off + int(row), width, height) for row in rows for col in cols]

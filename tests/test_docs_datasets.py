@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from geosr.cli.main import main
 from geosr.dataset import records
-from geosr.rasters.degradation import SENSORS
+from geosr.rasters.sensors import SENSORS
 from tests.conftest import texture
 from tests.dataset.helpers import at
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from geosr.rasters.degradation import SENSORS, STEPS, Degradation
+from geosr.rasters.degradation import STEPS, Degradation
+from geosr.rasters.sensors import SENSORS
 
 
 class Chain(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -36,7 +37,7 @@ class Transfer(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if isinstance(value, tuple):
             return value
         if value in SENSORS:
-            return SENSORS[value]
+            return tuple(SENSORS[value].values())
         try:
             gains = tuple(float(part) for part in value.split(","))
             Degradation(("mtf",), mtf=gains)

@@ -33,7 +33,7 @@ COLUMNS = {
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
 @options.of(Options, ("bands", "-b"), "alpha", "range")
 @degradation.options
-@options.of(Options, "protocol", "border")
+@options.of(Options, "limit", "protocol", "border")
 @options.extension
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the scores as CSV.")
 @click.option(

@@ -36,7 +36,7 @@ def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **valu
 
     report = inspect_raster(raster, Options(**values), workers=jobs)
     if as_json:
-        options.echo_json({**asdict(report), "oversampled": report.oversampled})
+        options.echo_json({**asdict(report), "oversampled": report.oversampled, "mtf": report.mtf})
     else:
         click.echo("\n".join(_lines(report)))
 
@@ -69,6 +69,7 @@ def _lines(report: Info) -> list[str]:
         ("memory", f"about {size_text(output.memory_bytes)}"),
         ("disk", f"about {size_text(output.disk_bytes)} at the peak, {size_text(output.output_bytes)} in the end"),
         ("time", f"about {options.duration(output.seconds)}"),
+        ("sensor", _sensor(report)),
         ("advice", _advice(report)),
     ]
     width, height = report.pixel
@@ -82,12 +83,22 @@ def _band(band: Band) -> str:
     if band.kind == "transparency":
         return f"{name}: transparency, enlarged without the network"
     text = f"{name}: {band.low:.6g} and {band.high:.6g} become 0 and 1"
+    if band.noise is not None:
+        text += f"; noise {band.noise:.3g}"
+    if band.blur:
+        text += f"; MTF {band.blur.mtf:.2f} ({band.blur.least:.2f} to {band.blur.most:.2f}, {band.blur.edges} edges)"
     if band.sharpness is None:
         return text
     from geosr.quality.info import OVERSAMPLED
 
     enlarged = ", enlarged before" if band.oversampled else ""
     return f"{text}; sharpness {band.sharpness:.2f} (sharp pixels: above {OVERSAMPLED:.2g}){enlarged}"
+
+
+def _sensor(report: Info) -> str:
+    if report.mtf is None:
+        return "too few straight edges to measure the blur; the natural setting fits any sensor"
+    return f"the natural setting fits any sensor; --mtf {report.mtf:g} undoes the blur of these pixels"
 
 
 def _advice(report: Info) -> str:

@@ -19,6 +19,7 @@ from geosr.cli import events
 from geosr.cli.ending import CANCELLABLE
 from geosr.cli.ending import ending as ending
 from geosr.files import files_in
+from geosr.rasters.sensors import NATURAL, SENSORS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 T = TypeVar("T")
@@ -94,11 +95,29 @@ def _creation(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
     return {name.upper(): value for name, _, value in pairs}
 
 
+class Noise(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A standard deviation in parts of the range, or auto."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            level = value if value == "auto" else float(value)
+        except ValueError:
+            level = None
+        if level != "auto" and not (isinstance(level, float) and 0 <= level < 1):
+            self.fail(f"must be auto, or from 0 to below 1, parts of the range, got {value!r}", param, ctx)
+        return level
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "bands": {"type": Bands()},
     "bounds": {"type": Numbers("LEFT,BOTTOM,RIGHT,TOP", float)},
     "creation": {"multiple": True, "metavar": "NAME=VALUE", "callback": _creation, "default": ()},
     "memory": {"type": Size()},
+    "mtf": {"type": Numbers("N,N,...", float)},
+    "noise": {"type": Noise()},
+    "sensor": {"type": click.Choice((NATURAL, *SENSORS))},
     "range": {"type": Pair()},
     "scale": {"type": click.IntRange(2, 8)},
     "tile": {"type": click.IntRange(16)},

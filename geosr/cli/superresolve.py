@@ -34,6 +34,7 @@ DAMAGED = 3
 @click.argument("output", type=click.Path(path_type=Path))
 @options.of(Options, ("scale", "-s"), ("model", "-m"))
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
+@options.of(Options, "sensor", "mtf", "noise", "limit")
 @options.of(Options, ("bands", "-b"), "bands_mode", "alpha", "range", "window", "bounds", ("dtype", "-t"), "nodata")
 @options.of(Options, ("format", "-f", "--format", "--driver"), "overviews")
 @options.extension

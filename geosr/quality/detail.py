@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter
 
-from geosr.grid import Block, Window
+from geosr.grid import Block, Window, lattice
 from geosr.rasters.source import RasterSource
 
 LEAST = 64
@@ -61,20 +61,6 @@ def side_for(part: Window, most: int, count: int) -> int:
     """
     sides = range(most, min(most, LEAST) - 1, -1)
     return next((side for side in sides if (part.width // side) * (part.height // side) >= count), sides[-1])
-
-
-def lattice(part: Window, side: int) -> list[Window]:
-    """Windows spread evenly over the part, with `side` rows and columns if it has them.
-
-    >>> [window.col_off for window in lattice(Window(0, 0, 320, 100), 100)]
-    [0, 110, 220]
-    """
-    width, height = min(side, part.width), min(side, part.height)
-    cols, rows = (
-        np.rint(np.linspace(0, whole - length, max(whole // length, 1))).astype(int)
-        for whole, length in ((part.width, width), (part.height, height))
-    )
-    return [Window(part.col_off + int(col), part.row_off + int(row), width, height) for row in rows for col in cols]
 
 
 def _detail(block: Block, good: NDArray[np.bool_], spreads: Sequence[float]) -> Block:

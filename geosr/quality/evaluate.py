@@ -31,7 +31,7 @@ from geosr.rasters.nodata import enlarge_nearest, filled_block, off_nodata
 from geosr.rasters.radiometry import Range, fixed, to_dtype
 from geosr.rasters.source import THUMBNAIL, RasterSource, Source, scene_range
 from geosr.superresolve.tiles import enlarged_tiles
-from geosr.superresolve.upscalers import Upscaler, check_bands, load_upscaler
+from geosr.superresolve.upscalers import Blended, Network, Upscaler, check_bands, load_upscaler
 
 MAP = 1024
 """Most rows and columns of a map of errors."""
@@ -129,7 +129,8 @@ def evaluate_model(
     while waiting:
         scene = waiting.pop(0)  # whose files are closed when it is done
         sums, maps = None, Maps(scene)
-        work = partial(measured, scene=scene, upscaler=upscaler, label=label, mapped=bool(plots_folder))
+        told = told_of(scene, upscaler, options)
+        work = partial(measured, scene=scene, upscaler=told, label=label, mapped=bool(plots_folder))
         for tile, scores_here in engine.run(work, scene.grid, pool):
             sums = _added(sums, scores_here.sums)
             maps.place(tile, scores_here.maps)
@@ -138,7 +139,7 @@ def evaluate_model(
                 progress(done, total)
         results.append(_result(scene, sums or {}))
         if plots_folder:
-            files = _plotted(scene, sums or {}, maps, upscaler, label)
+            files = _plotted(scene, sums or {}, maps, told, label)
             Path(plots_folder).mkdir(parents=True, exist_ok=True)
             for what, content in files.items():
                 write_file(Path(plots_folder) / f"{names[len(results) - 1]}_{what}.png", content)
@@ -147,6 +148,19 @@ def evaluate_model(
     if csv_file:
         write_file(Path(csv_file), scores.table(report).encode())
     return report
+
+
+def told_of(scene: Scene, upscaler: Upscaler, options: Options) -> Upscaler:
+    """Return the upscaler, told how the scene was degraded if it knows sensors."""
+    if not isinstance(upscaler, (Network, Blended)) or not upscaler.knows_sensors:
+        return upscaler
+    block, valid = scene.raster.thumbnail(THUMBNAIL)
+    low, high = scene.low.values.low, scene.low.values.high
+    levels = [
+        (float(block[i][valid[i]].mean()) - low[i]) / (high[i] - low[i]) if valid[i].any() else 0.5
+        for i in range(len(low))
+    ]
+    return upscaler.for_scene(options.degradation.sensor_settings(upscaler.scale, levels), limit=options.limit)
 
 
 def measured(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str, mapped: bool) -> Seen:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from geosr.grid import Block, Tile
 from geosr.quality import detail, metrics
+from geosr.rasters.blur import LEAST, MOST, Blur, blur_of, edge_widths
 from geosr.rasters.nodata import filled_block
 from geosr.rasters.placement import Bounds, bounds, crs_name, geographic_bounds
 from geosr.rasters.profile import band_name
 from geosr.rasters.radiometry import PERCENTILES
-from geosr.rasters.source import THUMBNAIL, RasterSource
+from geosr.rasters.sensors import MTF_LIMITS
+from geosr.rasters.source import THUMBNAIL, Pixels, RasterSource
 from geosr.superresolve.estimate import Estimate, estimate_job
 from geosr.superresolve.options import Options
 from geosr.superresolve.plan import Plan, make_plan
+from geosr.superresolve.settings import noise_levels, spread_windows
 from geosr.superresolve.upscalers import Network
 
 SIDE = 128
@@ -48,6 +52,10 @@ class Band:
     """Power of fine detail over that of coarse; None where nothing could be measured."""
     oversampled: bool | None
     """True if its pixels were enlarged before."""
+    blur: Blur | None = None
+    """Measured on the straight edges in it; None where there are too few."""
+    noise: float | None = None
+    """Standard deviation of the noise, in its unit; None where there is too little to measure it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,12 @@ class Info:
     output: Estimate
 
     @property
+    def mtf(self) -> float | None:
+        """The modulation transfer to tell a network: the median of the measured bands; None without any."""
+        values = sorted(band.blur.mtf for band in self.bands if band.blur)
+        return round(min(max(values[len(values) // 2], MTF_LIMITS[0]), MTF_LIMITS[1]), 2) if values else None
+
+    @property
     def oversampled(self) -> list[int]:
         """Numbers of the bands whose pixels were enlarged before."""
         return [band.number for band in self.bands if band.oversampled]
@@ -109,7 +123,7 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
         pixel=pixel,
         bounds=bounds(profile, profile.window) if located else None,
         degrees=geographic_bounds(profile),
-        bands=[_band(job, i, sharpness(source, i, (block, good))) for i in range(profile.count)],
+        bands=_bands(job, (block, good)),
         range=_why(job, options),
         nodata=profile.nodata,
         mask=profile.masked,
@@ -123,7 +137,7 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
 
 
 def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | None = None) -> float | None:
-    """Power of the finest detail of a band, at this position, over that of coarser detail; None without either.
+    """Return the power of the finest detail of a band, at this position, over that of coarser detail; None without.
 
     A sensor blurs, but leaves some; interpolation leaves next to none. Measured where there is most detail.
     """
@@ -137,12 +151,19 @@ def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | 
         pixels = source.read(window)
         if pixels.valid[band].mean() >= VALID:
             filled = filled_block(source, Tile(0, window, window), pixels, halo=0)
-            one = filled[[band]].astype(np.float64)
-            spectra = metrics.spectra(one, one, scale=1)
+            plane = filled[[band]].astype(np.float64)
+            spectra = metrics.spectra(plane, plane, scale=1)
             frequencies, power = spectra.radial(spectra.truth)
             fine += _power(2 * frequencies, power[0], FINE)
             coarse += _power(2 * frequencies, power[0], COARSE)
     return fine / coarse if coarse else None
+
+
+def _blur(windows: Sequence[Pixels], position: int, noise: float | None) -> Blur | None:
+    """Return the blur of the band at this position, measured in the windows that are wholly valid."""
+    planes = [window.block[position] for window in windows if window.valid[position].all()]
+    edges = [edge_widths(plane, noise or 0.0, most=max(MOST // len(planes), LEAST)) for plane in planes]
+    return blur_of(np.concatenate(edges)) if edges else None
 
 
 def _power(radius: Block, mean: Block, between: tuple[float, float]) -> float:
@@ -151,18 +172,31 @@ def _power(radius: Block, mean: Block, between: tuple[float, float]) -> float:
     return float((mean * radius)[inside].sum())
 
 
-def _band(job: Plan, position: int, sharp: float | None) -> Band:
-    profile = job.source.profile
-    image = position != profile.alpha
-    return Band(
-        number=job.source.indexes[position],
-        name=band_name(profile, position),
-        kind="image" if image else "transparency",
-        low=job.values.low[position] if image else None,
-        high=job.values.high[position] if image else None,
-        sharpness=sharp if image else None,
-        oversampled=None if sharp is None or not image else sharp < OVERSAMPLED,
-    )
+def _bands(job: Plan, thumbnail: tuple[Block, Block]) -> list[Band]:
+    source, profile = job.source, job.source.profile
+    windows = spread_windows(source)
+    noise = dict(zip(profile.colours, noise_levels(source, windows), strict=True))
+    bands = []
+    for position, number in enumerate(source.indexes):
+        name = band_name(profile, position)
+        if position == profile.alpha:
+            bands.append(Band(number, name, "transparency", None, None, None, None))
+            continue
+        sharp = sharpness(source, position, thumbnail)
+        bands.append(
+            Band(
+                number=number,
+                name=name,
+                kind="image",
+                low=job.values.low[position],
+                high=job.values.high[position],
+                sharpness=sharp,
+                oversampled=None if sharp is None else sharp < OVERSAMPLED,
+                blur=_blur(windows, position, noise[position]),
+                noise=noise[position],
+            )
+        )
+    return bands
 
 
 def _why(job: Plan, options: Options) -> str:

@@ -38,6 +38,9 @@ class Options:
         "red, green and blue alone, shrunk without rounding, with SCALE pixels at the edges shaved.",
         choices=PROTOCOLS,
     )
+    limit: bool = option(
+        False, "Keep results near the values of the input around them, as superresolve does by default."
+    )
     border: int | None = option(
         None, "Pixels at the edges that do not count; 0, or SCALE with --protocol paper.", least=0
     )

@@ -161,6 +161,8 @@ def _job(
         computing=replace(identity.computing, trust=trust) if known else Computing(),
         bands_mode="luma" if identity.mode == "luma" and known else "auto",
         alpha=provenance.alpha,
+        settings=identity.settings or None if known else None,
+        limit=identity.limit if known and identity.settings else None,
         window=astuple(provenance.window) if provenance.window else None,
         # Of another program's output, what it chose is not known.
         dtype=provenance.dtype if provenance.model else profile.dtype,

@@ -17,24 +17,7 @@ from geosr.errors import OptionError
 if TYPE_CHECKING:
     from geosr.grid import Block
     from geosr.rasters.radiometry import Range
-
-SENSORS: dict[str, tuple[float, ...]] = {
-    # B02 B03 B04 B08; B05 B06 B07 B8A B11 B12; B01 B09. M. O. Ulfarsson et al., Sentinel-2 Sharpening Using a
-    # Reduced-Rank Method, IEEE TGRS 57 (2019), from ESA's data quality reports.
-    "sentinel2-10m": (0.26, 0.28, 0.24, 0.26),
-    "sentinel2-20m": (0.38, 0.34, 0.34, 0.33, 0.22, 0.23),
-    "sentinel2-60m": (0.32, 0.26),
-    # Blue, green, red, near infrared. J. Lee et al., RER, FWHM, MTF from Landsat-8 OLI Lunar Data (2014).
-    "landsat8": (0.55, 0.55, 0.55, 0.53),
-    # Blue, green, red, near infrared; the WorldViews all eight, from coastal on. G. Vivone et al., A Critical
-    # Comparison Among Pansharpening Algorithms, IEEE TGRS 53 (2015), and the toolbox that came with it.
-    "quickbird": (0.34, 0.32, 0.30, 0.22),
-    "ikonos": (0.26, 0.28, 0.29, 0.28),
-    "geoeye1": (0.23, 0.23, 0.23, 0.23),
-    "worldview2": (0.35,) * 7 + (0.27,),
-    "worldview3": (0.325, 0.355, 0.36, 0.35, 0.365, 0.36, 0.335, 0.315),
-}
-"""Modulation transfer at the Nyquist frequency of the sensor's own pixels, for each band in the order named."""
+    from geosr.rasters.sensors import Setting
 
 SHRINKING = ("bicubic", "mtf")
 STEPS = (*SHRINKING, "noise", "quantise")
@@ -84,6 +67,12 @@ class Degradation:
 
     def __str__(self) -> str:
         return "+".join(self.steps)
+
+    def sensor_settings(self, scale: int, levels: Sequence[float]) -> tuple[Setting, ...]:
+        """Return what a network that knows sensors is told of bands of these mean levels, from 0 to 1 of the range."""
+        from geosr.rasters.degrading import sensor_settings
+
+        return sensor_settings(self, scale, levels)
 
     def reach(self, scale: int) -> int:
         """Return the pixels on each side that a pixel of the result depends on; a multiple of the scale."""

@@ -13,7 +13,8 @@ from scipy.optimize import brentq
 from geosr.errors import OptionError
 from geosr.grid import Block
 from geosr.rasters.radiometry import Range
-from geosr.rasters.resample import REACH, decimate, shrink
+from geosr.rasters.resample import REACH, decimate, shrink, shrinking_taps
+from geosr.rasters.sensors import Setting
 
 if TYPE_CHECKING:
     from geosr.rasters.degradation import Degradation
@@ -70,6 +71,34 @@ SPOILING: dict[str, Callable[[Block, Degradation, Range, Sequence[int]], Block]]
     "noise": noise,
     "quantise": quantise,
 }
+
+
+def sensor_settings(degradation: Degradation, scale: int, levels: Sequence[float]) -> tuple[Setting, ...]:
+    """Return what a network that knows sensors is told of bands that were degraded.
+
+    Args:
+        degradation: The steps.
+        scale: The factor between the two resolutions.
+        levels: The mean of each band, from 0 to 1 of the range, which shot noise depends on.
+    """
+    shot, read = degradation.noise if "noise" in degradation.steps else (0.0, 0.0)
+    gains = degradation.mtf if len(degradation.mtf) > 1 else degradation.mtf * len(levels)
+    result = []
+    for gain, level in zip(gains, levels, strict=True):
+        taps = gaussian_taps(gain, scale) if degradation.steps[0] == "mtf" else shrinking_taps(scale)
+        noise = (shot**2 * max(level, 0) + read**2) ** 0.5
+        result.append(Setting(transfer(taps, 0.5 / scale), transfer(taps, 1 / scale), noise))
+    return tuple(result)
+
+
+def transfer(taps: NDArray[np.float64], frequency: float) -> float:
+    """Return the modulation transfer of symmetric weights at a frequency, in parts of the Nyquist frequency.
+
+    >>> round(transfer(shrinking_taps(2), 0.5), 3)
+    0.486
+    """
+    distance = np.arange(len(taps)) - (len(taps) - 1) / 2
+    return float(taps @ np.cos(np.pi * frequency * distance))
 
 
 def reach(degradation: Degradation, scale: int) -> int:

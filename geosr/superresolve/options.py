@@ -10,6 +10,7 @@ from geosr.errors import OptionError
 from geosr.models import DEFAULT
 from geosr.models.computing import Computing as Computing
 from geosr.rasters.kinds import ALPHA_MODES, DTYPES
+from geosr.rasters.sensors import NATURAL, SENSORS, Setting, gaussian
 
 BANDS_MODES = ("auto", "each", "luma")
 
@@ -38,6 +39,24 @@ class Options:
         choices=ALPHA_MODES,
     )
     range: tuple[float, float] | None = option(None, "Values that become 0 and 1 for the network, of every band.")
+    sensor: str = option(
+        NATURAL,
+        "Sensor whose blur is undone, by the names of the bands; natural is the picture that the same sensor would "
+        "take from half the height.",
+    )
+    mtf: tuple[float, ...] | None = option(
+        None, "Modulation transfer at the Nyquist frequency of the input, of all bands or each, in place of a sensor."
+    )
+    noise: float | str = option(
+        "auto", "Noise of the input, in parts of its range; auto measures it. A larger number gives calmer pictures."
+    )
+    limit: bool | None = option(
+        None,
+        "Keep results near the values of the input around them, without overshoot; by default with the natural "
+        "setting of a network that knows sensors.",
+    )
+    settings: tuple[Setting, ...] | None = None
+    """What a network that knows sensors is told of each band, in place of sensor, mtf and noise."""
     window: tuple[int, int, int, int] | None = option(
         None, "Super-resolve only these pixels of the input; the result is that part of the whole's."
     )
@@ -69,5 +88,13 @@ class Options:
         check_options(self)
         if self.bands is not None and not (isinstance(self.bands, Sequence) and self.bands):
             raise OptionError(f"bands must be band numbers from 1, as (4, 3, 2), got {self.bands!r}")
+        if self.sensor not in (NATURAL, *SENSORS):
+            raise OptionError(f"sensor must be one of {', '.join((NATURAL, *SENSORS))}, got {self.sensor!r}")
+        for gain in self.mtf or ():
+            gaussian(gain)
+        if self.mtf and self.sensor != NATURAL:
+            raise OptionError("the blur is told by the sensor or by mtf, not by both")
+        if self.noise != "auto" and not (isinstance(self.noise, (int, float)) and 0 <= self.noise < 1):
+            raise OptionError(f"noise must be auto, or from 0 to below 1, parts of the range, got {self.noise!r}")
         if self.window and self.bounds:
             raise OptionError("a part is given by its window or by its bounds, not by both")

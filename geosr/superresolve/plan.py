@@ -17,11 +17,13 @@ from geosr.rasters import compression, writer
 from geosr.rasters.placement import bounds, window_of
 from geosr.rasters.profile import RGB, Profile
 from geosr.rasters.radiometry import Range, fixed, to_dtype
-from geosr.rasters.source import THUMBNAIL, RasterSource, scene_range
+from geosr.rasters.sensors import NATURAL
+from geosr.rasters.source import THUMBNAIL, RasterSource, Source, scene_range
 from geosr.superresolve import budget
 from geosr.superresolve.options import Options
 from geosr.superresolve.provenance import Provenance, without_provenance
-from geosr.superresolve.upscalers import Upscaler, check_bands, load_upscaler
+from geosr.superresolve.settings import scene_settings
+from geosr.superresolve.upscalers import Blended, Network, Upscaler, check_bands, load_upscaler
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ def make_plan(
     if not options.skip_errors:
         source.read(Window(window.col_off, window.row_off, 1, 1))
     values = fixed(*options.range, profile.count) if options.range else scene_range(source)
+    upscaler = told(upscaler, source, values, options)
     provenance = _provenance(
         source, upscaler, values, window, options, {"driver": driver, "overviews": overviews, **creation}
     )
@@ -132,6 +135,26 @@ def make_plan(
     )
     _warn(job)
     return job
+
+
+def told(upscaler: Upscaler, source: Source, values: Range, options: Options) -> Upscaler:
+    """Return the upscaler, told the blur and the noise of the scene's bands if it knows sensors.
+
+    Raises:
+        OptionError: it does not, and a sensor is named; or the sensor does not fit the bands.
+    """
+    if isinstance(upscaler, (Network, Blended)) and upscaler.knows_sensors:
+        settings = options.settings or scene_settings(source, values, options)
+        natural = options.mtf is None and options.sensor == NATURAL and options.settings is None
+        return upscaler.for_scene(settings, limit=natural if options.limit is None else options.limit)
+    usual = Options()
+    for name in ("sensor", "mtf", "noise", "limit", "settings"):
+        if getattr(options, name) != getattr(usual, name):
+            raise OptionError(
+                f"--{name} needs a network that knows sensors, and {options.model!r} x{upscaler.scale} is none; "
+                "geosr models lists them"
+            )
+    return upscaler
 
 
 def bands_mode(profile: Profile, mode: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 from geosr.grid import Window
 from geosr.models.computing import Computing
 from geosr.rasters.radiometry import Range
+from geosr.rasters.sensors import Setting
 
 PREFIX = "GEOSR_"
 
@@ -25,11 +26,16 @@ class Identity:
     mode: str = "each"
     """The way in which a network of one band treats several bands."""
     computing: Computing = Computing()
+    settings: tuple[Setting, ...] = ()
+    """The blur and the noise of each band that a network which knows sensors was told."""
+    limit: bool = False
+    """True if results are kept near the values of the input around them."""
 
     def __str__(self) -> str:
         if not self.sha256:
             return f"{self.name} x{self.scale}"
-        return f"{self.name} sha256:{self.sha256} {self.mode}{self.computing}"
+        sensor = " sensor " + "/".join(map(str, self.settings)) if self.settings else ""
+        return f"{self.name} sha256:{self.sha256} {self.mode}{self.computing}{sensor}{' limited' * self.limit}"
 
     @classmethod
     def parse(cls, text: str) -> Identity:
@@ -37,13 +43,24 @@ class Identity:
 
         >>> str(Identity.parse("span_x2 sha256:0123456789abcdef each on onnx"))
         'span_x2 sha256:0123456789abcdef each on onnx'
+
+        Raises:
+            ValueError: the settings of a sensor are none.
         """
         name, _, words = text.partition(" ")
         digest, _, settings = words.partition(" ")
         if not digest.startswith("sha256:"):
             return cls(name, int(digest[1:]) if digest[1:].isdecimal() else None)
-        mode = "luma" if "luma" in settings.split() else "each"
-        return cls(name, sha256=digest.removeprefix("sha256:"), mode=mode, computing=Computing.parse(settings))
+        settings, _, rest = settings.partition(" sensor ")
+        sensor, _, limit = rest.partition(" ")
+        return cls(
+            name,
+            sha256=digest.removeprefix("sha256:"),
+            mode="luma" if "luma" in settings.split() else "each",
+            computing=Computing.parse(settings),
+            settings=tuple(map(Setting.parse, sensor.split("/"))) if sensor else (),
+            limit=limit == "limited",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from geosr.models.computing import Computing
 from geosr.models.runtimes import Runtime
 from geosr.rasters.radiometry import Range
 from geosr.rasters.resample import REACH, enlarge
+from geosr.rasters.sensors import Setting, mean_setting
+from geosr.superresolve.limits import limited
 from geosr.superresolve.provenance import Identity
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -45,6 +47,8 @@ class Upscaler(Protocol):
     """True if calls in several threads take less time than one after the other."""
     gpu: int
     """Bytes of the GPU that computes it; 0: the processor does."""
+    knows_sensors: bool
+    """True if the blur and the noise of the bands change its results."""
 
     def memory(self, pixels: int) -> int:
         """Return the bytes needed at the peak for a block of so many pixels, beside the block and its result.
@@ -69,6 +73,7 @@ class Bicubic:
     step = 1
     concurrent = True
     gpu = 0
+    knows_sensors = False
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
@@ -95,7 +100,14 @@ class Network:
     concurrent = False
 
     def __init__(
-        self, path: Path, *, mode: str = "each", computing: Computing = Computing(), card: Card | None = None
+        self,
+        path: Path,
+        *,
+        mode: str = "each",
+        computing: Computing = Computing(),
+        card: Card | None = None,
+        settings: tuple[Setting, ...] = (),
+        limit: bool = False,
     ) -> None:
         self.path, self.mode = path, mode
         backend = runtimes.choose(path, computing.backend, computing.precision)
@@ -113,7 +125,11 @@ class Network:
             )
         self.halo = halo or 0
         self.scale, self.bands = card.scale, None if card.bands == 1 else card.bands
-        self.identity = Identity(path.stem, sha256=card.sha256[:16], mode=mode, computing=self.computing)
+        self.knows_sensors = card.knows_sensors
+        self.settings, self.limit = settings, limit
+        self.identity = Identity(
+            path.stem, sha256=card.sha256[:16], mode=mode, computing=self.computing, settings=settings, limit=limit
+        )
         if mode == "luma":
             if card.bands != 1:
                 raise OptionError(f"--bands-mode luma needs a network of one band, {path.name!r} takes {card.bands}")
@@ -123,7 +139,7 @@ class Network:
         # A shipped one by its name: geosr lies elsewhere on another machine.
         path = self.path.name if self.path.parent == cards.WEIGHTS else os.fspath(self.path.absolute())
         card = replace(self.card, training_data="", licence="", commands=[], scores={})
-        return _network, (path, self.mode, self.computing, card)
+        return _network, (path, self.mode, self.computing, card, self.settings, self.limit)
 
     def memory(self, pixels: int) -> int:
         return LIBRARY_BYTES[self.computing.backend] + self.card.pixel_bytes * pixels
@@ -135,9 +151,9 @@ class Network:
         elif self.bands:
             high = self.forward(low)
         else:
-            rows, cols = low.shape[-2:]
-            high = self.forward(low.reshape(-1, 1, rows, cols))
-            high = high.reshape(*low.shape[:2], *high.shape[-2:])
+            high = self._each(low)
+        if self.limit:
+            high = limited(high, low, self.scale)
         # Of 8 and 16 bits in place, as float32 rounds less than the network does.
         small = blocks.dtype.kind in "iu" and blocks.dtype.itemsize <= 2
         results: Block = high.astype(np.float32 if small else np.float64, copy=False)
@@ -145,15 +161,32 @@ class Network:
             values.restore(result, out=result)
         return results
 
+    def _each(self, low: Block) -> Block:
+        """Return each band enlarged by itself, those of one setting at a time."""
+        n, bands, rows, cols = low.shape
+        high = np.empty((n, bands, rows * self.scale, cols * self.scale), np.float32)
+        settings = self.settings or (None,) * bands
+        for setting in dict.fromkeys(settings):
+            positions = [i for i, other in enumerate(settings) if other == setting]
+            results = self.forward(low[:, positions].reshape(-1, 1, rows, cols), setting)
+            high[:, positions] = results.reshape(n, len(positions), *results.shape[-2:])
+        return high
+
     def _luma(self, low: Block) -> Block:
         luma = np.einsum("nbij,b->nij", low, LUMA)[:, None].astype(np.float32)
-        change: Block = self.forward(luma) - enlarge(luma, self.scale)
+        change: Block = self.forward(luma, mean_setting(self.settings)) - enlarge(luma, self.scale)
         return enlarge(low, self.scale) + change
 
-    def forward(self, blocks: Block) -> Block:
+    def for_scene(self, settings: tuple[Setting, ...], *, limit: bool) -> Network:
+        """Return the network told what the sensor of a scene does to each of its bands."""
+        return Network(
+            self.path, mode=self.mode, computing=self.computing, card=self.card, settings=settings, limit=limit
+        )
+
+    def forward(self, blocks: Block, setting: Setting | None = None) -> Block:
         """Run the network on (n, bands, rows, cols); on a CPU one block at a time, so that memory is one block's."""
         with _loading:
-            network, lock = _loaded(self.path, self.card.sha256, self.computing)
+            network, lock = _loaded(self.path, self.card.sha256, self.computing, setting)
         with lock:
             return network(blocks)
 
@@ -173,6 +206,11 @@ class Blended:
         self.network = network
         self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.step, network.identity
         self.gpu = network.gpu
+        self.knows_sensors = network.knows_sensors
+
+    def for_scene(self, settings: tuple[Setting, ...], *, limit: bool) -> Blended:
+        """Return the same with a network that is told what the sensor of a scene does to each of its bands."""
+        return Blended(self.network.for_scene(settings, limit=limit))
 
     def memory(self, pixels: int) -> int:
         return self.network.memory(min(pixels, 4 * self.step**2)) + 16 * pixels * self.scale**2
@@ -227,14 +265,17 @@ def check_bands(upscaler: Upscaler, bands: int, *, model: str, path: str) -> Non
         )
 
 
-def _network(path: str, mode: str, computing: Computing, card: Card) -> Network:
+def _network(
+    path: str, mode: str, computing: Computing, card: Card, settings: tuple[Setting, ...], limit: bool
+) -> Network:
     if cards.digest_of(cards.WEIGHTS / path) != card.sha256:
         raise ModelError(f"{path!r} is another model here than where it was chosen; copy the same to all machines")
-    return Network(cards.WEIGHTS / path, mode=mode, computing=computing, card=card)
+    return Network(cards.WEIGHTS / path, mode=mode, computing=computing, card=card, settings=settings, limit=limit)
 
 
 @cache
-def _loaded(path: Path, sha256: str, computing: Computing) -> tuple[Runtime, threading.Lock]:
+def _loaded(path: Path, sha256: str, computing: Computing, setting: Setting | None) -> tuple[Runtime, threading.Lock]:
     """Return the network and the lock that lets one call at a time use it, and with it all cores."""
-    network = runtimes.load(path, computing.backend, precision=computing.precision, trust=computing.trust)
+    sensor = {"sensor": astuple(setting)} if setting else {}
+    network = runtimes.load(path, computing.backend, precision=computing.precision, trust=computing.trust, **sensor)
     return network, threading.Lock()

@@ -8,8 +8,8 @@ import rasterio
 from click.testing import CliRunner
 
 from geosr.cli.main import main
-from geosr.grid import Window
-from geosr.quality.detail import lattice, side_for
+from geosr.grid import Window, lattice
+from geosr.quality.detail import side_for
 from geosr.quality.info import OVERSAMPLED, inspect_raster, sharpness
 from geosr.rasters.resample import enlarge, shrink
 from geosr.rasters.source import RasterSource

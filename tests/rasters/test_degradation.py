@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from geosr.errors import OptionError
-from geosr.rasters.degradation import SENSORS, SHRINKING, STEPS, Degradation
+from geosr.rasters.degradation import SHRINKING, STEPS, Degradation
 from geosr.rasters.degrading import gaussian_taps
 from geosr.rasters.radiometry import fixed
 from geosr.rasters.resample import shrink
+from geosr.rasters.sensors import SENSORS
 
 UNIT = fixed(0, 1, 1)
 
@@ -146,10 +147,23 @@ def test_quantised_values_are_the_nearest_level_beyond_the_range_too():
 @pytest.mark.parametrize("name", SENSORS)
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_every_sensor_can_be_simulated(name, scale):
-    how = Degradation(("mtf",), mtf=SENSORS[name])
-    how.check(len(SENSORS[name]), scale)
-    block = np.ones((len(SENSORS[name]), 24, 24))
+    gains = tuple(SENSORS[name].values())
+    how = Degradation(("mtf",), mtf=gains)
+    how.check(len(gains), scale)
+    block = np.ones((len(gains), 24, 24))
     assert np.allclose(how(block, scale, values=fixed(0, 1, len(block))), 1)
+
+
+@pytest.mark.parametrize(("steps", "gain"), [(("mtf", "noise"), 0.26), (("bicubic",), 0.5)])
+def test_a_network_is_told_the_transfer_and_the_noise_that_waves_show(steps, gain):
+    how = Degradation(steps, mtf=(gain,), noise=(0.02, 0.003))
+    [told] = how.sensor_settings(2, [0.25])
+    clean = Degradation(steps[:1], mtf=(gain,))
+    for period, transfer in ((8, told.half), (4.02, told.nyquist)):
+        amplitude, _ = modulation(clean(wave(period), 2, values=UNIT), period / 2)
+        assert amplitude == pytest.approx(transfer, abs=0.01)
+    flat = how(np.full((1, 400, 400), 0.25), 2, values=UNIT)
+    assert flat.std() == pytest.approx(told.noise, rel=0.02, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +185,7 @@ def test_what_makes_no_sense_is_refused(settings, told):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(OptionError, match="given for 4 bands, and the scenes have 3"):
-        Degradation(("mtf",), mtf=SENSORS["landsat8"]).check(3, 2)
+        Degradation(("mtf",), mtf=(0.55, 0.55, 0.55, 0.53)).check(3, 2)
     with pytest.raises(OptionError, match=r"mtf must be below 0\.707 at scale 2, got 0\.8"):
         Degradation(("mtf",), mtf=(0.8,)).check(3, 2)
     Degradation(("mtf",), mtf=(0.8,)).check(3, 3)
