@@ -20,6 +20,14 @@ def is_conditioned(model: Any) -> bool:
     return len(model.inputs) == 2
 
 
+def inputs(model: Any, images: Any, sensor: Sequence[float] = REFERENCE) -> Any:
+    """Return the input of a network for images (n, rows, cols, bands): with the sensor, if it is conditioned."""
+    if not is_conditioned(model):
+        return images
+    ops = libraries.keras().ops
+    return [ops.convert_to_tensor(images), ops.convert_to_tensor([tuple(sensor)] * len(images), "float32")]
+
+
 def plain(model: Any, sensor: Sequence[float] = REFERENCE) -> Any:
     """Return the network for one sensor, for inference; a network that is not conditioned comes back as it is.
 

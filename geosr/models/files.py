@@ -70,7 +70,7 @@ def begin_with(model: Any, other: Any) -> int:
             continue
         if shapes == [w.shape for w in weights]:
             layer.set_weights(weights)
-        elif isinstance(layer, rep) and [w.shape for w in weights] == [layer.kernel.shape, layer.bias.shape]:
+        elif isinstance(layer, rep) and [w.shape for w in weights[:2]] == [layer.kernel.shape, layer.bias.shape]:
             layer.unfold(*weights)
         else:
             missing += 1

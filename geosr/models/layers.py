@@ -244,6 +244,12 @@ class SensorConv2D(RepConv2D):
         """Return kernel and bias of the one convolution that this one is for features (1, units)."""
         return _mixed(self, *super().folded(), features)
 
+    def unfold(self, kernel: Any, bias: Any, *dependence: Any) -> None:
+        """Become the convolution with this kernel and bias, and with a FoldedSensorConv2D's other weights."""
+        super().unfold(kernel, bias)
+        for weight, value in zip((self.experts, self.weighing, self.shifting), dependence, strict=False):
+            weight.assign(value)
+
     def call(self, inputs: list[Any]) -> Any:
         x, features = inputs
         kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in self.folded(features))

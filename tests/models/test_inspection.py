@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from geosr import models
-from geosr.models import cards, inspection, runtimes
+from geosr.models import cards, conditioning, inspection, runtimes
 
 RADII = {("idn", 2): 30, ("idn", 3): 29, ("idn", 4): 28}
-RADII |= {(name, scale): 21 for name in ("span", "span_wide") for scale in (2, 3, 4)}
+RADII |= {(name, scale): 21 for name in ("span", "span_for_sensors", "span_wide") for scale in (2, 3, 4)}
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -27,7 +27,7 @@ def test_the_radius_from_the_layers_is_the_reach_of_a_change(name, scale):
     with tf.GradientTape() as tape:
         tape.watch(x)
         middle = slice(side // 2 * scale, (side // 2 + 1) * scale)
-        total = tf.reduce_sum(model(x)[:, middle, middle])
+        total = tf.reduce_sum(model(conditioning.inputs(model, x))[:, middle, middle])
     rows, cols = np.nonzero(np.asarray(tape.gradient(total, x))[0, ..., 0])
     assert max(np.abs(rows - side // 2).max(), np.abs(cols - side // 2).max()) == radius
 
