@@ -19,7 +19,7 @@ import numpy as np
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.grid import Block
-from geosr.models import inference, libraries, runtimes
+from geosr.models import cards, conditioning, inference, libraries, runtimes
 from geosr.models.runtimes import Runtime
 from geosr.quiet import silent_stderr
 
@@ -35,7 +35,7 @@ def export(source: Path, output: Path) -> float:
     Raises:
         ModelError: the network cannot be written in this format, or gives other values there; no file is left then.
     """
-    model = models.load(source)
+    model = conditioning.plain(models.load(source))
     if output.suffix not in WRITERS:
         raise ModelError(f"{os.fspath(output)!r} must end in .onnx or .tflite, or be a folder, which has no ending")
     with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".geosr-") as folder:
@@ -77,7 +77,7 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
     except ImportError as error:
         raise ModelError(f"{error.name!r} is not installed: pip install 'geosr[quantize]'") from error
     logging.getLogger("nncf").setLevel("ERROR")
-    network = openvino.Core().read_model(inference.content_of(source) if source.suffix == ".keras" else source)
+    network = openvino.Core().read_model(_plain_content(source) if source.suffix == ".keras" else source)
     operations = [(operation.get_type_name(), operation.get_friendly_name()) for operation in network.get_ordered_ops()]
     # The bicubic enlargement is a convolution too, of the image itself, and keeps its precision.
     convolutions = [name for kind, name in operations if kind == "Convolution" and "/bicubic" not in name]
@@ -96,6 +96,13 @@ def quantize(source: Path, output: Path, tiles: Iterable[Block], *, kept: int = 
             ignored_scope=nncf.IgnoredScope(names=[name for _, name in operations if name not in targets]),
         )
     openvino.save_model(quantized, output, compress_to_fp16=False)
+
+
+def _plain_content(source: Path) -> bytes:
+    """Return a .keras network in ONNX; a conditioned one as the plain network for conditioning.REFERENCE."""
+    if not cards.of(source).knows_sensors:
+        return inference.content_of(source)
+    return inference.converted(conditioning.plain(models.load(source)), cards.digest_of(source))
 
 
 def is_saved_model(path: Path) -> bool:

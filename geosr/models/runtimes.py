@@ -16,7 +16,7 @@ import numpy as np
 from geosr import machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
-from geosr.models import inference, libraries
+from geosr.models import conditioning, inference, libraries
 
 FILES = {
     ".keras": ("openvino", "onnx", "tensorflow"),
@@ -138,7 +138,7 @@ def load(
 ) -> Runtime:
     """Return the network in a model file, ready to be called.
 
-    `sensor` are the numbers that a network with a second input of that name is told.
+    `sensor` are the numbers that a network conditioned on one is told; by default those of conditioning.REFERENCE.
 
     Raises:
         ModelError: the backend is not installed, or cannot load the file.
@@ -291,9 +291,7 @@ def _onnx(network: bytes | Path, name: str, sensor: Sequence[float] | None) -> R
 
 
 def _row(sensor: Sequence[float] | None) -> Block:
-    if sensor is None:
-        raise ModelError("the network must be told about the sensor")
-    return np.array([sensor], np.float32)
+    return np.array([sensor or conditioning.REFERENCE], np.float32)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
