@@ -137,6 +137,8 @@ class Grid(Sequence[Tile]):
         if window == Window(0, 0, self.width, self.height):
             return self
         inside = window.intersection(Window(0, 0, self.width, self.height))
+        if not (inside.width and inside.height):
+            return []
         (top, bottom), (left, right) = inside.toranges()
         rows = range(top // self.size, -(-bottom // self.size))
         cols = range(left // self.size, -(-right // self.size))

@@ -20,6 +20,8 @@ from geosr.errors import Cancelled, OutputError
 from geosr.files import write_error, write_file
 
 MANIFEST = "manifest.json"
+PUBLICATION = "publication.json"
+"""The names of the new files beside the output, there while they take their places."""
 
 
 def leftovers(output: Path) -> tuple[Path, Path]:
@@ -87,23 +89,28 @@ class Parts:
     def publish(self, stale: Sequence[Path] = ()) -> None:
         """Move the draft and the files beside it to the output's folder, the output itself last; removes the parts.
 
-        The files `stale`, which belong to an older output, go first. An output that is a folder takes the place of an
-        older one as a whole.
+        The files `stale`, which belong to an older output, go first. If anything fails, the older output and its
+        files are as they were. An output that is a folder takes the place of an older one as a whole.
         """
+        beside = {path: self.output.with_name(path.name) for path in self.draft.parent.iterdir() if path != self.draft}
+        replaced = {path for path in (*stale, *beside.values()) if path.exists()}
+        if self.draft.is_dir() and self.output.exists():
+            replaced.add(self.output)
         try:
             if not self.draft.is_dir():
                 with self.draft.open("rb") as file:
                     os.fsync(file.fileno())
-            for path in stale:
-                path.unlink(missing_ok=True)
-            if self.draft.is_dir() and self.output.exists():
-                self.output.replace(self._older)
-            for path in sorted(self.draft.parent.iterdir(), key=lambda path: path == self.draft):
-                path.replace(self.output.with_name(path.name))
+            write_file(self.folder / PUBLICATION, json.dumps([path.name for path in beside.values()]).encode())
+            self._older.mkdir(exist_ok=True)
+            for path in replaced:
+                path.replace(self._older / path.name)
+            for path, target in beside.items():
+                path.replace(target)
+            self.draft.replace(self.output)
         except OSError as error:
             self._bring_back()
             raise write_error(self.output.parent, error) from error
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove the parts, of which nothing can be made."""
@@ -111,12 +118,19 @@ class Parts:
 
     @property
     def _older(self) -> Path:
-        """Where an output that is a folder waits while the new one takes its place."""
+        """Where the older output's files wait while the new ones take their places."""
         return self.folder / "older"
 
     def _bring_back(self) -> None:
-        if self._older.exists() and not self.output.exists():
-            self._older.replace(self.output)
+        """Undo a publication that began and did not end, as the draft that is still there tells."""
+        publication = self.folder / PUBLICATION
+        if self.draft.exists() and publication.exists():
+            for name in json.loads(publication.read_text()):
+                if (self._older / name).exists() or not (self.draft.parent / name).exists():
+                    self.output.with_name(name).unlink(missing_ok=True)
+            for path in self._older.iterdir() if self._older.exists() else ():
+                path.replace(self.output.with_name(path.name))
+            publication.unlink()
 
     def _open(self) -> None:
         manifest = self.folder / MANIFEST

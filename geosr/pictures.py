@@ -23,8 +23,11 @@ def stretched(plane: Block, low: float | Block, high: float | Block) -> Picture:
     >>> stretched(np.array([-1.0, 0.0, 1.0, 2.0, np.nan]), 0, 2).tolist()
     [0, 0, 128, 255, 0]
     """
-    span = np.maximum(np.subtract(high, low, dtype=np.float64), 1e-12)
-    share = np.nan_to_num((plane.astype(np.float64) - low) / span)
+    # In halves, which are exact, as the span of float64 is twice what it can hold.
+    low, half = np.multiply(low, 0.5, dtype=np.float64), plane.astype(np.float64) * 0.5
+    span = np.maximum(np.multiply(high, 0.5, dtype=np.float64) - low, 5e-13)
+    with np.errstate(over="ignore"):
+        share = np.nan_to_num((half - low) / span)
     levels: Picture = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
     return levels
 

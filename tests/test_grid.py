@@ -63,3 +63,14 @@ def test_batches_are_the_items_in_order(items, size):
     made = list(batches(items, size))
     assert [item for batch in made for item in batch] == items
     assert all(len(batch) == size for batch in made[:-1])
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 20), st.integers(-60, 60), st.integers(-60, 60))
+def test_a_cut_holds_the_pixels_of_the_window_that_the_raster_has_once(width, height, size, col, row):
+    window, whole = Window(col, row, 15, 25), Window(0, 0, width, height)
+    expected = np.zeros((200, 200), int)
+    expected[max(row, 0) : max(min(row + 25, height), 0), max(col, 0) : max(min(col + 15, width), 0)] = 1
+    counts = np.zeros((200, 200), int)
+    for tile in Grid(width, height, size, 3).cut(window):
+        counts[tile.core.slices(within=whole)] += 1
+    assert (counts == expected).all()

@@ -129,14 +129,78 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_older_one(tmp_path, monk
     assert (output / "deep" / "file").read_text() == "old"
 
 
-def test_an_older_folder_is_there_again_after_a_kill_between_two_renames(tmp_path):
+def interrupted_rename(monkeypatch, end):
+    """Let the last rename of a publication end so."""
+    real = Path.replace
+
+    def replace(self, target):
+        if self.name == self.parent.parent.name.removeprefix(".").removesuffix(".geosr"):
+            raise end
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+def older_output(folder):
+    """An output with files beside it, and the files of the folder with their content."""
+    for name in ("out.tif", "out.tif.aux.xml", "out.tfw"):
+        (folder / name).write_text(f"old {name}")
+    return folder / "out.tif", {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("end", [OSError(28, "full"), KeyboardInterrupt(), Cancelled()])
+def test_a_publication_that_fails_leaves_the_older_output_and_its_files(tmp_path, monkeypatch, end):
+    output, before = older_output(tmp_path)
+    with pytest.raises((OutputError, KeyboardInterrupt)), Parts(output, JOB) as parts, monkeypatch.context() as patch:
+        parts.draft.write_text("new")
+        for name in ("out.tif.aux.xml", "out.tif.msk"):
+            parts.draft.with_name(name).write_text("new")
+        interrupted_rename(patch, end)
+        parts.publish(stale=[tmp_path / "out.tfw"])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_after_a_kill_while_files_take_their_places_the_older_output_comes_back(tmp_path):
+    output, before = older_output(tmp_path)
+    code = f"""
+import os
+from pathlib import Path
+from geosr.parts import Parts
+real = Path.replace
+def replace(self, target):
+    if self.name == "out.tif":
+        os._exit(9)
+    return real(self, target)
+parts = Parts(Path({os.fspath(output)!r}), {JOB!r}).__enter__()
+parts.draft.write_text("new")
+for name in ("out.tif.aux.xml", "out.tif.msk"):
+    parts.draft.with_name(name).write_text("new")
+Path.replace = replace
+parts.publish(stale=[Path({os.fspath(tmp_path / "out.tfw")!r})])
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert (tmp_path / "out.tif.msk").exists()
+    with Parts(output, JOB):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_parts_that_cannot_be_removed_does_not_spoil_the_output(tmp_path, monkeypatch):
+    with Parts(tmp_path / "out.tif", JOB) as parts, monkeypatch.context() as patch:
+        parts.draft.write_text("new")
+        patch.setattr(os, "rmdir", lambda *args, **kwargs: (_ for _ in ()).throw(OSError(39, "not empty")))
+        parts.publish()
+    assert (tmp_path / "out.tif").read_text() == "new"
+
+
+def test_an_older_folder_is_there_again_after_any_end_between_two_renames(tmp_path, monkeypatch):
     output = folder(tmp_path / "set", "old")
-    with Parts(output, JOB) as parts:
-        parts.save(0, b"part")
-        output.replace(parts.folder / "older")
-    with Parts(output, JOB, restart=True) as parts:
+    for end in (KeyboardInterrupt, Cancelled, OutputError):
+        with pytest.raises(end), Parts(output, JOB) as parts, monkeypatch.context() as patch:
+            folder(parts.draft, "new")
+            interrupted_rename(patch, end())
+            parts.publish()
         assert (output / "deep" / "file").read_text() == "old"
-        assert not parts.has(0)
 
 
 def test_parts_of_which_nothing_can_be_made_are_discarded(tmp_path):
@@ -164,16 +228,6 @@ def test_a_job_that_is_cancelled_leaves_no_parts_other_than_one_that_is_interrup
             parts.save(0, b"one")
             raise end
         assert [path.exists() for path in leftovers(output)] == [left, left]
-
-
-@pytest.mark.parametrize("end", [KeyboardInterrupt, Cancelled, OutputError])
-def test_an_older_folder_is_there_again_after_any_end_between_two_renames(end, tmp_path):
-    output = folder(tmp_path / "set", "old")
-    with pytest.raises(end), Parts(output, JOB) as parts:
-        parts.save(0, b"part")
-        output.replace(parts.folder / "older")
-        raise end
-    assert (output / "deep" / "file").read_text() == "old"
 
 
 def test_an_output_is_refused_that_is_an_input_or_cannot_be_written(tmp_path):

@@ -23,7 +23,9 @@ class Codec:
     """False if it changes pixels unless an option forbids it."""
     predictor: bool = False
     lossless_option: str = ""
-    """The option that forbids changes."""
+    """The option that forbids changes when it is true."""
+    lossy_option: str = ""
+    """The option that allows changes when it is false."""
     error_option: str = ""
     """The option with the largest change that is allowed."""
 
@@ -35,7 +37,7 @@ CODECS = {
     "LERC": Codec(error_option="MAX_Z_ERROR"),
     "JPEG": Codec(lossless=False),
     "WEBP": Codec(lossless=False, lossless_option="WEBP_LOSSLESS"),
-    "JXL": Codec(lossless=False, lossless_option="JXL_LOSSLESS"),
+    "JXL": Codec(lossy_option="JXL_LOSSLESS"),
 }
 LOSSLESS_DRIVERS = {"JP2OpenJPEG": {"QUALITY": "100", "REVERSIBLE": "YES"}, "WEBP": {"LOSSLESS": "YES"}}
 """Options with which a driver does not change pixels."""
@@ -79,12 +81,18 @@ def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_lossy(driver: str, options: Mapping[str, str]) -> bool:
-    """Return True if these options change pixels, as nodata, by compression."""
-    name = options.get("COMPRESS", "").upper().partition("_")[0]
-    codec = CODECS.get(name, Codec())
-    forbidden = options.get(codec.lossless_option, "NO").upper() in ("YES", "TRUE", "ON")
+    """Return True if a file written with these options in addition to our own has other pixels than it was given."""
+    if driver in LOSSLESS_DRIVERS:
+        explicit = format_options(driver, options)
+        return any(_plain(explicit[name]) != _plain(value) for name, value in LOSSLESS_DRIVERS[driver].items())
+    codec = CODECS.get(options.get("COMPRESS", "").upper().partition("_")[0], Codec())
+    # COG takes this quality of WebP to mean that nothing is lost.
+    forbidden = _plain(options.get(codec.lossless_option, "NO")) == "YES" or (
+        driver == "COG" and bool(codec.lossless_option) and _plain(options.get("QUALITY", "")) == "100"
+    )
+    allowed = _plain(options.get(codec.lossy_option, "YES")) == "NO"
     error = float(options.get(codec.error_option, "0") or 0)
-    return driver in LOSSY_DRIVERS or (not codec.lossless and not forbidden) or error > 0
+    return driver in LOSSY_DRIVERS or (not codec.lossless and not forbidden) or allowed or error > 0
 
 
 def was_lossy(structure: Mapping[str, str]) -> bool:
@@ -92,5 +100,11 @@ def was_lossy(structure: Mapping[str, str]) -> bool:
     kind, reversible = structure.get("COMPRESSION", ""), structure.get("COMPRESSION_REVERSIBILITY", "")
     if kind.startswith("LERC"):
         return float(structure.get(CODECS["LERC"].error_option, "0")) > 0
-    lossy = [name for name, codec in CODECS.items() if not codec.lossless]
+    lossy = [name for name, codec in CODECS.items() if not codec.lossless or codec.lossy_option]
     return "LOSSLESS" not in reversible and (bool(reversible) or any(name in kind for name in lossy))
+
+
+def _plain(value: str) -> str:
+    """Return the one spelling of the value of an option."""
+    word = value.upper()
+    return {"TRUE": "YES", "ON": "YES", "1": "YES", "FALSE": "NO", "OFF": "NO", "0": "NO"}.get(word, word)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
-
-_bundled = find_spec("rasterio")
-if _bundled and _bundled.origin and (Path(_bundled.origin).parent / "proj_data").exists():
-    # A wheel brings PROJ and GDAL along; variables that point to those of QGIS or the system break them, in silence.
-    for _name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH"):
-        os.environ.pop(_name, None)
 
 CACHE = 64_000_000
 """Bytes of blocks that GDAL keeps, whatever the machine has."""

@@ -219,7 +219,8 @@ def _same_transform(output: Profile, expected: Profile) -> bool:
 
 def _same_gcps(output: Profile, expected: Profile) -> bool:
     points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (output, expected)]
-    return not expected.gcps or expected.located or points[0] == points[1]
+    maps = [profile.gcps_crs or CRS() for profile in (output, expected)]
+    return not expected.gcps or expected.located or (points[0] == points[1] and maps[0] == maps[1])
 
 
 def _same_rpcs(output: Profile, expected: Profile) -> bool:
@@ -361,7 +362,7 @@ ITEMS = (
         crop=lambda p, w: tuple(moved(gcp, gcp.row - w.row_off, gcp.col - w.col_off) for gcp in p.gcps),
         same=_same_gcps,
     ),
-    Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_always),
+    Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_same_gcps),
     Item("rpcs", "RPCs", lambda d: d.rpcs, _write_rpcs, scale=_scaled_rpcs, crop=_cropped_rpcs, same=_same_rpcs),
     Item(
         "colorinterp",

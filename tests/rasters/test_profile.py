@@ -143,3 +143,12 @@ def test_masks_of_single_bands_are_told_apart_and_become_one(make_raster, tmp_pa
     good = source.read(source.profile.window).valid
     assert (good[0] == (mask[0] > 0)).all()
     assert good[1].all()
+
+
+def test_control_points_on_another_map_are_a_difference():
+    points = tuple(GroundControlPoint(r, c, 10 + c, 50 - r) for r, c in ((0, 0), (0, 5), (5, 0)))
+    expected = Profile(7, 5, 1, "uint8", gcps=points, gcps_crs=CRS.from_epsg(4326))
+    assert profile.differences(expected, expected) == []
+    for other in (CRS.from_epsg(4258), None):
+        output = Profile(7, 5, 1, "uint8", gcps=points, gcps_crs=other)
+        assert set(profile.differences(output, expected)) == {"ground control points"}

@@ -177,12 +177,3 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path):
     profile = Profile(5, 5, 1, "uint8")
     with pytest.raises(OutputError, match="cannot write"):
         list(writer.join([], tmp_path / "no" / "a.tif", profile, {}))
-
-
-def test_loss_is_known_by_the_options():
-    assert compression.is_lossy("GTiff", {"COMPRESS": "JPEG"})
-    assert compression.is_lossy("GTiff", {"COMPRESS": "LERC_ZSTD", "MAX_Z_ERROR": "0.1"})
-    assert compression.is_lossy("JPEG", {})
-    assert not compression.is_lossy("GTiff", {"COMPRESS": "LERC"})
-    assert not compression.is_lossy("GTiff", {"COMPRESS": "WEBP", "WEBP_LOSSLESS": "YES"})
-    assert not compression.is_lossy("COG", {})
