@@ -38,9 +38,17 @@ from geosr.training.options import Options
     "average",
     "precision",
     "parallel",
+    "mtf",
+    "noise",
+    "jpeg",
+    "bits",
     "fine_tune",
     model={"type": click.Choice(sorted(MODELS))},
     bands={"type": click.IntRange(1)},
+    mtf={"type": options.Pair()},
+    noise={"type": options.Pair()},
+    jpeg={"type": options.Numbers("MIN,MAX", int)},
+    bits={"type": options.Numbers("N,N,...", int)},
     average={"type": click.FloatRange(0, 1, max_open=True)},
     fine_tune={"metavar": "MODEL"},
 )
@@ -110,7 +118,8 @@ def _check(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, 
     for name, value in stored.items():
         try:
             # As text, since an option for whole numbers would turn 4.7 into 4.
-            converted[name] = parameters[name].process_value(ctx, None if value is None else str(value))
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            converted[name] = parameters[name].process_value(ctx, None if value is None else text)
             if converted[name] is None and defaults[name] is not None:
                 raise click.BadParameter("it has no value")
         except (click.BadParameter, TypeError) as error:

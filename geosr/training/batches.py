@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, astuple, dataclass
 from functools import lru_cache
 from itertools import count
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from geosr import engine
 from geosr.dataset.records import Examples, Sample
 from geosr.engine import Pool
+from geosr.training.options import Options
+from geosr.training.simulation import MARGIN, Simulation, draw_sensor, simulate
 
 Images = NDArray[np.float32]
 """(n, rows, cols, bands), 0..1."""
@@ -66,6 +68,11 @@ def augment(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> 
     values = sample.range.bands(positions)
     low = values.normalise(sample.down[positions, row : row + crop, col : col + crop])
     high = values.normalise(sample.gt[positions, row * k : (row + crop) * k, col * k : (col + crop) * k])
+    return turned(low, high, rng)
+
+
+def turned(low: Images, high: Images, rng: np.random.Generator) -> tuple[Images, Images]:
+    """Return both (bands, rows, cols) flipped and rotated in the same way, at random, as (rows, cols, bands)."""
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
     def rotate(block: Images) -> Images:
@@ -73,6 +80,41 @@ def augment(sample: Sample, crop: int, bands: int, rng: np.random.Generator) -> 
         return np.ascontiguousarray((block[:, :, ::-1] if mirror else block).transpose(1, 2, 0))
 
     return rotate(low), rotate(high)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedBatches:
+    """Like Batches, of inputs [images, sensors (n, 3)] that are simulated of the truth: each batch by one sensor."""
+
+    examples: Examples
+    options: Options
+    _: KW_ONLY
+    first: int = 0
+    pool: Pool | None = None
+
+    def __iter__(self) -> Iterator[tuple[list[Images], Images]]:
+        return (pair for _, pair in engine.run(self.draw, count(self.first), self.pool))
+
+    def draw(self, number: int) -> tuple[list[Images], Images]:
+        """Return the batch with a number."""
+        options = self.options
+        rng = np.random.default_rng((options.seed, number))
+        sensor = draw_sensor(rng, options)
+        pairs = [self._pair(number * options.batch + k, sensor, rng) for k in range(options.batch)]
+        low, high = zip(*pairs, strict=True)
+        told = np.tile(np.array(astuple(sensor.setting), np.float32), (options.batch, 1))
+        return [np.stack(low), told], np.stack(high)
+
+    def _pair(self, number: int, sensor: Simulation, rng: np.random.Generator) -> tuple[Images, Images]:
+        turn, position = divmod(number, len(self.examples))
+        sample = self.examples.sample(int(_order(self.options.seed, turn, len(self.examples))[position]))
+        side = (self.options.crop + 2 * MARGIN) * sensor.scale
+        truth = sample.range.normalise(sample.gt)
+        beyond = [(0, 0), *((0, max(0, side - length)) for length in truth.shape[1:])]
+        truth = np.pad(truth, beyond, mode="symmetric")
+        row, col = (int(rng.integers(length - side + 1)) for length in truth.shape[1:])
+        low, high = simulate(truth[:, row : row + side, col : col + side], sensor, self.options, rng)
+        return turned(low, high, rng)
 
 
 def whole_tiles(examples: Examples, *, bands: int, most: int) -> tuple[Images, Images]:

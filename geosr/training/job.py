@@ -23,12 +23,12 @@ import numpy as np
 from geosr import __version__, models, pools
 from geosr.dataset import records
 from geosr.dataset.records import Examples
-from geosr.engine import Progress
+from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
 from geosr.files import write_file
-from geosr.models import cards, inference, libraries
+from geosr.models import cards, conditioning, inference, libraries
 from geosr.rasters.resample import enlarge
-from geosr.training.batches import Batches, Images, whole_tiles
+from geosr.training.batches import Batches, Images, SimulatedBatches, whole_tiles
 from geosr.training.log import EventLog, new_folder
 from geosr.training.options import Options
 
@@ -91,15 +91,7 @@ def train(
     _clear(folder, last=first)
     validation_tiles = _validation_tiles(validation, options)
     with pools.threads(2) as pool:
-        batches = Batches(
-            training,
-            batch=options.batch,
-            crop=options.crop,
-            bands=options.bands,
-            seed=options.seed,
-            first=first * steps,
-            pool=pool,
-        )
+        batches = _batches(training, options, conditioning.is_conditioned(model), first=first * steps, pool=pool)
         scores = _run(
             model,
             batches,
@@ -115,6 +107,16 @@ def train(
     return _save_result(
         model, path, scores=scores, training_data=os.fspath(data), commands=[_command(data, folder, options)]
     )
+
+
+def _batches(
+    training: Examples, options: Options, conditioned: bool, *, first: int, pool: Pool
+) -> Batches | SimulatedBatches:
+    """Return the batches from a number on: of the set's own inputs, or simulated for a network for sensors."""
+    if conditioned:
+        return SimulatedBatches(training, options, first=first, pool=pool)
+    names = ("batch", "crop", "bands", "seed")
+    return Batches(training, **{name: getattr(options, name) for name in names}, first=first, pool=pool)
 
 
 def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
@@ -184,7 +186,7 @@ def _share_batches(batch: int) -> None:
 
 def _run(
     model: Any,
-    batches: Batches,
+    batches: Batches | SimulatedBatches,
     validation: tuple[Images, Images] | None,
     *,
     folder: Path,
@@ -223,7 +225,7 @@ def _run(
 
 def _epoch_means(
     model: Any,
-    feed: Iterator[tuple[Images, Images]],
+    feed: Iterator[tuple[Any, Images]],
     steps: range,
     *,
     checkpoints: Path,
@@ -244,7 +246,8 @@ def _epoch_means(
 
 
 def _scores(model: Any, validation: tuple[Images, Images], batch: int) -> dict[str, float]:
-    scores = model.evaluate(*validation, batch_size=batch, return_dict=True, verbose=0)
+    low, high = validation
+    scores = model.evaluate(conditioning.inputs(model, low), high, batch_size=batch, return_dict=True, verbose=0)
     return {f"val_{name}": float(value) for name, value in scores.items()}
 
 
@@ -286,7 +289,8 @@ def _command(data: Path, folder: Path, options: Options) -> str:
     for field in fields(Options):
         value = getattr(options, field.name)
         if value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [text])]
     return shlex.join(words)
 
 
@@ -358,7 +362,8 @@ def _record(options: Options, data: Path, restore: str | os.PathLike[str] | None
         versions["fine_tune sha256"] = cards.digest_of(path)
     card = hashlib.sha256((data / records.CARD).read_bytes()).hexdigest()
     notes = {"data": os.fspath(data), "data sha256": card, "made with": versions}
-    return asdict(options) | notes | ({"restore": os.fspath(restore)} if restore else {})
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
+    return values | notes | ({"restore": os.fspath(restore)} if restore else {})
 
 
 def _write_options(path: Path, record: dict[str, Any], *, resume: bool) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from geosr.dataset.records import framed
 from geosr.errors import OutputError
 from geosr.files import write_error
-from geosr.models import libraries
+from geosr.models import conditioning, libraries
 from geosr.pictures import stretched
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Images
@@ -59,7 +59,7 @@ class EventLog:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         low, high = (images[:TILES] for images in validation)
-        results = libraries.keras().ops.convert_to_numpy(model(low, training=False))
+        results = libraries.keras().ops.convert_to_numpy(model(conditioning.inputs(model, low), training=False))
         for number, result in enumerate(results):
             row, png = comparison(low[number], result, high[number]), BytesIO()
             Image.fromarray(row).save(png, "PNG")

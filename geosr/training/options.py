@@ -53,6 +53,15 @@ class Options:
         "result is float32.",
         choices=PRECISIONS,
     )
+    mtf: tuple[float, float] = option(
+        (0.09, 0.6), "Least and largest modulation transfer at the Nyquist frequency that a network for sensors learns."
+    )
+    noise: tuple[float, float] = option(
+        (0.0006, 0.03),
+        "Least and largest noise that it learns, in parts of the range; a fifth of the batches has none.",
+    )
+    jpeg: tuple[int, int] = option((70, 98), "Least and largest quality of JPEG among its inputs.")
+    bits: tuple[int, ...] = option((8, 10, 12), "Bits that its inputs are quantised to.")
     fine_tune: str | None = option(
         None, "Begin with the weights of a shipped model, or a .keras file, of any scale, where they fit."
     )
@@ -61,5 +70,13 @@ class Options:
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name, least, most in (("mtf", 0.05, 0.65), ("noise", 1e-6, 0.2), ("jpeg", 1, 100)):
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise OptionError(
+                    f"{name} must be two numbers from {least:g} to {most:g} that rise, got {low:g},{high:g}"
+                )
+        if not self.bits or not all(1 <= bits <= 16 for bits in self.bits):
+            raise OptionError(f"bits must be from 1 to 16, got {self.bits}")
         if self.average == 1:
             raise OptionError("average must be below 1: an average that never changes would save the first weights")

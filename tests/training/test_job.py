@@ -373,3 +373,18 @@ def test_a_damaged_shard_is_said_in_one_line(data, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(DatasetError, match=r"record \d: it is damaged"):
         job.train(data, tmp_path / "runs", QUICK)
+
+
+@pytest.mark.slow
+def test_a_network_for_sensors_is_trained_resumed_and_told_a_sensor(data, tmp_path, monkeypatch):
+    options = Options(model="span_for_sensors", epochs=1, batch=2, crop=8)
+    job.train(data, tmp_path / "runs", options)
+    path = job.train(data, tmp_path / "runs", replace(options, epochs=1))
+    card = cards.of(path)
+    assert card.knows_sensors
+    assert card.commands[0].startswith("geosr train")
+    assert inference.digest_in(path.with_suffix(".onnx").read_bytes()) == hashlib.sha256(path.read_bytes()).hexdigest()
+    stored = job.read_options(path.parent / "options.json")
+    assert tuple(stored["mtf"]) == options.mtf
+    with pytest.raises(OptionError, match="has mtf"):
+        job.train(data, tmp_path / "runs", replace(options, mtf=(0.2, 0.3)))
