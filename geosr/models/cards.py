@@ -35,6 +35,8 @@ class Card:
     """0: not known."""
     knows_sensors: bool = False
     """True if the network is told the blur and the noise of a band."""
+    multiply_adds: int = 0
+    """Multiplications with additions for each input pixel of a block; 0: not known."""
     pixel_bytes: int = 2000
     """Memory for each input pixel of a block, at the peak."""
     purpose: str = ""
@@ -98,6 +100,7 @@ def _describe_keras(path: Path, digest: str, *, trust: bool, measure: bool) -> C
         sha256=digest,
         knows_sensors=conditioning.is_conditioned(network),
         parameters=model.count_params(),
+        multiply_adds=inspection.multiply_adds(model),
         pixel_bytes=models.pixel_bytes(model),
     )
 
@@ -210,7 +213,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         ("name", "sha256", "purpose", "range", "training_data", "licence", "date"), lambda value: isinstance(value, str)
     ),
     **dict.fromkeys(("scale", "bands", "pixel_bytes"), partial(_is_whole, least=1)),
-    "parameters": partial(_is_whole, least=0),
+    **dict.fromkeys(("parameters", "multiply_adds"), partial(_is_whole, least=0)),
     "halo": lambda value: value is None or _is_whole(value, 0),
     "commands": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
     "scores": lambda value: isinstance(value, dict) and all(map(_is_score, value.values())),

@@ -46,15 +46,26 @@ def receptive_radius(model: Any) -> int:
     Raises:
         ModelError: a layer's reach is unknown or unbounded, so that no halo makes tiles exact.
     """
-    layers = libraries.keras().layers
     radii: dict[int, int] = {id(tensor): 0 for tensor in model.inputs}
-    for operation in model.operations:
-        if isinstance(operation, layers.InputLayer):
-            continue
+    for operation in _operations(model):
         radius = max(radii[id(tensor)] for tensor in _tensors(operation.input)) + _reach(operation)
         for tensor in _tensors(operation.output):
             radii[id(tensor)] = radius
     return max(radii[id(tensor)] for tensor in model.outputs)
+
+
+def multiply_adds(model: Any) -> int:
+    """Return the multiplications with additions that the network's kernels take for each input pixel.
+
+    A kernel works on each pixel of its input; grouped convolutions are computed as dense ones.
+    """
+    values = _values(model)
+    total = 0.0
+    for operation in _operations(model):
+        if hasattr(operation, "kernel"):
+            image, kernel = _tensors(operation.input)[0], operation.kernel.shape
+            total += math.prod(kernel[:-2]) * kernel[-1] * values.get(id(image), image.shape[-1])
+    return round(total)
 
 
 def pixel_bytes(model: Any) -> int:
@@ -63,17 +74,26 @@ def pixel_bytes(model: Any) -> int:
     Twice the input and output of the widest layer, in float32: 1,920 bytes for IDN, where 1,500 to 1,750 were measured
     with TensorFlow on a CPU.
     """
-    keras = libraries.keras()
-    side = 32
-    operations = [operation for operation in model.operations if not isinstance(operation, keras.layers.InputLayer)]
-    tensors = [tensor for operation in operations for tensor in _tensors(operation.output)]
-    shapes = keras.Model(model.inputs, tensors).compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
-    values = {id(tensor): math.prod(sides) / side**2 for tensor, sides in zip(tensors, shapes, strict=True)}
+    values = _values(model)
     widths = (
         sum(values.get(id(tensor), 1) for tensor in [*_tensors(operation.input), *_tensors(operation.output)])
-        for operation in operations
+        for operation in _operations(model)
     )
     return math.ceil(2 * 4 * max(widths))
+
+
+def _operations(model: Any) -> list[Any]:
+    layers = libraries.keras().layers
+    return [operation for operation in model.operations if not isinstance(operation, layers.InputLayer)]
+
+
+def _values(model: Any) -> dict[int, float]:
+    """Return the values of each layer's output for each input pixel, by the identity of its tensor."""
+    side = 32
+    tensors = [tensor for operation in _operations(model) for tensor in _tensors(operation.output)]
+    whole = libraries.keras().Model(model.inputs, tensors)
+    shapes = whole.compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
+    return {id(tensor): math.prod(sides) / side**2 for tensor, sides in zip(tensors, shapes, strict=True)}
 
 
 def _tensors(value: Any) -> list[Any]:

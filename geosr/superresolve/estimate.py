@@ -19,6 +19,10 @@ from geosr.superresolve.plan import Plan
 
 TIMED = 512
 """Most rows and columns of the core that is timed."""
+PRODUCT = 1024
+"""Rows and columns of the matrices whose product shows how fast the machine multiplies."""
+SHARE = 0.6
+"""Speed of the networks as a share of that of the product, reading and encoding included."""
 WARMING = (32, 40)
 
 
@@ -46,7 +50,10 @@ class Estimate:
 
 
 def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1, resume: bool = True) -> Estimate:
-    """Estimate a job from a thumbnail, a few windows and a part of a tile that is timed. Nothing is written."""
+    """Estimate a job from a thumbnail and a few windows. Nothing is written.
+
+    A network whose card says what it computes is not run; others, and interpolation, are timed on a part of a tile.
+    """
     profile, tiles = job.profile, job.tiles
     shown_tiles = _seen(job, tiles)
     size, disk = sizes(job, resume=resume)
@@ -104,6 +111,9 @@ def _pixel_seconds(job: Plan, tiles: Sequence[Tile], shown_tiles: Sequence[bool]
     full = [tile for tile, has in zip(tiles, shown_tiles, strict=True) if has]
     if not full:
         return 0.0
+    if job.upscaler.multiply_adds:
+        passes = 1 if job.upscaler.bands else len(job.source.profile.colours)
+        return passes * job.upscaler.multiply_adds / (SHARE * _multiply_adds_per_second())
     colours = job.source.profile.colours
     core, halo = full[len(full) // 2].core, job.upscaler.halo
     # Both sides differ, so that TensorFlow is ready for blocks of any.
@@ -114,6 +124,16 @@ def _pixel_seconds(job: Plan, tiles: Sequence[Tile], shown_tiles: Sequence[bool]
     start = time.perf_counter()
     encoded_parts([Tile(0, timed, timed.pad(halo))], job=job)
     return (time.perf_counter() - start) / _area(timed.pad(halo))
+
+
+def _multiply_adds_per_second() -> float:
+    matrix = np.ones((PRODUCT, PRODUCT), np.float32)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - start)
+    return float(PRODUCT**3 / min(seconds))
 
 
 def _area(window: Window) -> int:

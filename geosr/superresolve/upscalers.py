@@ -26,8 +26,10 @@ from geosr.superresolve.provenance import Identity
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in the luma of ITU-R BT.601."""
 
-LIBRARY_BYTES = {"tensorflow": 760_000_000, "openvino": 200_000_000, "onnx": 150_000_000}
+LIBRARY_BYTES = {"tensorflow": 760_000_000, "openvino": 100_000_000, "onnx": 100_000_000}
 """Memory of each backend with a network, before any block."""
+BLOCK_SHARE = {"tensorflow": 1.0, "openvino": 0.8, "onnx": 1.1}
+"""Memory of each backend for a block, as a multiple of what the card says: measured with the shipped networks."""
 
 _loading = threading.Lock()
 
@@ -49,6 +51,8 @@ class Upscaler(Protocol):
     """Bytes of the GPU that computes it; 0: the processor does."""
     knows_sensors: bool
     """True if the blur and the noise of the bands change its results."""
+    multiply_adds: int
+    """Multiplications with additions for each pixel of a band, or of all the bands that it takes; 0: not known."""
 
     def memory(self, pixels: int) -> int:
         """Return the bytes needed at the peak for a block of so many pixels, beside the block and its result.
@@ -74,6 +78,7 @@ class Bicubic:
     concurrent = True
     gpu = 0
     knows_sensors = False
+    multiply_adds = 0
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
@@ -130,6 +135,7 @@ class Network:
         self.identity = Identity(
             path.stem, sha256=card.sha256[:16], mode=mode, computing=self.computing, settings=settings, limit=limit
         )
+        self.multiply_adds = card.multiply_adds
         if mode == "luma":
             if card.bands != 1:
                 raise OptionError(f"--bands-mode luma needs a network of one band, {path.name!r} takes {card.bands}")
@@ -142,7 +148,8 @@ class Network:
         return _network, (path, self.mode, self.computing, card, self.settings, self.limit)
 
     def memory(self, pixels: int) -> int:
-        return LIBRARY_BYTES[self.computing.backend] + self.card.pixel_bytes * pixels
+        backend = self.computing.backend
+        return LIBRARY_BYTES[backend] + int(BLOCK_SHARE[backend] * self.card.pixel_bytes * pixels)
 
     def __call__(self, blocks: Block, values: Range, /) -> Block:
         low = np.stack([values.normalise(block) for block in blocks])
@@ -207,6 +214,7 @@ class Blended:
         self.scale, self.bands, self.halo, self.identity = network.scale, network.bands, self.step, network.identity
         self.gpu = network.gpu
         self.knows_sensors = network.knows_sensors
+        self.multiply_adds = 4 * network.multiply_adds
 
     def for_scene(self, settings: tuple[Setting, ...], *, limit: bool) -> Blended:
         """Return the same with a network that is told what the sensor of a scene does to each of its bands."""

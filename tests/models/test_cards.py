@@ -27,12 +27,8 @@ def test_shipped_cards_tell_the_truth_about_their_networks():
     for card in cards.shipped():
         path = cards.shipped_path(card.name, card.scale)
         description = cards.describe(path, cards.digest_of(path))
-        assert (card.scale, card.bands, card.halo, card.sha256) == (
-            description.scale,
-            description.bands,
-            description.halo,
-            description.sha256,
-        )
+        for name in ("scale", "bands", "halo", "sha256", "parameters", "multiply_adds", "pixel_bytes"):
+            assert getattr(card, name) == getattr(description, name), name
         assert "percentiles {:g} and {:g}".format(*PERCENTILES) in card.range == description.range
         assert card.purpose
         assert card.training_data

@@ -45,3 +45,20 @@ def test_how_far_the_shipped_networks_see_is_what_their_layers_say():
     for card in cards.shipped():
         path = cards.shipped_path(card.name, card.scale)
         assert inspection.measured_radius(runtimes.load(path), card.bands, card.scale) == card.halo
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+@pytest.mark.parametrize("bands", [1, 3])
+def test_multiply_adds_are_those_of_the_kernels_that_openvino_computes(name, bands):
+    from geosr.models import inference, libraries
+
+    side = 16
+    model = models.fold(models.build(name, 2, bands))
+    network = libraries.openvino().Core().read_model(inference.converted(model, ""))
+    network.reshape([1, bands, side, side])
+    total = 0
+    for operation in network.get_ops():
+        if operation.get_type_name() in ("Convolution", "GroupConvolution"):
+            kernel, output = operation.input(1).get_shape(), operation.output(0).get_shape()
+            total += np.prod(output[-2:]) * np.prod(kernel)
+    assert total / side**2 == pytest.approx(inspection.multiply_adds(model), rel=0.01)

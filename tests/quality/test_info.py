@@ -1,6 +1,8 @@
 """What is told of a raster, and whether its pixels were enlarged, on real scenes."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -182,3 +184,13 @@ def test_windows_are_inside_and_none_lies_over_another(width, height, count):
     assert seen.max() == 1
     assert sum(w.width * w.height for w in windows) == seen.sum()
     assert len(windows) >= count or max(width, height) < 64 * count
+
+
+def test_no_network_is_computed_for_an_estimate(make_raster):
+    code = (
+        "import sys; from geosr.quality.info import inspect_raster; info = inspect_raster(sys.argv[1]); "
+        "assert info.output.seconds > 0; "
+        "print({'tensorflow', 'keras', 'openvino', 'onnxruntime'} & sys.modules.keys())"
+    )
+    words = [sys.executable, "-c", code, str(make_raster(texture(1, 300, 300)))]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
