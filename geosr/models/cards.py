@@ -214,6 +214,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     ),
     **dict.fromkeys(("scale", "bands", "pixel_bytes"), partial(_is_whole, least=1)),
     **dict.fromkeys(("parameters", "multiply_adds"), partial(_is_whole, least=0)),
+    "knows_sensors": lambda value: isinstance(value, bool),
     "halo": lambda value: value is None or _is_whole(value, 0),
     "commands": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
     "scores": lambda value: isinstance(value, dict) and all(map(_is_score, value.values())),

@@ -50,10 +50,10 @@ def test_how_far_the_shipped_networks_see_is_what_their_layers_say():
 @pytest.mark.parametrize("name", list(models.MODELS))
 @pytest.mark.parametrize("bands", [1, 3])
 def test_multiply_adds_are_those_of_the_kernels_that_openvino_computes(name, bands):
-    from geosr.models import inference, libraries
+    from geosr.models import conditioning, inference, libraries
 
     side = 16
-    model = models.fold(models.build(name, 2, bands))
+    model = conditioning.plain(models.fold(models.build(name, 2, bands)))
     network = libraries.openvino().Core().read_model(inference.converted(model, ""))
     network.reshape([1, bands, side, side])
     total = 0
