@@ -40,6 +40,19 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def exact_number(text: str) -> float:
+    """Return the number that a text spells; a whole one of a size at which floats are rounded stays an integer.
+
+    >>> exact_number("18446744073709551615"), exact_number("-9999"), exact_number("1e3")
+    (18446744073709551615, -9999.0, 1000.0)
+    """
+    number = float(text)
+    try:
+        return int(text) if abs(int(text)) > 2**53 else number
+    except ValueError:
+        return number
+
+
 def check_options(options: Any) -> None:
     """Refuse values outside the declared choices and limits; call it from `__post_init__`.
 

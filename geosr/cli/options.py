@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from geosr.choices import exact_number
 from geosr.cli import events
 from geosr.cli.ending import CANCELLABLE
 from geosr.cli.ending import ending as ending
@@ -110,12 +111,21 @@ class Noise(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return level
 
 
+class Number(click.types.FloatParamType):
+    """A number, exact where it is whole."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return exact_number(value) if isinstance(value, str) else number
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "bands": {"type": Bands()},
     "bounds": {"type": Numbers("LEFT,BOTTOM,RIGHT,TOP", float)},
     "creation": {"multiple": True, "metavar": "NAME=VALUE", "callback": _creation, "default": ()},
     "memory": {"type": Size()},
     "mtf": {"type": Numbers("N,N,...", float)},
+    "nodata": {"type": Number()},
     "noise": {"type": Noise()},
     "sensor": {"type": click.Choice((NATURAL, *SENSORS))},
     "range": {"type": Pair()},

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from skimage import filters
 from skimage.registration import phase_cross_correlation
 
@@ -16,6 +18,7 @@ from geosr.grid import Block, Tile, Window
 from geosr.models import cards
 from geosr.models.computing import Computing
 from geosr.quality.metrics import inconsistencies
+from geosr.rasters import gdal
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile, differences
 from geosr.rasters.source import THUMBNAIL, RasterSource
@@ -201,13 +204,30 @@ def _measured(job: Plan, result: RasterSource, spot: Window, *, again: bool) -> 
     errors, usable = ring.trim(off)[colours], ring.trim(counted)[colours]
     before = ring.trim(low)[colours].astype(np.float64)
     after = before + errors
+    masks = _gdal_masks(job.source, spot), _gdal_masks(result, there.core)
+    same_masks = masks[0] is None or masks[1] is None or (enlarge_nearest(masks[0], k) == masks[1]).all()
     return Measured(
         spot,
-        bool((there.trim(after_valid) == enlarge_nearest(ring.trim(good), k)).all()),
+        bool((there.trim(after_valid) == enlarge_nearest(ring.trim(good), k)).all() and same_masks),
         errors[usable],
         _shift(before, after, usable),
         _recomputed(job, result, spot) if again else None,
     )
+
+
+def _gdal_masks(source: RasterSource, window: Window) -> NDArray[np.bool_] | None:
+    """Return True (rows, cols) where a band has a finite pixel that GDAL's masks show, whatever geosr reads there.
+
+    None where GDAL is not believed: of a band of data called alpha, and of blocks that cannot be read.
+    """
+    with gdal.quiet(), rasterio.open(source.path) as dataset:
+        labelled = ColorInterp.alpha in dataset.colorinterp
+        if source.skip_errors or (labelled and source.profile.alpha is None and source.alpha == "band"):
+            return None
+        indexes = [source.indexes[i] for i in source.profile.colours]
+        shown = dataset.read_masks(indexes, window=window.toranges()) > 0
+        shown &= np.isfinite(dataset.read(indexes, window=window.toranges()))
+    return np.asarray(shown.any(axis=0))
 
 
 def _shift(before: Block, after: Block, usable: NDArray[np.bool_]) -> tuple[float, float] | None:
@@ -309,7 +329,7 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
         text += f"; worst window {','.join(map(str, report.worst_window or ()))}: RMSE {report.worst_rmse:.4g}"
         close = abs(report.bias) <= BIAS * span and report.rmse <= RMSE * span
         # What the model makes of this scene is what was claimed, however far from the scene it is.
-        consistent = same or pixels < ENOUGH or close
+        consistent = same or (bool(np.isfinite(report.rmse)) and (pixels < ENOUGH or close))
         checks.append(Check("consistency", consistent, text))
     return checks
 

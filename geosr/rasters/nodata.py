@@ -5,6 +5,8 @@ Knows blocks and sources, no files and no networks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
@@ -12,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from geosr.grid import Block, Tile
 from geosr.rasters.profile import Profile
 from geosr.rasters.radiometry import to_dtype
-from geosr.rasters.source import Pixels, Source
+from geosr.rasters.source import TOLERANCE, Pixels, Source, measured
 
 
 def filled_block(source: Source, tile: Tile, pixels: Pixels, *, halo: int) -> Block:
@@ -73,17 +75,36 @@ def _filled_band(band: Block, valid: NDArray[np.bool_]) -> Block:
 
 
 def off_nodata(exact: Block, rounded: Block, nodata: float | None) -> Block:
-    """Return `rounded` with values equal to `nodata` moved to the next value, on the side where `exact` is."""
+    """Return `rounded` with values that are `nodata` to GDAL moved to the next value, on the side where `exact` is."""
     if nodata is None or np.isnan(nodata):
         return rounded
-    hit = rounded == rounded.dtype.type(nodata)
+    hit = np.isfinite(rounded) & ~measured(rounded, nodata)
     if not hit.any():
         return rounded
-    value = rounded.dtype.type(nodata)
-    if rounded.dtype.kind == "f":
-        side = -np.inf if value == np.finfo(rounded.dtype).max else np.inf
-        return np.where(hit, np.nextafter(value, rounded.dtype.type(side)), rounded)
-    info = np.iinfo(rounded.dtype)
-    above = (exact >= nodata) if info.min < value < info.max else np.full(exact.shape, value == info.min)
-    step = np.where(above, rounded.dtype.type(1), rounded.dtype.type(0)) - np.where(above, 0, 1).astype(rounded.dtype)
-    return np.where(hit, rounded + step, rounded)
+    below, above = _neighbours(nodata, rounded.dtype)
+    # Floats move upward: between them and nodata lies no side to be on.
+    upward = np.full(exact.shape, True) if rounded.dtype.kind == "f" else exact >= nodata
+    if below is None or above is None:
+        below = above = above if below is None else below
+    return np.where(hit, np.where(upward, above, below), rounded)
+
+
+def _neighbours(nodata: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the values next to nodata, below and above it, that are not nodata; None where there is none."""
+    if dtype.kind != "f":
+        whole, ends = int(nodata), np.iinfo(dtype)
+        return (
+            dtype.type(whole - 1) if whole > ends.min else None,
+            dtype.type(whole + 1) if whole < ends.max else None,
+        )
+    info = np.finfo(dtype)
+    value, largest = float(dtype.type(nodata)), float(info.max)
+    step = 4 * float(TOLERANCE) * abs(value) or float(info.smallest_subnormal)
+    # Beside the largest floats, all whose sum with nodata overflows are nodata to GDAL.
+    far = np.copysign(largest - abs(value) + largest * float(info.eps) / 8, value)
+    beside: list[Any] = []
+    for side in (-1, 1):
+        candidates = [v for v in (value + side * step, far) if abs(v) <= largest and (v - value) * side > 0]
+        fitting = [v for v in candidates if measured(np.array([v], dtype), nodata)[0]]
+        beside.append(dtype.type(fitting[0]) if fitting else None)
+    return beside[0], beside[1]

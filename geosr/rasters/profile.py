@@ -5,6 +5,7 @@ Adding an item of metadata is one entry in ITEMS, and a field of Profile.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.rpc import RPC
 
+from geosr.choices import exact_number
 from geosr.errors import UnsupportedRaster
 from geosr.grid import Window
 from geosr.rasters import gdal
@@ -44,7 +46,10 @@ class Profile:
     dtype: str
     crs: CRS | None = None
     transform: Affine = Affine.identity()
+    epoch: float | None = None
+    """The year that coordinates in a dynamic CRS are of."""
     nodata: float | None = None
+    """An integer where a float would round it."""
     descriptions: tuple[str | None, ...] = ()
     units: tuple[str | None, ...] = ()
     scales: tuple[float, ...] = ()
@@ -285,7 +290,7 @@ def _write_place(out: Any, profile: Profile) -> None:
     """Write the transform and the CRS, or without them the ground control points."""
     if profile.located:
         out.transform = profile.transform
-        if profile.crs is not None:
+        if profile.crs is not None and profile.epoch is None:  # with an epoch, it is there from the beginning
             out.crs = profile.crs
     elif profile.gcps:
         out.gcps = list(profile.gcps), profile.gcps_crs or CRS()
@@ -333,7 +338,7 @@ ITEMS = (
     Item("height", "the size", lambda d: d.height, scale=lambda p, k: p.height * k, crop=lambda p, w: w.height),
     Item("count", "the number of bands", lambda d: d.count),
     Item("dtype", "the data type", lambda d: d.dtypes[0]),
-    Item("nodata", "the nodata value", lambda d: d.nodata),
+    Item("nodata", "the nodata value", lambda d: _nodata(d)),
     Item("masked", "the mask band", _is_masked),
     Item("alpha", "transparency", _alpha, same=_always),  # told by the colour interpretation
     Item(
@@ -354,6 +359,7 @@ ITEMS = (
         same=_same_transform,
     ),
     Item("crs", "the CRS", lambda d: d.crs),
+    Item("epoch", "the coordinate epoch", lambda d: _epoch(d)),
     Item(
         "gcps",
         "ground control points",
@@ -423,9 +429,10 @@ def _check_kind(dataset: Any) -> None:
         raise UnsupportedRaster(
             f"{path!r} has bands of several types {dataset.dtypes}; choose one: gdal_translate -ot TYPE IN OUT"
         )
-    if len({str(value) for value in dataset.nodatavals}) > 1:
+    values = _nodata_values(dataset)
+    if len(set(map(str, values))) > 1:
         raise UnsupportedRaster(
-            f"{path!r} has a nodata value for each band {dataset.nodatavals}, which a GeoTIFF cannot hold; "
+            f"{path!r} has a nodata value for each band {values}, which a GeoTIFF cannot hold; "
             "set one for all: gdalwarp -dstnodata VALUE IN OUT"
         )
     if dataset.dtypes[0] not in DTYPES:
@@ -460,15 +467,49 @@ def _lost(dataset: Any) -> Iterator[str]:
 
 def _lost_elements(dataset: Any) -> Iterator[str]:
     """Yield what rasterio has no words for but GDAL names when it describes the dataset as a VRT."""
-    with MemoryFile(ext=".vrt") as memory:
-        try:
-            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            description = ET.fromstring(memory.read())
-        except (*gdal.ERRORS, ET.ParseError):
-            return
+    description = _description(dataset)
     for element, words in _LOST_ELEMENTS.items():
         if description.find(f".//{element}") is not None:
             yield words
+    for nodata in {element.text for element in description.iterfind("VRTRasterBand/NoDataValue")}:
+        if dataset.nodata is None and not _is_integer(nodata, dataset.dtypes[0]):
+            yield f"the nodata value {nodata}, which {dataset.dtypes[0]} does not hold,"
+
+
+def _description(dataset: Any) -> ET.Element:
+    """Return GDAL's description of a dataset as a VRT; an empty one where it has none."""
+    with MemoryFile(ext=".vrt") as memory:
+        try:
+            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+            return ET.fromstring(memory.read())
+        except (*gdal.ERRORS, ET.ParseError):
+            return ET.Element("VRTDataset")
+
+
+def _nodata_values(dataset: Any) -> tuple[float | None, ...]:
+    """Return the nodata value of each band; rasterio rounds those of 64-bit integers."""
+    if dataset.dtypes[0] not in ("int64", "uint64"):
+        return tuple(dataset.nodatavals)
+    texts = [band.findtext("NoDataValue") for band in _description(dataset).iterfind("VRTRasterBand")]
+    exact = tuple(exact_number(text) if text and _is_integer(text, dataset.dtypes[0]) else None for text in texts)
+    return exact or tuple(dataset.nodatavals)
+
+
+def _nodata(dataset: Any) -> float | None:
+    return next(iter(_nodata_values(dataset)), None)
+
+
+def _is_integer(text: str | None, dtype: str) -> bool:
+    """Return True if a text spells an integer that a dtype of 64 bits holds."""
+    if dtype not in ("int64", "uint64") or not re.fullmatch(r"-?\d+", text or ""):
+        return False
+    return int(np.iinfo(dtype).min) <= int(text or "") <= int(np.iinfo(dtype).max)
+
+
+def _epoch(dataset: Any) -> float | None:
+    element = _description(dataset).find("SRS")
+    epoch = element.get("coordinateEpoch") if element is not None else None
+    return float(epoch) if epoch else None
 
 
 def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:

@@ -28,6 +28,8 @@ from geosr.rasters.radiometry import Range, fixed, sampled
 
 log = logging.getLogger(__name__)
 
+TOLERANCE = 2 * np.finfo(np.float32).eps
+"""The share of the sum of two floats by which GDAL lets them differ and still calls them equal, whatever their type."""
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
 WINDOWED_BLOCK = 2**20
@@ -312,11 +314,19 @@ def _is_transparency(block: Block) -> bool:
 
 
 def measured(block: Block, nodata: float | None) -> NDArray[np.bool_]:
-    """Return True where a value is a number and not `nodata`."""
-    good = np.isfinite(block) if block.dtype.kind == "f" else np.ones(block.shape, bool)
-    if nodata is not None and not np.isnan(nodata):
-        good &= block != np.asarray(nodata).astype(block.dtype) if _holds(block.dtype, nodata) else True
-    return good
+    """Return True where a value is a number and not what GDAL takes for `nodata`.
+
+    GDAL compares integers exactly, floats with a tolerance that grows with them: ARE_REAL_EQUAL of gdal_priv.h.
+    """
+    finite = np.isfinite(block) if block.dtype.kind == "f" else np.ones(block.shape, bool)
+    if nodata is None or not _holds(block.dtype, nodata):
+        return finite
+    if block.dtype.kind != "f":
+        return np.asarray(block != block.dtype.type(int(nodata)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = np.asarray(nodata).astype(block.dtype)
+        near = np.abs(block - value) < TOLERANCE.astype(block.dtype) * np.abs(block + value)
+    return np.asarray(finite & (block != value) & ~near)
 
 
 def mirrored(block: Block, inside: Window, window: Window) -> Block:
@@ -360,6 +370,6 @@ def _errors(path: str) -> Iterator[None]:
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
-        return True
+        return not np.isnan(value)
     info = np.iinfo(dtype)
     return float(value).is_integer() and info.min <= value <= info.max

@@ -17,6 +17,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.drivers import driver_from_extension, raster_driver_extensions
+from rasterio.dtypes import dtype_rev, typename_fwd
 from rasterio.enums import ColorInterp, Interleaving, Resampling
 from rasterio.io import MemoryFile
 
@@ -253,19 +254,40 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
     """Create a GeoTIFF with everything the profile says, and return it open for writing."""
-    out = rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=profile.width,
-        height=profile.height,
-        count=profile.count,
-        dtype=profile.dtype,
-        nodata=profile.nodata,
-        **{**_photometric(profile.colorinterp), **options},
-    )
+    options = {**_photometric(profile.colorinterp), **options}
+    if profile.epoch is not None or isinstance(profile.nodata, int):
+        # rasterio has no words for these, but GDAL copies them from an empty raster that it is described.
+        with rasterio.open(_described(profile)) as empty:
+            rasterio.shutil.copy(empty, path, driver="GTiff", **{**options, "SPARSE_OK": "YES"})
+        out = rasterio.open(path, "r+")
+    else:
+        out = rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=profile.width,
+            height=profile.height,
+            count=profile.count,
+            dtype=profile.dtype,
+            nodata=profile.nodata,
+            **options,
+        )
     write_metadata(out, profile)
     return out
+
+
+def _described(profile: Profile) -> str:
+    """Return a VRT without pixels that has the CRS with its epoch and the nodata value."""
+    srs = ""
+    if profile.crs is not None:
+        epoch = "" if profile.epoch is None else f' coordinateEpoch="{profile.epoch!r}"'
+        srs = f"<SRS{epoch}>{escape(profile.crs.to_wkt(version='WKT2_2019'))}</SRS>"
+    nodata = "" if profile.nodata is None else f"<NoDataValue>{profile.nodata!r}</NoDataValue>"
+    kind = typename_fwd[dtype_rev[profile.dtype]]
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{i}">{nodata}</VRTRasterBand>' for i in range(1, profile.count + 1)
+    )
+    return f'<VRTDataset rasterXSize="{profile.width}" rasterYSize="{profile.height}">{srs}{bands}</VRTDataset>'
 
 
 def _photometric(colorinterp: Sequence[ColorInterp]) -> dict[str, str]:

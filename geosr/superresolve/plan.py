@@ -193,8 +193,9 @@ def check_dtype(profile: Profile, dtype: str, nodata: float | None) -> None:
         if nodata is None and np.dtype(profile.dtype).kind == "f":
             raise OptionError(f"{dtype} has no value for pixels that are not a number; give one with --nodata")
     if not fits:
+        number = nodata if isinstance(nodata, int) else f"{nodata:g}"
         raise OptionError(
-            f"nodata {nodata:g} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
+            f"nodata {number} does not fit in {dtype}; give one that does with --nodata, or another --dtype"
         )
 
 

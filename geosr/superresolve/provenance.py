@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
+from geosr.choices import exact_number
 from geosr.grid import Window
 from geosr.models.computing import Computing
 from geosr.rasters.radiometry import Range
@@ -124,7 +125,7 @@ class Provenance:
             window=Window(*window) if window else None,
             alpha=values.get("ALPHA", "auto"),
             dtype=values.get("DTYPE"),
-            nodata=float(values["NODATA"]) if "NODATA" in values else None,
+            nodata=exact_number(values["NODATA"]) if "NODATA" in values else None,
             skip_errors="ERRORS" in values,
             stored=values.get("STORED"),
             frames=int(values["FRAMES"]) if "FRAMES" in values else None,

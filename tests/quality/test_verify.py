@@ -215,3 +215,15 @@ def test_json_has_no_infinity(make_raster, tmp_path):
     rewritten(tmp_path / "out.tif", lambda block: np.where(block > 100, np.nan, block).astype("float32"))
     done = CliRunner().invoke(main, ["verify", str(source), str(tmp_path / "out.tif"), "--json"])
     assert json.loads(done.stdout, parse_constant=pytest.fail)["recomputed"] is None
+
+
+def test_masks_are_looked_at_with_gdal_s_eyes(make_raster, tmp_path):
+    """A pixel of the output just beside nodata, which GDAL takes for it, and one that is infinite."""
+    source = make_raster(texture(1, 60, 50, dtype="float32", low=1, high=200), nodata=-9999)
+    super_resolve(source, tmp_path / "out.tif", BICUBIC)
+    assert verify_output(source, tmp_path / "out.tif").ok
+    for value in (np.nextafter(np.float32(-9999), np.float32(0)), np.inf, np.nan):
+        super_resolve(source, tmp_path / "out.tif", BICUBIC, overwrite=True)
+        with rasterio.open(tmp_path / "out.tif", "r+") as out:
+            out.write(np.full((1, 1, 1), value, "float32"), window=((40, 41), (30, 31)))
+        assert "invalid pixels" in off(verify_output(source, tmp_path / "out.tif"))

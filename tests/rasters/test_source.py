@@ -95,3 +95,47 @@ def test_uint8_has_its_whole_range_and_others_that_of_the_scene(make_raster):
     other = make_raster(texture(2, 100, 100, dtype="uint16", low=200, high=3000), name="b.tif")
     values = raster.scene_range(RasterSource(other))
     assert 200 <= values.low[0] < values.high[0] <= 3000
+
+
+def gdal_mask(folder, values, nodata):
+    """GDAL's own mask of values in a row, by a VRT with this nodata value."""
+    kind = str(values.dtype).replace("uint8", "Byte").replace("u", "U").replace("int", "Int").replace("float", "Float")
+    (folder / "a.raw").write_bytes(values.tobytes())
+    (folder / "a.vrt").write_text(
+        f'<VRTDataset rasterXSize="{values.size}" rasterYSize="1">'
+        f'<VRTRasterBand dataType="{kind}" band="1" subClass="VRTRawRasterBand"><NoDataValue>{nodata!r}</NoDataValue>'
+        f'<SourceFilename relativeToVRT="1">a.raw</SourceFilename><ImageOffset>0</ImageOffset>'
+        f"<PixelOffset>{values.itemsize}</PixelOffset><LineOffset>{values.nbytes}</LineOffset>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    with rasterio.open(folder / "a.vrt") as row:
+        return row.read_masks(1)[0] > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(data=st.data())
+def test_floats_are_nodata_when_gdal_says_so(tmp_path_factory, dtype, data):
+    width = int(dtype[-2:])
+    ends = st.sampled_from([-9999.0, 0.0, 1e-20, float(np.finfo(dtype).min), float(np.finfo(dtype).max), -3.402823e38])
+    nodata = data.draw(ends | st.floats(width=width, allow_nan=False, allow_infinity=False))
+    shares = data.draw(st.lists(st.floats(-1e-6, 1e-6), min_size=1, max_size=20))
+    with np.errstate(over="ignore"):
+        near = (nodata * (1 + np.array(shares))).astype(dtype)
+        others = data.draw(st.lists(st.floats(width=width), max_size=20))
+    values = np.concatenate([near, np.array(others, dtype), np.array([nodata, -1e34, 3e38], dtype)])
+    expected = gdal_mask(tmp_path_factory.mktemp("mask"), values, nodata) & np.isfinite(values)
+    assert (raster.measured(values, nodata) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint64", 2**64 - 1), ("uint64", 2**53 + 1), ("int64", -(2**63) + 2), ("int64", -(2**63)), ("int32", -9999)],
+)
+def test_integers_are_nodata_when_gdal_says_so(tmp_path, dtype, nodata):
+    info = np.iinfo(dtype)
+    near = [value for value in range(nodata - 3, nodata + 4) if info.min <= value <= info.max]
+    values = np.array([*near, 0, info.min, info.max], dtype)
+    assert (raster.measured(values, nodata) == gdal_mask(tmp_path, values, nodata)).all()
+    source = RasterSource(tmp_path / "a.vrt")
+    assert source.profile.nodata == nodata
+    assert (source.read(source.profile.window).valid[0, 0] == (values != np.array(nodata, dtype))).all()

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -366,3 +367,18 @@ def test_control_points_where_pixels_are_points_stay_on_their_ground(make_raster
     with rasterio.open(source) as before, rasterio.open(result(source, tmp_path)) as after:
         wanted = [(2 * p.row, 2 * p.col, p.x, p.y) for p in before.gcps[0]]
         assert [(p.row, p.col, p.x, p.y) for p in after.gcps[0]] == wanted
+
+
+@pytest.mark.parametrize("format", ["GTiff", "COG", "PNG"])
+def test_the_epoch_of_a_dynamic_crs_is_kept_or_named(make_raster, tmp_path, caplog, format):
+    vrt = as_vrt(make_raster(crs="EPSG:9000", transform=Affine(0.1, 0, 5, 0, -0.1, 50)), tmp_path, "")
+    vrt.write_text(vrt.read_text().replace("<SRS ", '<SRS coordinateEpoch="2021.25" '))
+    output = result(vrt, tmp_path, replace(BICUBIC, format=format))
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(output, memory.name, driver="VRT")
+        kept = 'coordinateEpoch="2021.25"' in memory.read().decode()
+    assert kept or "the coordinate epoch could not be kept in the format PNG" in caplog.text
+    assert kept or format == "PNG"
+    with rasterio.open(vrt) as before, rasterio.open(output) as after:
+        assert after.crs == before.crs
+        assert np.allclose(after.bounds, before.bounds, atol=1e-9)

@@ -1,13 +1,17 @@
+import re
 from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from click.testing import CliRunner
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geosr.cli.main import main
 from geosr.errors import OptionError, RasterError
 from geosr.grid import Window
+from geosr.quality.verify import verify_output
 from geosr.rasters.resample import enlarge
 from geosr.rasters.source import RasterSource, measured
 from geosr.superresolve.job import super_resolve, write
@@ -222,3 +226,63 @@ def test_holes_that_nobody_declared_are_told_of(make_raster, tmp_path, caplog):
     array[:, :20] = 0
     result(make_raster(array), tmp_path, replace(BICUBIC, nodata=0))
     assert "33.3 % of the valid pixels are 0 and will be moved off it" in caplog.text
+
+
+def with_nodata(path, text):
+    """The raster with a nodata value of this spelling, written by GDAL from a VRT."""
+    vrt = path.with_suffix(".vrt")
+    rasterio.shutil.copy(path, vrt, driver="VRT")
+    head, tag, tail = vrt.read_text().partition("<ColorInterp>")
+    vrt.write_text(f"{head}<NoDataValue>{text}</NoDataValue>{tag}{tail}")
+    rasterio.shutil.copy(vrt, path.with_name("nodata.tif"), driver="GTiff")
+    return path.with_name("nodata.tif")
+
+
+def gdal_nodata(path):
+    """The nodata value as GDAL writes it into a VRT."""
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(path, memory.name, driver="VRT")
+        return re.search("<NoDataValue>(.*)</NoDataValue>", memory.read().decode())[1]
+
+
+@pytest.mark.parametrize("format", ["GTiff", "COG"])
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("uint64", 2**64 - 1), ("int64", -(2**63) + 2), ("int64", -(2**63)), ("int64", 2**53 + 1)]
+)
+def test_nodata_of_64_bits_is_exact_from_tag_to_tag(make_raster, tmp_path, dtype, nodata, format):
+    array, mask = holes(texture(1, 60, 50, dtype=dtype, low=1, high=200), 0)
+    array[0, mask] = nodata
+    source = with_nodata(make_raster(array), nodata)
+    output = result(source, tmp_path, replace(BICUBIC, tile=16, format=format))
+    assert gdal_nodata(output) == str(nodata)
+    with rasterio.open(output) as out:
+        assert ((out.read_masks(1) == 0) == mask.repeat(2, 0).repeat(2, 1)).all()
+        assert (out.read(1)[out.read_masks(1) == 0] == np.array(nodata, dtype)).all()
+        assert 0 <= out.read(1)[out.read_masks(1) > 0].max() <= 220
+    assert verify_output(source, output).ok
+
+
+def test_nodata_of_64_bits_can_be_chosen(make_raster, tmp_path):
+    output = tmp_path / "out.tif"
+    arguments = [str(make_raster(texture(1, 20, 20, dtype="uint64"))), str(output), "--model", "bicubic"]
+    done = CliRunner().invoke(main, ["superresolve", *arguments, "--nodata", str(2**64 - 1)])
+    assert done.exit_code == 0, done.output
+    assert gdal_nodata(output) == str(2**64 - 1)
+    assert verify_output(arguments[0], output).ok
+    done = CliRunner().invoke(main, ["superresolve", *arguments, "--overwrite", "--nodata", str(2**64)])
+    assert "nodata 18446744073709551616 does not fit in uint64" in done.output
+
+
+def test_floats_beside_a_rounded_tag_are_nodata(make_raster, tmp_path):
+    array, mask = holes(texture(1, 60, 50, dtype="float32", low=1, high=200), np.finfo("float32").min)
+    source = with_nodata(make_raster(array), "-3.402823e38")
+    with rasterio.open(source) as before, rasterio.open(result(source, tmp_path)) as out:
+        assert ((before.read_masks(1) == 0) == mask).all()
+        assert ((out.read_masks(1) == 0) == mask.repeat(2, 0).repeat(2, 1)).all()
+        assert out.read(1)[out.read_masks(1) > 0].min() > -50
+
+
+@pytest.mark.parametrize(("dtype", "text"), [("uint8", "-9999"), ("uint8", "255.5"), ("int16", "100000")])
+def test_a_nodata_value_that_the_type_does_not_hold_is_named(make_raster, tmp_path, caplog, dtype, text):
+    result(with_nodata(make_raster(texture(1, 20, 20, dtype=dtype)), text), tmp_path)
+    assert f"the nodata value {text}, which {dtype} does not hold, cannot be carried" in caplog.text
