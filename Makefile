@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-check bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-native bench-check bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -76,6 +76,9 @@ fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
 
 bench: $(VENV)/.dev ## measure what the command costs beside what it could, as ratios (ARGS="--only halos"; an hour)
 	$(BIN)/python bench/superresolve.py $(ARGS)
+
+bench-native: $(VENV)/.dev ## measure networks at native pixels (DATA=folder of native/ and val/; five minutes)
+	$(BIN)/python bench/native.py $(DATA) $(ARGS)
 
 bench-check: $(VENV)/.dev ## measure again, and fail if a ratio is a tenth worse than in bench/results.json
 	$(BIN)/python bench/superresolve.py --check $(ARGS)
