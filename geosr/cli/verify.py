@@ -11,6 +11,8 @@ import click
 
 from geosr.cli import options
 
+OUTCOMES = {True: "ok", False: "OFF", None: "skipped"}
+
 
 @click.command()
 @click.argument("source", metavar="INPUT")
@@ -42,6 +44,6 @@ def verify(source: str, output: Path, as_json: bool, verbose: int, quiet: int, *
     else:
         click.echo(f"{report.output}: x{report.scale} of {report.input}, {report.model or 'made by another program'}")
         for check in report.checks:
-            click.echo(f"  {'ok ' if check.ok else 'OFF'} {check.name:<15} {check.told}")
+            click.echo(f"  {OUTCOMES[check.ok]:<7} {check.name:<15} {check.told}")
     if not report.ok:
         sys.exit(1)

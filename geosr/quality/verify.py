@@ -21,7 +21,7 @@ from geosr.quality.metrics import inconsistencies
 from geosr.rasters import gdal
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile, differences
-from geosr.rasters.source import THUMBNAIL, RasterSource
+from geosr.rasters.source import RasterSource
 from geosr.superresolve.job import output_block
 from geosr.superresolve.options import Options
 from geosr.superresolve.plan import Plan, make_plan
@@ -55,7 +55,8 @@ class Check:
     """One check and its outcome."""
 
     name: str
-    ok: bool
+    ok: bool | None
+    """None: it could not be made."""
     told: str
 
 
@@ -84,11 +85,12 @@ class Report:
     """Column, row, width and height in the input."""
     invalid_before: float
     invalid_after: float
+    """Shares of the values that are not valid in the windows of the input and of the output."""
     checks: list[Check]
 
     @property
     def ok(self) -> bool:
-        return all(check.ok for check in self.checks)
+        return all(check.ok is not False for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Measured:
 
     window: Window
     same_holes: bool
+    invalid: tuple[float, float]
+    """Shares of the values that are not valid, in the input and in the output."""
     errors: NDArray[np.float64]
     """Shrunk output less input, of the valid pixels."""
     shift: tuple[float, float] | None
@@ -154,6 +158,8 @@ def _job(
             f"{output.path!r} has {profile.width} x {profile.height} pixels, which is no multiple of the "
             f"{part.width} x {part.height} of {os.fspath(source)!r}"
         )
+    if scale == 1 and not provenance.model:
+        raise RasterError(f"{output.path!r} is no larger than {os.fspath(source)!r}, and no tag says what made it")
     identity = provenance.model or Identity("bicubic", scale)
     shipped = {f"{card.name}_x{card.scale}": card.name for card in cards.shipped()}
     known = bool(model) or identity.name in shipped
@@ -209,6 +215,7 @@ def _measured(job: Plan, result: RasterSource, spot: Window, *, again: bool) -> 
     return Measured(
         spot,
         bool((there.trim(after_valid) == enlarge_nearest(ring.trim(good), k)).all() and same_masks),
+        (1 - float(ring.trim(good).mean()), 1 - float(there.trim(after_valid).mean())),
         errors[usable],
         _shift(before, after, usable),
         _recomputed(job, result, spot) if again else None,
@@ -275,7 +282,7 @@ def _report(job: Plan, result: RasterSource, measured: Sequence[Measured]) -> Re
     errors = np.concatenate([window.errors for window in measured])
     rmses = [float(np.sqrt(np.mean(window.errors**2))) if window.errors.size else 0.0 for window in measured]
     worst = int(np.argmax(rmses))
-    shares = [1 - float(source.thumbnail(THUMBNAIL)[1].mean()) for source in (job.source, result)]
+    before, after = np.mean([window.invalid for window in measured], axis=0).tolist()
     report = Report(
         input=job.source.path,
         output=result.path,
@@ -290,8 +297,8 @@ def _report(job: Plan, result: RasterSource, measured: Sequence[Measured]) -> Re
         bias=float(errors.mean()) if errors.size else None,
         worst_rmse=rmses[worst] if errors.size else None,
         worst_window=astuple(measured[worst].window) if errors.size else None,
-        invalid_before=shares[0],
-        invalid_after=shares[1],
+        invalid_before=before,
+        invalid_after=after,
         checks=[],
     )
     same_holes = all(window.same_holes for window in measured)
@@ -313,14 +320,16 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
     ]
     same = False
     if report.recomputed is None:
-        checks.append(Check("computed again", True, "not done: the model is not at hand"))
+        checks.append(Check("computed again", None, "the model is not at hand; name it with --model"))
     else:
         unit = "thousandths of the range" if np.dtype(job.profile.dtype).kind == "f" else "steps"
         text = f"differs by at most {report.recomputed:.3g} {unit}" + (", lossy compression" if lossy else "")
         whole = 1000 if np.dtype(job.profile.dtype).kind == "f" else span
         same = report.recomputed <= max(STEPS, (LOSS if lossy else FLOAT32) * whole)
         checks.append(Check("computed again", same, text))
-    if report.shift is not None:
+    if report.shift is None:
+        checks.append(Check("shift", None, "there is too little texture to measure it"))
+    else:
         row, col = report.shift
         moved = max(abs(row), abs(col)) <= SHIFT
         checks.append(Check("shift", moved, f"{row:+.2f} rows, {col:+.2f} columns of the input"))

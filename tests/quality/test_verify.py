@@ -140,6 +140,10 @@ def test_an_enlargement_by_another_program_is_compared(make_raster, tmp_path):
     report = verify_output(source, tmp_path / "other.tif")
     assert report.ok, report.checks
     assert (report.model, report.recomputed) == (None, None)
+    assert {check.name: check.ok for check in report.checks}["computed again"] is None
+    done = CliRunner().invoke(main, ["verify", str(source), str(tmp_path / "other.tif")])
+    assert "skipped computed again  the model is not at hand" in done.output
+    assert done.exit_code == 0
 
 
 def test_rasters_that_do_not_belong_together_are_told(make_raster):
@@ -147,11 +151,26 @@ def test_rasters_that_do_not_belong_together_are_told(make_raster):
         verify_output(make_raster(texture(1, 50, 59), "a.tif"), make_raster(texture(1, 50, 60), "b.tif"))
 
 
+def test_a_raster_is_not_the_super_resolution_of_itself(make_raster):
+    path = make_raster(texture(1, 50, 59), "a.tif")
+    with pytest.raises(RasterError, match="is no larger than"):
+        verify_output(path, path)
+
+
+def test_invalid_pixels_are_counted_in_the_part_that_was_super_resolved(make_raster, tmp_path):
+    block = texture(1, 80, 80)
+    block[:, :, :40] = 0
+    source = make_raster(block, "half.tif", nodata=0)
+    super_resolve(source, tmp_path / "part.tif", Options(model="bicubic", window=(40, 0, 40, 80)))
+    report = verify_output(source, tmp_path / "part.tif")
+    assert (report.invalid_before, report.invalid_after) == (0, 0)
+
+
 def test_the_command_says_it_and_returns_1_when_something_is_off(pair):
     source, output = map(str, pair)
     done = CliRunner().invoke(main, ["verify", source, output])
     assert done.exit_code == 0
-    assert "ok  shift" in done.output
+    assert "ok      shift" in done.output
     rewritten(output, lambda block: np.roll(block, 2, axis=1))
     done = CliRunner().invoke(main, ["verify", source, output, "--json"])
     assert done.exit_code == 1
