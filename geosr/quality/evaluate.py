@@ -17,8 +17,8 @@ from scipy.ndimage import uniform_filter
 
 from geosr import engine
 from geosr.engine import Pool, Progress
-from geosr.errors import OptionError, OutputError, RasterError
-from geosr.files import check_output, write_file
+from geosr.errors import OptionError, RasterError
+from geosr.files import check_output, output_folder, write_file
 from geosr.grid import Block, Grid, Tile, Window
 from geosr.quality import metrics, plots, scores
 from geosr.quality.derived import Cropped, Degraded, Luma
@@ -287,8 +287,9 @@ def _check_outputs(
     """Refuse what cannot be written, or must not be, before any work."""
     if folder and find_spec("matplotlib") is None:
         raise OptionError("plots need matplotlib; install it: pip install 'geosr[plots]'")
-    if folder and Path(folder).exists() and not Path(folder).is_dir():
-        raise OutputError(f"{os.fspath(folder)!r} is a file; name a folder for the plots")
+    if folder:
+        with output_folder(Path(folder)):  # tried now, not after all the work
+            pass
     if csv_file:
         check_output(Path(csv_file), inputs, overwrite=overwrite)
     if folder and Path(folder).is_dir():

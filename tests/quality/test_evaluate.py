@@ -307,8 +307,10 @@ def test_outputs_are_not_replaced_unless_asked(make_raster, tmp_path):
         assert "exists; choose another output or --overwrite" in one_line_error(ran("bicubic", source, *option))
     assert ran("bicubic", source, "--csv", tmp_path / "scores.csv", "--overwrite").exit_code == 0
     assert (tmp_path / "scores.csv").read_text().startswith("scene,method,scale")
-    with pytest.raises(OutputError, match="is a file; name a folder"):
-        evaluate_model("bicubic", [source], plots_folder=tmp_path / "scores.csv")
+    for folder in (tmp_path / "scores.csv", tmp_path / "scores.csv" / "plots"):
+        with pytest.raises(OutputError, match=r"cannot write to .*scores\.csv"):
+            evaluate_model("bicubic", [source], csv_file=tmp_path / "new.csv", plots_folder=folder)
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_an_interrupted_run_leaves_nothing(make_raster, tmp_path, monkeypatch):
