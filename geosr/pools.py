@@ -11,6 +11,8 @@ import logging
 import os
 import pickle
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -32,6 +34,10 @@ ANSWER = 10
 """Seconds for a scheduler to answer."""
 FIRST_WORKER = 30
 """Seconds for a scheduler to have a worker, as one that starts them when a client comes."""
+THREADS = "geosr"
+"""What the names of the threads of a pool begin with."""
+MOMENT = 1.0
+"""Seconds that they have to end after Ctrl-C."""
 RETRIES = 2
 """Times that a task which ended with an error is done again, as storage may be away for a moment."""
 VERSION = "__import__('geosr').__version__"
@@ -44,13 +50,23 @@ def pool(address: str | None, workers: int) -> AbstractContextManager[Pool]:
 
 @contextmanager
 def threads(count: int) -> Iterator[Pool]:
-    """A pool of `count` threads of this process; GDAL and the networks release the interpreter while they work."""
-    executor = ThreadPoolExecutor(count, thread_name_prefix="geosr")
+    """A pool of `count` threads of this process; GDAL and the networks release the interpreter while they work.
+
+    After Ctrl-C threads have a moment to end: a network's call may take minutes, and its result is not needed.
+    """
+    executor = ThreadPoolExecutor(count, thread_name_prefix=THREADS)
+    wait = True
     try:
         yield Pool(executor, workers=count, ahead=2 * count)
+    except KeyboardInterrupt:
+        wait = False
+        raise
     finally:
-        # After Ctrl-C, what waits in the queue is not worth waiting for.
-        executor.shutdown(wait=True, cancel_futures=True)
+        executor.shutdown(wait=wait, cancel_futures=True)
+        end = time.monotonic() + MOMENT
+        for thread in threading.enumerate():
+            if thread.name.startswith(THREADS) and not wait:
+                thread.join(max(0.0, end - time.monotonic()))
 
 
 @contextmanager

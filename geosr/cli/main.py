@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -62,11 +64,19 @@ def one_line() -> Iterator[None]:
         message = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
         raise click.ClickException(" ".join(message.split())) from error
     except Cancelled:
-        click.echo("Cancelled; nothing is left behind.", err=True)
-        sys.exit(130)
+        _leave("Cancelled; nothing is left behind.")
     except KeyboardInterrupt:
-        click.echo("Interrupted; nothing is half-written.", err=True)
-        sys.exit(130)
+        _leave("Interrupted; nothing is half-written.")
+
+
+def _leave(message: str) -> None:
+    """End after an interruption, without waiting for a thread that is still in a network's call."""
+    click.echo(message, err=True)
+    if any(thread.name.startswith("geosr") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+    sys.exit(130)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

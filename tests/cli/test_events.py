@@ -282,6 +282,25 @@ def test_a_run_that_is_terminated_is_taken_up_again(make_raster, tmp_path):
     assert left(tmp_path) == ["o.tif", "scene.tif"]
 
 
+@POSIX
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_the_tile_of_a_network(make_raster, tmp_path):
+    source, output = make_raster(texture(3, 1000, 1000)), tmp_path / "o.tif"
+    words = [sys.executable, "-m", "geosr", "superresolve", str(source), str(output), "-m", "idn", "-v"]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while "0 of 1 tiles" not in child.stderr.readline():
+        assert child.poll() is None
+    time.sleep(4)  # the network is loaded, and computes the first band
+    start = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    errors = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert time.monotonic() - start < 3
+    assert errors.splitlines()[-1] == "Interrupted; nothing is half-written."
+    assert "Traceback" not in errors
+    assert not output.exists()
+
+
 def interrupted(child, *, after):
     for _ in range(after + 1):
         child.stdout.readline()
