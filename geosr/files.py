@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,23 @@ def size_text(size: float) -> str:
     """
     power = max(i for i in range(len(UNITS)) if i == 0 or size >= 1000**i)
     return f"{size / 1000**power:.1f} {UNITS[power]}" if power else f"{size:.0f} {UNITS[0]}"
+
+
+def json_text(value: object, *, indent: int | None = 1) -> str:
+    """Return a value as JSON that every reader takes (RFC 8259): null for numbers that are infinite or no number.
+
+    >>> json_text({"psnr": float("inf"), "scale": 2}, indent=None)
+    '{"psnr": null, "scale": 2}'
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def absolute_path(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
@@ -19,6 +18,7 @@ from geosr.burst.judging import Judgement
 from geosr.burst.options import Options
 from geosr.burst.photos import Photo
 from geosr.burst.stacking import Layer, Stack, stacked
+from geosr.files import json_text
 from geosr.grid import Block, Tile, Window
 from geosr.rasters.source import RasterSource
 
@@ -86,7 +86,7 @@ def write(
     image_bytes = picture(frames[first], result, maps, title=f"reference, bicubic | {best}")
     draft.with_name(PICTURE).write_bytes(image_bytes)
     draft.with_name(PAGE).write_text(page(report, image_bytes))
-    draft.write_text(json.dumps(report, indent=1) + "\n")
+    draft.write_text(json_text(report) + "\n")
     return report
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from geosr.cli import degradation, events, options
 from geosr.cli.ending import missing
 from geosr.cli.progress import progress
 from geosr.dataset.options import Options
+from geosr.files import json_text
 
 if TYPE_CHECKING:
     from geosr.dataset.storage import Summary
@@ -123,7 +123,7 @@ def info(out: Path, as_json: bool) -> None:
 
     summary = storage.summary(out)
     if as_json:
-        click.echo(json.dumps(summary, indent=1))
+        click.echo(json_text(summary))
         return
     for line in storage.lines(summary):
         click.echo(line)
@@ -148,7 +148,7 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     with progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
         report = audit_set(out, show)
     if as_json:
-        click.echo(json.dumps(report.told, indent=1))
+        click.echo(json_text(report.told))
     else:
         tiles = ", ".join(f"{count} in {split}" for split, count in report.tiles.items())
         click.echo(f"{report.folder}: {tiles}")

@@ -11,13 +11,13 @@ error     a text for people; the last line
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 
 import click
 
 from geosr import __version__
+from geosr.files import json_text
 
 KEY = "geosr.progress"
 """Name of the choice in a click context."""
@@ -38,7 +38,7 @@ def begin(command: str) -> None:
 
 def emit(event: str, **values: object) -> None:
     """Write a line, at once."""
-    click.echo(json.dumps({"event": event, **values}))
+    click.echo(json_text({"event": event, **values}, indent=None))
 
 
 def result(values: Mapping[str, object], text: str = "", *, as_json: bool = False) -> None:
@@ -46,7 +46,7 @@ def result(values: Mapping[str, object], text: str = "", *, as_json: bool = Fals
     if wanted():
         emit("result", **values)
     elif as_json or text:
-        click.echo(json.dumps(values) if as_json else text)
+        click.echo(json_text(values, indent=None) if as_json else text)
 
 
 def warn(text: str) -> None:

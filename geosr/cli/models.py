@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
+from geosr.files import json_text
 from geosr.models import cards
 
 BICUBIC = "Keys' cubic convolution: no network, any scale, exact and fast"
@@ -32,7 +32,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand:
         return
     if as_json:
-        click.echo(json.dumps([asdict(card) for card in cards.shipped()], indent=1))
+        click.echo(json_text([asdict(card) for card in cards.shipped()]))
         return
     rows = [("bicubic", "any", "any", BICUBIC)]
     rows += [
@@ -73,7 +73,7 @@ def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bo
     else:
         selection = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
     if as_json:
-        click.echo(json.dumps([asdict(card) for card in selection], indent=1))
+        click.echo(json_text([asdict(card) for card in selection]))
         return
     click.echo("\n\n".join(_text(card) for card in selection))
 
@@ -180,7 +180,7 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
 
     result = quantize_model(model, output, options.rasters(scenes, ext), **values)
     if as_json:
-        click.echo(json.dumps(asdict(result)))
+        click.echo(json_text(asdict(result), indent=None))
         return
     click.echo(
         f"{result.output}: PSNR {result.quantized_psnr:.2f} dB, {result.psnr:.2f} in 32 bits, "

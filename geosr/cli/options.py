@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ from geosr.choices import exact_number
 from geosr.cli import events
 from geosr.cli.ending import CANCELLABLE
 from geosr.cli.ending import ending as ending
-from geosr.files import files_in
+from geosr.files import files_in, json_text
 from geosr.rasters.sensors import NATURAL, SENSORS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -307,16 +306,8 @@ def _matching(pattern: Path) -> list[str]:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON, with null for numbers that are infinite or no number, which JSON has no words for."""
-    click.echo(json.dumps(_finite(value)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Print a value as JSON in one line."""
+    click.echo(json_text(value, indent=None))
 
 
 def duration(seconds: float) -> str:

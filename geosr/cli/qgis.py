@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
+from geosr.files import json_text
 from geosr.qgis import installation
 
 
@@ -54,7 +54,7 @@ def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
     places = installation.places(profile, folder)
     lines = [line for place in places for line in installation.install(place)]
     if as_json:
-        click.echo(json.dumps([str(place.folder) for place in places]))
+        click.echo(json_text([str(place.folder) for place in places], indent=None))
         return
     click.echo("\n".join(lines))
     click.echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
@@ -74,7 +74,7 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """
     states = [state for place in installation.places(profile, folder) if (state := installation.state(place))]
     if as_json:
-        click.echo(json.dumps([asdict(state) for state in states], indent=1))
+        click.echo(json_text([asdict(state) for state in states]))
     for state in () if as_json else states:
         click.echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
     if not states and not as_json:
@@ -95,6 +95,6 @@ def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """
     lines = [line for place in installation.places(profile, folder) for line in installation.uninstall(place)]
     if as_json:
-        click.echo(json.dumps(lines))
+        click.echo(json_text(lines, indent=None))
     else:
         click.echo("\n".join(lines) or "The scripts were not installed; there is nothing to remove.")

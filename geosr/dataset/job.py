@@ -169,13 +169,14 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
         OptionError: the scenes differ in bands or dtype, or the options do not fit them.
         DatasetError: no tile is left.
     """
-    sources = [RasterSource(path, options.bands).colours() for path in scenes]
+    sources = [_closed_source(path, options) for path in scenes]
     dtype = _one_kind(sources, options)
     areas = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
     profiles = [source.profile for source in sources]
     tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
     _check_sizes(sources, tiles, options)
     left_out: Counter[str] = Counter()
+    used = dict.fromkeys(areas, False)
     for i, profile in enumerate(profiles):
         for what, shapes in areas.items():
             windows = [tile.core for tile in tiles[i]]
@@ -184,7 +185,12 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
             except OptionError as error:
                 raise OptionError(f"{sources[i].path!r}: {error}") from error
             left_out[what] += int((~good).sum())
+            used[what] |= bool((good if what == "aoi" else ~good).any())
             tiles[i] = [tile for tile, inside in zip(tiles[i], good, strict=True) if inside]
+    for what in (what for what, touched in used.items() if not touched):
+        log.warning(
+            "the areas of --%s touch no tile of the scenes; are x and y swapped, or is their CRS another one?", what
+        )
     shares = Shares(options.split, options.validation, options.test, options.block, options.seed)
     fates = assign(
         profiles,
@@ -354,6 +360,14 @@ def _tasks(
         Task(number, scene, tuple(tile for tile, _ in batch), tuple(split for _, split in batch))
         for number, (scene, batch) in enumerate(groups)
     )
+
+
+def _closed_source(path: str | os.PathLike[str], options: Options) -> RasterSource:
+    """Return the colours of a scene, with no file open: there may be more scenes than files can be."""
+    with closing(RasterSource(path, options.bands)) as source:
+        colours = source.colours()
+    colours.close()
+    return colours
 
 
 def _whole_tiles(width: int, height: int, options: Options) -> list[Tile]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,8 +41,8 @@ class Options:
     validation: float = option(0.1, "Share of the tiles for validation.", least=0, most=0.9)
     test: float = option(0.0, "Share of the tiles for a test.", least=0, most=0.9)
     block: int | None = option(None, "Rows and columns of a block, in pixels.  [default: those of 8 tiles]", least=1)
-    aoi: str | None = option(None, "Take only tiles wholly inside the polygons of a vector file.")
-    exclude: str | None = option(None, "Take no tile that touches the polygons of a vector file.")
+    aoi: str | os.PathLike[str] | None = option(None, "Take only tiles wholly inside the polygons of a vector file.")
+    exclude: str | os.PathLike[str] | None = option(None, "Take no tile that touches the polygons of a vector file.")
     min_valid: float = option(
         0.95,
         "Share of a tile's pixels that are not nodata; the others get the value of the nearest valid one, as in "
@@ -60,6 +62,12 @@ class Options:
     gzip: bool = option(False, "Compress the shards; TensorFlow Datasets does not read them then.")
 
     def __post_init__(self) -> None:
+        # As JSON holds them.
+        for name in ("aoi", "exclude"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, os.fspath(path))
+        if self.bands is not None:
+            object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))
         check_options(self)
         if self.size < self.scale or self.size % self.scale:
             raise OptionError(

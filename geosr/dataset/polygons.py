@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from geosr.rasters import gdal
 from geosr.rasters.placement import areas, crs_of, outlines, projected
 from geosr.rasters.profile import Profile
 
+log = logging.getLogger(__name__)
+
+GEOMETRY_POLYGON = int(shapely.GeometryType.POLYGON)
+
 
 @dataclass(frozen=True, slots=True)
 class Areas:
@@ -35,7 +40,9 @@ class Areas:
 
     def touching(self, profile: Profile, windows: Sequence[Window]) -> NDArray[np.bool_]:
         """Which of the windows have a point in common with a polygon."""
-        touched: NDArray[np.bool_] = shapely.intersects(self.geometry, self._on_map(profile, windows))
+        polygons = self._on_map(profile, windows)
+        # Where a window lies is not known if its CRS cannot be brought to the file's: it may touch one.
+        touched: NDArray[np.bool_] = shapely.intersects(self.geometry, polygons) | shapely.is_empty(polygons)
         return touched
 
     def _on_map(self, profile: Profile, windows: Sequence[Window]) -> NDArray[np.object_]:
@@ -68,11 +75,11 @@ def read(path: str | os.PathLike[str]) -> Areas:
         layers = [str(layer) for layer, kind in list_layers(name) if kind is not None]
         for layer in layers:
             meta, _, geometries, _ = read_layer(name, layer=layer, columns=[])
-            found.append((meta["crs"], shapely.from_wkb(geometries)))
+            found.append((meta["crs"], _polygons_of(geometries, name)))
     except (DataSourceError, DataLayerError) as error:
-        why = _reason(error, name) if Path(name).exists() else "there is no such file"
-        raise DatasetError(f"the areas in {name!r} cannot be read: {why}") from error
-    found = [(crs, shapes[[one in (3, 6) for one in shapely.get_type_id(shapes)]]) for crs, shapes in found]
+        there = Path(name).exists() or name.startswith("/vsi")
+        reason = _reason(error, name) if there else "there is no such file"
+        raise DatasetError(f"the areas in {name!r} cannot be read: {reason}") from error
     found = [(crs, shapes) for crs, shapes in found if len(shapes)]
     if not found:
         raise DatasetError(f"{name!r} holds no polygons; give a file of areas")
@@ -84,6 +91,28 @@ def read(path: str | os.PathLike[str]) -> Areas:
     except gdal.ERRORS as error:
         raise DatasetError(f"the CRS of {name!r} is not understood: {gdal.reason(error)}") from error
     return Areas(name, shapely.union_all(shapely.make_valid(np.concatenate(geometries))), crs)
+
+
+def _polygons_of(geometries: Sequence[bytes | None], name: str) -> NDArray[np.object_]:
+    """Return the polygons in the geometries (WKB) of a layer, also those in collections; open rings are closed.
+
+    Raises:
+        DatasetError: a geometry is no ring that could be closed; it gives the number of its feature.
+    """
+    shapes = []
+    for number, content in enumerate(geometries, 1):
+        try:
+            shapes.append(shapely.from_wkb(content, on_invalid="fix"))
+        except shapely.errors.GEOSException as error:
+            raise DatasetError(f"feature {number} of {name!r} is no valid geometry: {error}; mend it") from error
+    parts = shapely.get_parts(np.array([shape for shape in shapes if shape is not None], dtype=object))
+    while (shapely.get_type_id(parts) > GEOMETRY_POLYGON).any():
+        parts = shapely.get_parts(parts)
+    others = int((shapely.get_type_id(parts) != GEOMETRY_POLYGON).sum())
+    if others:
+        log.warning("%r: %d points and lines are passed over, as only areas count", name, others)
+    polygons: NDArray[np.object_] = parts[shapely.get_type_id(parts) == GEOMETRY_POLYGON]
+    return polygons
 
 
 def _reason(error: Exception, name: str) -> str:

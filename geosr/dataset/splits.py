@@ -154,7 +154,18 @@ def _whole_places(groups: list[list[int]], counts: Sequence[int], shares: Shares
                 splits |= dict.fromkeys(place, split)
                 had += size(place)
                 left -= 1
+    _warn_of_empty(shares, set(splits.values()), "places")
     return {i: splits.get(i, TRAINING) for i in range(len(counts))}
+
+
+def _warn_of_empty(shares: Shares, filled: set[str], parts: str) -> None:
+    """Log the splits that are wanted and got nothing, as there are too few places or blocks for all."""
+    if empty := [split for split in shares.wanted(1) if split not in filled]:
+        log.warning(
+            "there are too few %s to keep any for %s; give more scenes, or cut them smaller: --split block --block N",
+            parts,
+            " and ".join(split.lower() for split in empty),
+        )
 
 
 def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxes:
@@ -237,8 +248,7 @@ def _blocks(
         while had < share and (entry := next(left, None)):
             splits[entry[0]][entry[1]] = split
             had += entry[2]
-    if shares.wanted(1) and len(counts) < 2:
-        log.warning("the scenes fill one block alone, so that nothing is kept for validation; make it smaller: --block")
+    _warn_of_empty(shares, {split for cells in splits for split in cells.values()}, "blocks")
     return [
         list(_squares(dict.fromkeys(sorted(cells), TRAINING) | picked, side, _ends(frame)))
         for cells, picked, side, frame in zip(touched, splits, sides, frames, strict=True)

@@ -26,7 +26,7 @@ from geosr import __version__
 from geosr.dataset import records
 from geosr.dataset.records import IMAGES, Sample
 from geosr.errors import DatasetError, OutputError
-from geosr.files import size_text, write_error
+from geosr.files import json_text, size_text, write_error
 from geosr.parts import Parts
 
 NAME = "geosr"
@@ -313,4 +313,4 @@ def _short(value: object) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json_text(content) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from geosr import models
 from geosr.errors import ModelError, OutputError
-from geosr.files import write_file
+from geosr.files import json_text, write_file
 from geosr.models import conditioning
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -107,7 +107,7 @@ def _describe_keras(path: Path, digest: str, *, trust: bool, measure: bool) -> C
 
 def write(card: Card, path: Path) -> None:
     """Write the card beside the model file."""
-    write_file(path.with_suffix(".json"), (json.dumps(asdict(card), indent=1) + "\n").encode())
+    write_file(path.with_suffix(".json"), (json_text(asdict(card)) + "\n").encode())
 
 
 def write_beside(path: Path, *, trust: bool = False, overwrite: bool = False) -> Card:

@@ -18,7 +18,7 @@ from typing import Any
 
 from geosr import __version__
 from geosr.errors import InstallationError
-from geosr.files import write_file
+from geosr.files import json_text, write_file
 from geosr.models import cards
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -140,7 +140,7 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
         raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
     for name, content in contents.items():
         write_file(place.folder / name, content)
-    write_file(place.folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
+    write_file(place.folder / NOTES, (json_text(notes) + "\n").encode())
     replaced = f", instead of those of geosr {previous['version']}" if previous else ""
     scripts = f"the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}"
     return [*sentences, f"{_title(place)}: {scripts}{replaced}"]

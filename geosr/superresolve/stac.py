@@ -14,7 +14,7 @@ from typing import Any
 
 from geosr import __version__
 from geosr.errors import OptionError, OutputError
-from geosr.files import write_file
+from geosr.files import json_text, write_file
 from geosr.rasters import gdal
 from geosr.rasters.placement import geographic_bounds
 from geosr.rasters.profile import Profile
@@ -77,7 +77,7 @@ def forget(output: str | os.PathLike[str]) -> None:
 def write(job: Plan, output: str | os.PathLike[str]) -> Path:
     """Write the item beside the output, which is there already; the item has its name only when it is whole."""
     path = path_of(output)
-    write_file(path, (json.dumps(item(job, output), indent=1) + "\n").encode())
+    write_file(path, (json_text(item(job, output)) + "\n").encode())
     return path
 
 

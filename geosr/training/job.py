@@ -25,7 +25,7 @@ from geosr.dataset import records
 from geosr.dataset.records import Examples
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
-from geosr.files import write_file
+from geosr.files import json_text, write_file
 from geosr.models import cards, conditioning, inference, libraries
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, SimulatedBatches, whole_tiles
@@ -378,7 +378,7 @@ def _write_options(path: Path, record: dict[str, Any], *, resume: bool) -> None:
         )
     # The versions that a run began with stay.
     versions = {name: value for name, value in original.items() if name == "made with"}
-    write_file(path, (json.dumps(original | record | versions, indent=1) + "\n").encode())
+    write_file(path, (json_text(original | record | versions) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def test_a_place_that_is_too_small_trains_and_says_so(caplog):
     assert "too small to keep a part of it" in caplog.text
     [fates] = split([scene(side=48)], way="block", validation=0.3)
     assert set(fates) == {"Training"}
-    assert "one block alone" in caplog.text
+    assert "too few blocks to keep any for validation" in caplog.text
 
 
 def test_scenes_across_the_antimeridian_are_compared():
