@@ -87,6 +87,18 @@ def test_the_scores_shown_are_the_cards():
     assert scores_table() in README
 
 
+def test_contributing_names_files_and_tables_that_exist():
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    rows = [row for row in re.findall(r"^\| (.*) \|$", page, re.M) if "geosr/" in row]
+    assert len(rows) >= 10
+    for row in rows:
+        paths = [ROOT / path for path in re.findall(r"`(geosr/[\w/.]+|tests/[\w/.]+)`", row)]
+        assert all(path.exists() for path in paths), row
+        code = "".join(path.read_text() for path in paths if path.is_file())
+        for name in re.findall(r"`([A-Z]{3,}|to_\w+|from_\w+)`", row):
+            assert re.search(rf"^\s*(def )?{name}\b", code, re.M), f"{name}: {row}"
+
+
 def test_every_target_named_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"make ([a-z]+)", README)) <= targets | {"on"}

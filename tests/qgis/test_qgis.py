@@ -116,7 +116,7 @@ def test_qgis_process_tells_their_help(home, name):
     done = qgis_process(home, "help", f"script:{name}")
     assert done.returncode == 0
     assert "OUTPUT" in done.stdout
-    assert "nothing is left behind when the run is cancelled" in done.stdout.lower()
+    assert "a cancelled run leaves no files behind" in done.stdout.lower()
     assert "Traceback" not in done.stderr
 
 

@@ -170,6 +170,15 @@ def test_the_page_has_a_section_for_each_help_button():
         assert f'return "{anchor}"' in script.read_text()
 
 
+def test_the_help_names_the_default_and_every_scale_of_the_networks():
+    page = (installation.SCRIPTS / "geosr.html").read_text()
+    [default] = re.findall(r"<code>(\w+)</code>, the default", page)
+    assert default == superresolve.params[[param.name for param in superresolve.params].index("model")].default
+    *low, high = sorted({card.scale for card in cards.shipped()})
+    assert f"{', '.join(map(str, low))} or {high} with the networks" in page
+    assert {card.name for card in cards.shipped()} <= set(re.findall(r"<code>(\w+)</code>", page))
+
+
 def test_all_files_are_in_the_package():
     import configparser
 

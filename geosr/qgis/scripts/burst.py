@@ -87,8 +87,8 @@ def command_parameters():
     extra = QgsProcessingParameterString("EXTRA", tr("Additional command-line parameters"), optional=True)
     command = QgsProcessingParameterString("COMMAND", tr("Command that runs geosr"), optional=True)
     return [
-        advanced(helped(extra, tr("Options of the geosr command, passed on as they are."))),
-        advanced(helped(command, tr("Instead of the geosr that these scripts were installed from."))),
+        advanced(helped(extra, tr("Options that are passed to the geosr command unchanged."))),
+        advanced(helped(command, tr("Replaces the geosr that installed these scripts."))),
     ]
 
 
@@ -319,7 +319,7 @@ class StackPhotoBurst(QgsProcessingAlgorithm):
             "one exposure and stacks them into images with more pixels and less noise.\n\n"
             "Photos that are blurred or do not fit are left out; the report says which and why. The images have the "
             "metadata of the sharpest photo; the photos themselves are only read.\n\n"
-            "Hugin's tools must be installed. Nothing is left behind when the run is cancelled."
+            "Hugin's tools must be installed. A cancelled run leaves no files behind."
         )
 
     def initAlgorithm(self, config=None):
@@ -349,8 +349,8 @@ class StackPhotoBurst(QgsProcessingAlgorithm):
         )
         return [
             photos,
-            helped(scale, self.tr("How many times as many rows and columns.")),
-            helped(method, self.tr("Each makes an image. robust is a mean without ghosts of what moved.")),
+            helped(scale, self.tr("Factor for rows and columns.")),
+            helped(method, self.tr("Each method writes an image. robust is a mean without ghosts of moving objects.")),
             load,
         ]
 
@@ -363,13 +363,13 @@ class StackPhotoBurst(QgsProcessingAlgorithm):
             defaultValue=self.ALIGN_MODES[0],
             usesStaticStrings=True,
         )
-        memory = number(self.MEMORY, self.tr("Memory that may be needed, in MB"), optional=True, minValue=100)
+        memory = number(self.MEMORY, self.tr("Memory limit, in MB"), optional=True, minValue=100)
         overwrite = QgsProcessingParameterBoolean(
             self.OVERWRITE, self.tr("Replace images that are in the folder"), defaultValue=False
         )
         return [
-            advanced(helped(align, self.tr("none: as the photos lie, or where their CRS puts them."))),
-            advanced(helped(memory, self.tr("1500 MB by default; tiles are chosen for it."))),
+            advanced(helped(align, self.tr("none: photos are already aligned, or georeferenced."))),
+            advanced(helped(memory, self.tr("1.5 GiB by default; the tile size follows from it."))),
             advanced(overwrite),
         ]
 

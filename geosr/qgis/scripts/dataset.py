@@ -90,8 +90,8 @@ def command_parameters():
     extra = QgsProcessingParameterString("EXTRA", tr("Additional command-line parameters"), optional=True)
     command = QgsProcessingParameterString("COMMAND", tr("Command that runs geosr"), optional=True)
     return [
-        advanced(helped(extra, tr("Options of the geosr command, passed on as they are."))),
-        advanced(helped(command, tr("Instead of the geosr that these scripts were installed from."))),
+        advanced(helped(extra, tr("Options that are passed to the geosr command unchanged."))),
+        advanced(helped(command, tr("Replaces the geosr that installed these scripts."))),
     ]
 
 
@@ -335,7 +335,7 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
         return QUrl.fromLocalFile(beside("geosr.html")).toString() + "#buildsuperresolutiontrainingset"
 
     def shortDescription(self):
-        return self.tr("Cuts rasters into tiles to train a super-resolution network with.")
+        return self.tr("Cuts rasters into tiles for training a super-resolution network.")
 
     def shortHelpString(self):
         return self.tr(
@@ -343,7 +343,7 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
             "the folders x(scale)/Training and x(scale)/Validation of the output folder, for geosr train.\n\n"
             "Tiles with nodata are left out, and those outside the polygons of the area layer, if there is one. "
             "Training and validation tiles never show the same place.\n\n"
-            "The layers must be files that GDAL reads. Nothing is left behind when the run is cancelled."
+            "The layers must be files that GDAL reads. A cancelled run leaves no files behind."
         )
 
     def initAlgorithm(self, config=None):
@@ -365,7 +365,7 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
             QgsProcessingParameterMultipleLayers(self.INPUT, self.tr("Input layers"), QgsProcessing.TypeRaster),
             helped(area, self.tr("Tiles outside its polygons are left out. Any CRS will do.")),
             helped(scale, self.tr("Factor between the two resolutions.")),
-            helped(size, self.tr("In pixels of the input layers; a multiple of the scale.")),
+            helped(size, self.tr("Pixels of the input layers; a multiple of the scale.")),
         ]
 
     def advanced_parameters(self):
@@ -382,7 +382,7 @@ class BuildSuperResolutionTrainingSet(QgsProcessingAlgorithm):
         overwrite = QgsProcessingParameterBoolean(
             self.OVERWRITE, self.tr("Replace a training set that is in the folder"), defaultValue=False
         )
-        return [advanced(share), advanced(helped(seed, self.tr("Of everything that is random."))), advanced(overwrite)]
+        return [advanced(share), advanced(helped(seed, self.tr("Seed of the random numbers."))), advanced(overwrite)]
 
     def prepareAlgorithm(self, parameters, context, feedback):
         layers = self.parameterAsLayerList(parameters, self.INPUT, context)

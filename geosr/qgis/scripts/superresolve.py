@@ -88,8 +88,8 @@ def command_parameters():
     extra = QgsProcessingParameterString("EXTRA", tr("Additional command-line parameters"), optional=True)
     command = QgsProcessingParameterString("COMMAND", tr("Command that runs geosr"), optional=True)
     return [
-        advanced(helped(extra, tr("Options of the geosr command, passed on as they are."))),
-        advanced(helped(command, tr("Instead of the geosr that these scripts were installed from."))),
+        advanced(helped(extra, tr("Options that are passed to the geosr command unchanged."))),
+        advanced(helped(command, tr("Replaces the geosr that installed these scripts."))),
     ]
 
 
@@ -370,16 +370,16 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
         return QUrl.fromLocalFile(beside("geosr.html")).toString() + "#superresolveraster"
 
     def shortDescription(self):
-        return self.tr("Enlarges a raster with a neural network; its place, values and metadata are kept.")
+        return self.tr("Enlarges a raster with a neural network and keeps its position, data type and metadata.")
 
     def shortHelpString(self):
         return self.tr(
-            "This algorithm gives a raster two, three or four times as many rows and columns on the same ground, with "
-            "a neural network.\n\n"
-            "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer; tiles leave no "
-            "seams. A network's picture at a scale of 2 is an estimate; at 4 it looks sharper, but detail that the "
-            "input did not hold is invented: do not measure in it.\n\n"
-            "The layer must be a file that GDAL reads. Nothing is left behind when the run is cancelled."
+            "This algorithm enlarges a raster two, three or four times with a neural network. The result covers the same "
+            "ground.\n\n"
+            "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer. There are no seams "
+            "between tiles. At a scale of 2 the added detail is an estimate; at 3 and 4 most of it is invented. Do not "
+            "measure in the result.\n\n"
+            "The layer must be a file that GDAL reads. A cancelled run leaves no files behind."
         )
 
     def initAlgorithm(self, config=None):
@@ -393,7 +393,7 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
             QgsProcessingParameterRasterLayer(self.INPUT, self.tr("Input layer")),
             helped(
                 QgsProcessingParameterNumber(self.SCALE, self.tr("Scale"), defaultValue=2, minValue=2, maxValue=8),
-                self.tr("How many times as many rows and columns. Networks are made for one scale each."),
+                self.tr("Factor for rows and columns: 2, 3 or 4 with a network, 2 to 8 with bicubic."),
             ),
             helped(
                 QgsProcessingParameterEnum(
@@ -403,7 +403,9 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
                     defaultValue="span" if "span" in models else models[0],
                     usesStaticStrings=True,
                 ),
-                self.tr("A network that comes with geosr, or bicubic interpolation, which adds no detail."),
+                self.tr(
+                    "span is the fastest network, idn slightly more accurate; bicubic interpolation adds no detail."
+                ),
             ),
             helped(
                 QgsProcessingParameterBand(
@@ -413,7 +415,7 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
                     optional=True,
                     allowMultiple=True,
                 ),
-                self.tr("All bands if none is chosen."),
+                self.tr("All bands by default."),
             ),
             helped(
                 QgsProcessingParameterEnum(
@@ -423,7 +425,7 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
                     optional=True,
                     usesStaticStrings=True,
                 ),
-                self.tr("That of the input layer if none is chosen. Values saturate, they are not scaled."),
+                self.tr("That of the input layer by default. Values saturate, they are not scaled."),
             ),
             helped(
                 QgsProcessingParameterEnum(
@@ -433,11 +435,11 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
                     defaultValue=self.COMPRESSIONS[0],
                     usesStaticStrings=True,
                 ),
-                self.tr("Of a GeoTIFF, without loss."),
+                self.tr("Lossless compression of a GeoTIFF."),
             ),
             helped(
                 QgsProcessingParameterExtent(self.EXTENT, self.tr("Extent to process"), optional=True),
-                self.tr("Pixels that it touches are processed; all of them if it is empty."),
+                self.tr("Process the pixels that the extent touches; the whole layer by default."),
             ),
         ]
 
@@ -447,11 +449,11 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
             self.MODEL_FILE, self.tr("Model file"), extension="keras", optional=True, defaultValue=None
         )
         tile = number(self.TILE_SIZE, self.tr("Rows and columns of a tile"), optional=True, minValue=16)
-        memory = number(self.MEMORY, self.tr("Memory that may be needed, in MB"), optional=True, minValue=100)
+        memory = number(self.MEMORY, self.tr("Memory limit, in MB"), optional=True, minValue=100)
         return [
             advanced(helped(model, self.tr("A network of your own instead of the model above, with its own scale."))),
-            advanced(helped(tile, self.tr("Chosen from the raster's size and the memory by default."))),
-            advanced(helped(memory, self.tr("1500 MB by default; tiles are chosen for it."))),
+            advanced(helped(tile, self.tr("Chosen from the raster and the memory limit by default."))),
+            advanced(helped(memory, self.tr("Half of the memory, at most 8 GiB, by default."))),
         ]
 
     def prepareAlgorithm(self, parameters, context, feedback):
