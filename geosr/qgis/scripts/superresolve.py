@@ -374,11 +374,11 @@ class SuperResolveRaster(QgsProcessingAlgorithm):
 
     def shortHelpString(self):
         return self.tr(
-            "This algorithm enlarges a raster two, three or four times with a neural network. The result covers the same "
-            "ground.\n\n"
-            "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer. There are no seams "
-            "between tiles. At a scale of 2 the added detail is an estimate; at 3 and 4 most of it is invented. Do not "
-            "measure in the result.\n\n"
+            "This algorithm enlarges a raster two, three or four times with a neural network. The result covers the "
+            "same ground.\n\n"
+            "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer. There are no "
+            "seams between tiles. At a scale of 2 the added detail is an estimate; at 3 and 4 most of it is invented. "
+            "Do not measure in the result.\n\n"
             "The layer must be a file that GDAL reads. A cancelled run leaves no files behind."
         )
 
