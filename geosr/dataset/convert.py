@@ -6,12 +6,15 @@ image is the smallest, and the enlarged one is the nearer to a bicubic enlargeme
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import pickle
+import pickletools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ BATCH = 256
 PICKLE = "mean_values.pickle"
 VALIDATING = ("validation", "val", "valid")
 """Names of folders whose files validate, in upper case or lower."""
+INSTRUCTIONS = 2000
+"""Most instructions of a pickle of means."""
 LARGEST = 2**20
 """Bytes of a pickle that holds three means, at the most."""
 Means = dict[str, Block]
@@ -183,8 +188,11 @@ def read_means(path: str | os.PathLike[str]) -> Means:
     try:
         if Path(path).stat().st_size > LARGEST:
             raise OptionError(f"{name!r} is too large to hold three means")
-        with Path(path).open("rb") as file:
-            content = _Reader(file, encoding="latin1").load()
+        data = Path(path).read_bytes()
+        # Deep nesting overflows the stack; three means are a few hundred instructions.
+        if sum(1 for _ in islice(pickletools.genops(data), INSTRUCTIONS + 1)) > INSTRUCTIONS:
+            raise OptionError(f"{name!r} is too large to hold three means")
+        content = _Reader(io.BytesIO(data), encoding="latin1").load()
     except OSError as error:
         raise OptionError(f"the means in {name!r} cannot be read: {error.strerror}") from error
     except OptionError:
@@ -208,7 +216,7 @@ def read_means(path: str | os.PathLike[str]) -> Means:
 
 def _files(old: Sequence[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
     """The files, and the split of each."""
-    found: list[tuple[Path, str]] = []
+    found: dict[Path, tuple[Path, str]] = {}
     for path in map(Path, old):
         files, top = [path], path.absolute().parent.parent
         if path.is_dir():
@@ -217,10 +225,11 @@ def _files(old: Sequence[str | os.PathLike[str]]) -> list[tuple[Path, str]]:
         for file in files:
             # What is above the folder that was given says nothing of the set.
             folders = file.absolute().relative_to(top).parts[:-1]
-            found.append((file, records.SPLITS[any(part.lower() in VALIDATING for part in folders)]))
+            split = records.SPLITS[any(part.lower() in VALIDATING for part in folders)]
+            found.setdefault(file.resolve(), (file, split))  # a file counts once, however often it is named
     if not found:
         raise DatasetError(f"there are no TFRecords in {os.fspath(old[0])!r}; name the files")
-    return found
+    return list(found.values())
 
 
 def _nearest_means(first: Path, old: Sequence[str | os.PathLike[str]]) -> Path | None:

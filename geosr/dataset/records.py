@@ -102,6 +102,8 @@ def decode(example: bytes) -> Sample:
         values = features(example)
         dtype = np.dtype(values["dtype"][0].decode()).newbyteorder("<")
         (rows, cols, bands), [scale] = values["shape"], values["scale"]
+        if scale < 1:
+            raise ValueError(f"its scale is {scale}")
         shapes = {"gt": (rows, cols), "down": (rows // scale, cols // scale), "bic_up": (rows, cols)}
         images = {
             name: np.frombuffer(values[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
@@ -295,6 +297,13 @@ def _damage(card: Any) -> str | None:
             return f"scene {i} is {scene!r}"
         if lacking := [name for name in _SCENE if name not in scene]:
             return f"scene {i} has no {lacking[0]!r}"
+        if not isinstance(scene.get("tiles", {}), dict):
+            return f"the 'tiles' of scene {i} are {scene['tiles']!r}"
+    for name in ("left_out", "options"):
+        if not isinstance(card.get(name, {}), dict):
+            return f"its {name!r} is {card[name]!r}"
+    if not all(type(count) is int for count in card.get("left_out", {}).values()):
+        return "its 'left_out' holds what is no number"
     return None
 
 

@@ -170,6 +170,24 @@ def test_what_holds_no_means_is_said(tmp_path, content):
         convert.read_means(tmp_path / "means.pickle")
 
 
+def test_a_pickle_of_deep_nesting_is_refused_before_it_is_read(tmp_path):
+    nested = b"(" * 200_000 + b"t" * 200_000
+    (tmp_path / "m.pickle").write_bytes(b"}" + nested + b"K\x01s.")
+    with pytest.raises(OptionError, match=r"too large to hold three means|are not read"):
+        convert.read_means(tmp_path / "m.pickle")
+
+
+def test_a_folder_named_twice_is_converted_once(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    pickled(old / "mean_values.pickle", MEANS)
+    write_old(old / "a.tfrecord", triples(3))
+    once = convert.convert_sets([old], tmp_path / "once", size=24)
+    twice = convert.convert_sets([old / "a.tfrecord", old, old], tmp_path / "twice", size=24)
+    assert twice.tiles == once.tiles
+    assert twice.tiles["Training"] == 3
+
+
 def test_a_pickle_of_objects_is_no_means(tmp_path):
     with pytest.raises(OptionError, match=r"holds 'O8', no numbers|asks for"):
         convert.read_means(pickled(tmp_path / "m.pickle", np.array([0.1, None, "x"], object), 2))

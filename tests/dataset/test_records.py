@@ -38,6 +38,15 @@ def test_a_sample_comes_back_as_it_was(dtype):
     assert again.bands == (4, 3, 2)
 
 
+def test_a_scale_of_nothing_is_no_sample():
+    example = records.encode(sample())
+    values = {
+        name: value[0] if isinstance(value[0], bytes) else value for name, value in records.features(example).items()
+    }
+    with pytest.raises(DatasetError, match="its scale is 0"):
+        records.decode(records.serialise({**values, "scale": [0]}))
+
+
 def test_an_example_needs_no_side_knowledge():
     import tensorflow as tf
 
@@ -125,6 +134,8 @@ def damaged(name, value):
         (damaged("scenes", None), "its 'scenes' is None"),
         (damaged("scenes", ["a.tif"]), "scene 1 is 'a.tif'"),
         (damaged("scenes", [{"file": "a.tif"}]), "scene 1 has no 'bands'"),
+        (damaged("options", None), "its 'options' is None"),
+        (damaged("left_out", {"nodata": None}), "its 'left_out' holds what is no number"),
         ("[1, 2]", "it is no JSON object"),
         ("{", "it is no JSON"),
         ("", "it is no JSON"),
