@@ -116,6 +116,12 @@ def make_plan(
     if existing and not overwrite:
         raise OutputError(f"{os.fspath(folder / existing[0])!r} exists; choose another folder or --overwrite")
     _check_options(burst, options)
+    if options.creation:
+        shapes = {(burst[0].profile.count, burst[0].profile.dtype)} | {
+            (1, EXTRAS[name]) for name in _planes(options) if name in EXTRAS
+        }
+        for bands, dtype in sorted(shapes):
+            writer.check_creation(Profile(256, 256, bands, dtype), "GTiff", options.creation)
     return BurstPlan(burst, folder, options, outputs, _disk(burst, options))
 
 

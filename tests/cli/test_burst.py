@@ -109,6 +109,7 @@ def bad_inputs(tmp_path, still):
         "a folder in a file": ((still, tmp_path / "file" / "out"), "file"),
         "no photos at all": ((tmp_path / "nothing", out), "nothing"),
         "a reference that is none": ((still, out, "--reference", "x.tif"), "x.tif"),
+        "a compression that is none": ((still, out, "--co", "COMPRESS=FOO"), "COMPRESS=FOO"),
         "too little memory": ((still, out, "--memory", "100MB"), "--memory"),
     }
 
@@ -116,7 +117,7 @@ def bad_inputs(tmp_path, still):
 BAD = [
     "an empty folder", "one photo", "sizes that differ", "a cut photo", "a text called photo",
     "a folder that is a file", "a folder in a file", "no photos at all", "a reference that is none",
-    "too little memory",
+    "a compression that is none", "too little memory",
 ]  # fmt: skip
 
 
