@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from geosr.rasters.profile import RGB, Profile, described, differences, moved, w
 
 NOTE = "GEOSR_NOTE"
 """The tag of a part with notes on it for the joined raster."""
+SMALL = 256
+"""Rows and columns of a raster that shows what GDAL does with a larger one."""
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 
@@ -174,6 +178,43 @@ def stale(path: Path) -> list[Path]:
     ]
 
 
+def companions(path: Path, profile: Profile, driver: str) -> list[Path]:
+    """Return the files beside `path` that GDAL would take for parts of such a raster, as world files and RPCs.
+
+    GDAL is asked: it opens a small raster of this name among links to the files whose names begin alike.
+    """
+    alike = [file for file in path.parent.glob(f"{glob.escape(path.stem)}[._]*") if file.is_file() and file != path]
+    if not alike:
+        return []
+    small = replace(profile, width=SMALL, height=SMALL, rpcs=None)
+    with tempfile.TemporaryDirectory() as folder, gdal.environment(), gdal.quiet(), gdal.said():
+        trial = Path(folder) / path.name
+        try:
+            if driver == "GTiff":
+                _create(trial, small, {}).close()
+            else:
+                with MemoryFile() as memory:
+                    _create(Path(memory.name), small, {}).close()
+                    rasterio.shutil.copy(memory.name, trial, driver=driver, **compression.format_options(driver, {}))
+            own = {file.name for file in Path(folder).iterdir()}
+            for file in alike:
+                if file.name not in own:
+                    (Path(folder) / file.name).symlink_to(file.absolute())
+            names = {file.name for file in read_with(trial)} - own
+        except (*gdal.ERRORS, OSError):
+            return []
+    return sorted(file for file in alike if file.name in names)
+
+
+def read_with(path: Path) -> list[Path]:
+    """Return the other files that GDAL reads when it opens a raster; none for what is no raster."""
+    try:
+        with gdal.environment(), gdal.quiet(), rasterio.open(path) as dataset:
+            return [Path(file) for file in dataset.files if Path(file) != path]
+    except gdal.ERRORS:
+        return []
+
+
 def driver_named(name: str) -> str:
     """Return GDAL's driver of this name, in whatever case.
 
@@ -199,7 +240,7 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
         raise OptionError("NBITS would cut values; leave it out")
     subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
-        small = {"driver": "GTiff", "width": 256, "height": 256, "count": profile.count, "dtype": profile.dtype}
+        small = {"driver": "GTiff", "width": SMALL, "height": SMALL, "count": profile.count, "dtype": profile.dtype}
         if profile.located:
             small |= {"crs": profile.crs, "transform": profile.transform}
         path = Path(folder) / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -95,7 +96,7 @@ def write(
     """
     tiles = job.tiles
     damage: set[Damage] = set()
-    _check_side_files(job, Path(output))
+    stale = _stale_files(job, Path(output))
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
         finished = sum(parts.has(tile.index) for tile in tiles)
         if progress:
@@ -114,7 +115,11 @@ def write(
             writer.copy(whole, parts.draft, job.driver, job.creation)
         for item in writer.lost(parts.draft, job.profile):
             log.warning("%s: %s could not be kept in the format %s", os.fspath(output), item, job.driver)
-        parts.publish(stale=writer.stale(Path(output)))
+        names = {path.name for path in parts.draft.parent.iterdir()}
+        parts.publish(stale=stale)
+    for path in writer.read_with(Path(output)):
+        if path.name not in names:
+            log.warning("%s: GDAL takes %s for a part of it, which it is not", os.fspath(output), path.name)
     return sorted(damage, key=str)
 
 
@@ -132,15 +137,29 @@ def check_paths(
         check_output(output, inputs.files, overwrite=overwrite)
 
 
-def _check_side_files(job: Plan, output: Path) -> None:
-    """Refuse an output whose side files would take the place of the input's, or of files that are not the output's."""
+def _stale_files(job: Plan, output: Path) -> list[Path]:
+    """Return the files beside an older output that go with it.
+
+    Raises:
+        OutputError: side files of the output would take the place of the input's, or of files that are not the
+            output's; or a file beside it would be taken for a part of it.
+    """
     side_files = [output.with_name(name) for name in job.side_files]
-    for path in (*side_files, *writer.stale(output)):
+    companions = writer.companions(output, job.profile, job.driver)
+    stale = [*dict.fromkeys([*writer.stale(output), *companions])]
+    for path in (*side_files, *stale):
         if path.exists() and any(contains(path, file) for file in job.source.files):
             raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
     for path in side_files:
         if path.exists() and not output.exists():
             raise OutputError(f"{os.fspath(path)!r} exists and would be replaced; choose another output")
+    for path in companions:
+        others = [file for file in output.parent.glob(f"{glob.escape(output.stem)}.*") if file not in (output, path)]
+        if not path.name.startswith(f"{output.name}.") and (
+            not output.exists() or any(path in writer.read_with(file) for file in others)
+        ):
+            raise OutputError(f"{os.fspath(path)!r} would be taken for a part of the output; choose another output")
+    return stale
 
 
 def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0, resume: bool = True) -> None:

@@ -382,3 +382,66 @@ def test_the_epoch_of_a_dynamic_crs_is_kept_or_named(make_raster, tmp_path, capl
     with rasterio.open(vrt) as before, rasterio.open(output) as after:
         assert after.crs == before.crs
         assert np.allclose(after.bounds, before.bounds, atol=1e-9)
+
+
+WORLD_FILE = "0.5\n0\n0\n-0.5\n400000.25\n5000000.75\n"
+TAB_FILE = """!table
+!version 300
+
+Definition Table
+  File "out.jpg"
+  Type "RASTER"
+  (100,200) (0,0) Label "1",
+  (140,200) (40,0) Label "2",
+  (140,170) (40,30) Label "3"
+  CoordSys Earth Projection 1, 104
+  Units "degree"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "text"),
+    [
+        ("out.tif", "out.wld", WORLD_FILE),
+        ("out.tif", "out.TFW", WORLD_FILE),
+        ("out.tif", "out.tifw", WORLD_FILE),
+        ("out.tif", "out.tab", TAB_FILE.replace("out.jpg", "out.tif")),
+        ("out.png", "out.pgw", WORLD_FILE),
+        ("out.jpg", "out.jgw", WORLD_FILE),
+        ("out.jpg", "out.tab", TAB_FILE),
+        ("out.jp2", "out.wld", WORLD_FILE),
+    ],
+)
+def test_a_file_that_gdal_would_take_for_a_part_of_the_output(make_raster, tmp_path, name, beside, text):
+    source = make_raster(crs=None, transform=Affine.identity())
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / beside).write_text(text)
+    with pytest.raises(OutputError, match=rf"{beside}' would be taken for a part of the output"):
+        super_resolve(source, folder / name, BICUBIC)
+    assert (folder / beside).read_text() == text
+    (folder / beside).unlink()
+    super_resolve(source, folder / name, BICUBIC)
+    (folder / beside).write_text(text)
+    super_resolve(source, folder / name, BICUBIC, overwrite=True)
+    with rasterio.open(folder / name) as out:
+        assert out.transform.is_identity
+        assert beside not in [Path(file).name for file in out.files]
+
+
+def test_a_world_file_that_another_raster_needs_stays(make_raster, tmp_path):
+    source = make_raster(crs=None, transform=Affine.identity())
+    super_resolve(source, tmp_path / "out.png", BICUBIC)
+    super_resolve(source, tmp_path / "out.tif", BICUBIC)
+    (tmp_path / "out.wld").write_text(WORLD_FILE)
+    with pytest.raises(OutputError, match=r"out.wld' would be taken for a part of the output"):
+        super_resolve(source, tmp_path / "out.tif", BICUBIC, overwrite=True)
+    assert (tmp_path / "out.wld").exists()
+
+
+def test_a_world_file_that_gdal_does_not_need_is_no_reason_to_refuse(make_raster, tmp_path):
+    (tmp_path / "out.wld").write_text(WORLD_FILE)
+    super_resolve(make_raster(), tmp_path / "out.tif", BICUBIC)
+    with rasterio.open(make_raster()) as before, rasterio.open(tmp_path / "out.tif") as after:
+        assert after.bounds == before.bounds
+    assert (tmp_path / "out.wld").exists()
