@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -24,15 +24,11 @@ from rasterio.rpc import RPC
 from geosr.choices import exact_number
 from geosr.errors import UnsupportedRaster
 from geosr.grid import Window
-from geosr.rasters import gdal
+from geosr.rasters import domains, gdal
 from geosr.rasters.kinds import DTYPES
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
-# Domains that describe the file as it was stored, and tags that GDAL computed from pixels that change.
-_STORAGE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC"}
-_STATISTICS = "STATISTICS_"
-_LOST_DOMAINS = {"GEOLOCATION": "geolocation arrays"}
 _LOST_ELEMENTS = {"CategoryNames": "category names", "GDALRasterAttributeTable": "a raster attribute table"}
 
 
@@ -86,18 +82,8 @@ class Profile:
 
     def bands(self, indexes: Sequence[int]) -> Profile:
         """Return the profile of the bands with these numbers, from 1, in this order."""
-        picked = [i - 1 for i in indexes]
-        values: dict[str, Any] = {
-            item.name: tuple(getattr(self, item.name)[i] for i in picked) for item in ITEMS if item.per_band
-        }
-        return replace(
-            self,
-            **values,
-            count=len(picked),
-            alpha=picked.index(self.alpha) if self.alpha in picked else None,
-            # Without its band, transparency becomes a mask.
-            masked=self.masked or (self.alpha is not None and self.alpha not in picked),
-        )
+        positions = [i - 1 for i in indexes]
+        return replace(self, **{item.name: item.pick(self, positions) for item in ITEMS if item.pick})
 
     @property
     def colours(self) -> list[int]:
@@ -122,17 +108,21 @@ class Item:
     name: str
     """The field of Profile."""
     words: str
-    """Its name in a warning that it is lost."""
+    """Its name in a warning that a format drops it."""
     read: Callable[[Any], Any]
     """From an open dataset."""
     write: Callable[[Any, Profile], None] | None = None
     """To a dataset that is open for writing, in the order of ITEMS; None: it is given when the file is created."""
     scale: Callable[[Profile, int], Any] | None = None
     crop: Callable[[Profile, Window], Any] | None = None
-    per_band: bool = False
-    """A tuple with a value for each band."""
+    pick: Callable[[Profile, Sequence[int]], Any] | None = None
+    """Of the bands at these positions, from 0."""
     same: Callable[[Profile, Profile], bool] | None = None
     """True if an output, the first, has what the second says; by default the two are equal."""
+    lost: Callable[[Any], Iterable[str]] | None = None
+    """Words for what an open dataset has of it that an output cannot carry."""
+    created: bool = False
+    """It is given when a file is created, by rasterio's keyword of its name."""
 
 
 def profile_of(dataset: Any) -> Profile:
@@ -147,7 +137,13 @@ def profile_of(dataset: Any) -> Profile:
 
 def described(dataset: Any) -> Profile:
     """Return the profile of an open rasterio dataset of any kind."""
-    return Profile(**{item.name: item.read(dataset) for item in ITEMS}, lost=tuple(_lost(dataset)))
+    lost = tuple(words for item in ITEMS if item.lost for words in item.lost(dataset))
+    return Profile(**{item.name: item.read(dataset) for item in ITEMS}, lost=lost)
+
+
+def creation_keywords(profile: Profile) -> dict[str, Any]:
+    """Return rasterio's keywords for the items that are given when a file is created."""
+    return {item.name: getattr(profile, item.name) for item in ITEMS if item.created}
 
 
 def write_metadata(out: Any, profile: Profile) -> None:
@@ -241,9 +237,9 @@ def _has_tags(output: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[st
     if len(expected) != len(output):
         return not any(expected)
     return all(
-        there.get(domain, {}).get(name) == value
-        for domains, there in zip(expected, output, strict=True)
-        for domain, tags in domains.items()
+        domains.same_text(there.get(domain, {}).get(name), value)
+        for expected_tags, there in zip(expected, output, strict=True)
+        for domain, tags in expected_tags.items()
         for name, value in tags.items()
     )
 
@@ -269,21 +265,13 @@ def _cropped_rpcs(profile: Profile, window: Window) -> RPC | None:
 
 def _write_tags(out: Any, profile: Profile) -> None:
     for domain, tags in profile.tags.items():
-        out.update_tags(ns=domain or None, **_parted(domain, tags))
+        out.update_tags(ns=domain or None, **domains.parted(domain, tags))
 
 
 def _write_band_tags(out: Any, profile: Profile) -> None:
-    for i, domains in enumerate(profile.band_tags, 1):
-        for domain, tags in domains.items():
-            out.update_tags(i, ns=domain or None, **_parted(domain, tags))
-
-
-def _parted(domain: str, tags: Mapping[str, str]) -> Mapping[str, str]:
-    """Part a document at its first sign of equality, with which rasterio joins name and value."""
-    if domain not in tags:
-        return tags
-    name, _, value = tags[domain].partition("=")
-    return {name: value}
+    for i, band_tags in enumerate(profile.band_tags, 1):
+        for domain, tags in band_tags.items():
+            out.update_tags(i, ns=domain or None, **domains.parted(domain, tags))
 
 
 def _write_place(out: Any, profile: Profile) -> None:
@@ -333,86 +321,13 @@ def _always(output: Profile, expected: Profile) -> bool:
     return True
 
 
-ITEMS = (
-    Item("width", "the size", lambda d: d.width, scale=lambda p, k: p.width * k, crop=lambda p, w: w.width),
-    Item("height", "the size", lambda d: d.height, scale=lambda p, k: p.height * k, crop=lambda p, w: w.height),
-    Item("count", "the number of bands", lambda d: d.count),
-    Item("dtype", "the data type", lambda d: d.dtypes[0]),
-    Item("nodata", "the nodata value", lambda d: _nodata(d)),
-    Item("masked", "the mask band", _is_masked),
-    Item("alpha", "transparency", _alpha, same=_always),  # told by the colour interpretation
-    Item(
-        "overviews",
-        "overviews",
-        lambda d: any(d.overviews(i) for i in d.indexes),
-        same=lambda output, wanted: output.overviews or not wanted.overviews,
-    ),
-    # PixelIsPoint comes first: GDAL shifts the stored tie point by half a pixel when it knows of it.
-    Item("tags", "some tags", lambda d: _tags(d), _write_tags, same=lambda o, w: _has_tags([o.tags], [w.tags])),
-    Item(
-        "transform",
-        "the transform",
-        lambda d: d.transform,
-        _write_place,
-        scale=lambda p, k: p.transform @ Affine.scale(1 / k) if p.located else p.transform,
-        crop=lambda p, w: p.transform @ Affine.translation(w.col_off, w.row_off) if p.located else p.transform,
-        same=_same_transform,
-    ),
-    Item("crs", "the CRS", lambda d: d.crs),
-    Item("epoch", "the coordinate epoch", lambda d: _epoch(d)),
-    Item(
-        "gcps",
-        "ground control points",
-        lambda d: tuple(d.gcps[0]),
-        scale=lambda p, k: tuple(moved(gcp, gcp.row * k, gcp.col * k) for gcp in p.gcps),
-        crop=lambda p, w: tuple(moved(gcp, gcp.row - w.row_off, gcp.col - w.col_off) for gcp in p.gcps),
-        same=_same_gcps,
-    ),
-    Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_same_gcps),
-    Item("rpcs", "RPCs", lambda d: d.rpcs, _write_rpcs, scale=_scaled_rpcs, crop=_cropped_rpcs, same=_same_rpcs),
-    Item(
-        "colorinterp",
-        "colour interpretation",
-        lambda d: d.colorinterp,
-        _write_colours,
-        per_band=True,
-        same=_same_colours,
-    ),
-    Item(
-        "band_tags",
-        "some tags",
-        lambda d: tuple(_tags(d, i) for i in d.indexes),
-        _write_band_tags,
-        per_band=True,
-        same=lambda o, w: _has_tags(o.band_tags, w.band_tags),
-    ),
-    Item(
-        "descriptions",
-        "the descriptions of the bands",
-        lambda d: d.descriptions,
-        _write_texts("descriptions", "set_band_description"),
-        per_band=True,
-        same=_same_texts("descriptions"),
-    ),
-    Item(
-        "units",
-        "the units of the bands",
-        lambda d: d.units,
-        _write_texts("units", "set_band_unit"),
-        per_band=True,
-        same=_same_texts("units"),
-    ),
-    Item(
-        "scales",
-        "the scales of the bands",
-        lambda d: d.scales,
-        _write_scales,
-        per_band=True,
-        same=_same_numbers("scales", 1.0),
-    ),
-    Item("offsets", "the offsets of the bands", lambda d: d.offsets, per_band=True, same=_same_numbers("offsets", 0.0)),
-)
-"""The items of metadata, in the order in which they are written."""
+def _picked(name: str) -> Callable[[Profile, Sequence[int]], Any]:
+    """Return a choice from a tuple with a value for each band."""
+    return lambda profile, positions: tuple(getattr(profile, name)[i] for i in positions)
+
+
+def _picked_alpha(profile: Profile, positions: Sequence[int]) -> int | None:
+    return next((i for i, position in enumerate(positions) if position == profile.alpha), None)
 
 
 def _check_kind(dataset: Any) -> None:
@@ -442,27 +357,30 @@ def _check_kind(dataset: Any) -> None:
         raise UnsupportedRaster(f"{path!r} holds {dataset.dtypes[0]}; {remedy}")
 
 
-def _lost(dataset: Any) -> Iterator[str]:
-    with gdal.said() as lines:
-        for band in [(), *((i,) for i in dataset.indexes)]:
-            dataset.tags(*band)
-    if any("decode" in line for line in lines):
-        yield "tags that are not UTF-8"
-    domains = {"", *dataset.tag_namespaces(), *(ns for i in dataset.indexes for ns in dataset.tag_namespaces(i))}
-    for domain in sorted(domains - _STORAGE_DOMAINS):
-        if domain in _LOST_DOMAINS:
-            yield _LOST_DOMAINS[domain]
-        elif not all(_can_be_carried(dataset, domain, *band) for band in [(), *((i,) for i in dataset.indexes)]):
-            yield f"metadata of the domain {domain}" if domain else "tags that are not UTF-8"
-    if dataset.gcps[0] and (dataset.crs is not None or not dataset.transform.is_identity):
-        yield "ground control points beside a transform"
-    if dataset.subdatasets:
-        yield "its other pages"
-    if own_masks(dataset):
-        yield "masks of single bands (one mask for all takes their place)"
+def _lost_bits(dataset: Any) -> Iterator[str]:
     if bits := {dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS") for i in dataset.indexes} - {None}:
         yield f"the limit to {', '.join(sorted(map(str, bits)))} bits a pixel"
-    yield from _lost_elements(dataset)
+
+
+def _lost_nodata(dataset: Any) -> Iterator[str]:
+    for nodata in {element.text for element in _description(dataset).iterfind("VRTRasterBand/NoDataValue")}:
+        if dataset.nodata is None and not _is_integer(nodata, dataset.dtypes[0]):
+            yield f"the nodata value {nodata}, which {dataset.dtypes[0]} does not hold,"
+
+
+def _lost_masks(dataset: Any) -> Iterator[str]:
+    if own_masks(dataset):
+        yield "masks of single bands (one mask for all takes their place)"
+
+
+def _lost_points(dataset: Any) -> Iterator[str]:
+    if dataset.gcps[0] and (dataset.crs is not None or not dataset.transform.is_identity):
+        yield "ground control points beside a transform"
+
+
+def _lost_pages(dataset: Any) -> Iterator[str]:
+    if dataset.subdatasets:
+        yield "its other pages"
 
 
 def _lost_elements(dataset: Any) -> Iterator[str]:
@@ -471,9 +389,30 @@ def _lost_elements(dataset: Any) -> Iterator[str]:
     for element, words in _LOST_ELEMENTS.items():
         if description.find(f".//{element}") is not None:
             yield words
-    for nodata in {element.text for element in description.iterfind("VRTRasterBand/NoDataValue")}:
-        if dataset.nodata is None and not _is_integer(nodata, dataset.dtypes[0]):
-            yield f"the nodata value {nodata}, which {dataset.dtypes[0]} does not hold,"
+
+
+def _lost_texts(name: str, words: str) -> Callable[[Any], Iterator[str]]:
+    def lost(dataset: Any) -> Iterator[str]:
+        try:
+            getattr(dataset, name)
+        except UnicodeDecodeError:
+            yield f"{words} that are not UTF-8, but for their bytes as numbers,"
+
+    return lost
+
+
+def _texts(name: str, element: str) -> Callable[[Any], tuple[str | None, ...]]:
+    """Return a reader of a text for each band, in which bytes that are not UTF-8 are escaped."""
+
+    def read(dataset: Any) -> tuple[str | None, ...]:
+        try:
+            texts: tuple[str | None, ...] = getattr(dataset, name)
+        except UnicodeDecodeError:
+            bands = _description(dataset).iterfind("VRTRasterBand")
+            texts = tuple(band.findtext(element) or None for band in bands)
+        return texts
+
+    return read
 
 
 def _description(dataset: Any) -> ET.Element:
@@ -481,7 +420,7 @@ def _description(dataset: Any) -> ET.Element:
     with MemoryFile(ext=".vrt") as memory:
         try:
             rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            return ET.fromstring(memory.read())
+            return ET.fromstring(memory.read().decode("utf-8", "backslashreplace"))
         except (*gdal.ERRORS, ET.ParseError):
             return ET.Element("VRTDataset")
 
@@ -512,32 +451,131 @@ def _epoch(dataset: Any) -> float | None:
     return float(epoch) if epoch else None
 
 
-def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:
-    try:
-        _tags_of(dataset, domain, *band)
-    except ValueError:
-        return False
-    return True
-
-
-def _tags_of(dataset: Any, domain: str, *band: int) -> dict[str, str]:
-    """Return the names and values of a domain; a document, as of xml:XMP, has its domain for name.
-
-    Raises:
-        ValueError: they are not UTF-8; a document without a sign of equality, which rasterio cannot write.
-    """
-    tags: dict[str, str] = dataset.tags(*band, ns=domain) if domain else dataset.tags(*band)
-    if not (tags and domain.startswith(("xml:", "json:"))):
-        return tags
-    [(name, value)] = tags.items()
-    document = value if name == domain else f"{name}={value}"
-    if "=" not in document:
-        raise ValueError(f"the document in {domain} cannot be written")
-    return {domain: document}
-
-
-def _tags(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
-    domains = {"", *dataset.tag_namespaces(*band)} - _STORAGE_DOMAINS - set(_LOST_DOMAINS)
-    domain_tags = {ns: _tags_of(dataset, ns, *band) for ns in sorted(domains) if _can_be_carried(dataset, ns, *band)}
-    carried = {ns: {k: v for k, v in tags.items() if not k.startswith(_STATISTICS)} for ns, tags in domain_tags.items()}
-    return {ns: tags for ns, tags in carried.items() if tags}
+ITEMS = (
+    Item(
+        "width",
+        "the size",
+        lambda d: d.width,
+        scale=lambda p, k: p.width * k,
+        crop=lambda p, w: w.width,
+        created=True,
+    ),
+    Item(
+        "height",
+        "the size",
+        lambda d: d.height,
+        scale=lambda p, k: p.height * k,
+        crop=lambda p, w: w.height,
+        created=True,
+    ),
+    Item(
+        "count",
+        "the number of bands",
+        lambda d: d.count,
+        pick=lambda p, positions: len(positions),
+        lost=_lost_pages,
+        created=True,
+    ),
+    Item("dtype", "the data type", lambda d: d.dtypes[0], lost=_lost_bits, created=True),
+    Item("nodata", "the nodata value", _nodata, lost=_lost_nodata, created=True),
+    Item(
+        "masked",
+        "the mask band",
+        _is_masked,
+        # Without its band, transparency becomes a mask.
+        pick=lambda p, positions: p.masked or (p.alpha is not None and p.alpha not in positions),
+        lost=_lost_masks,
+    ),
+    Item("alpha", "transparency", _alpha, pick=_picked_alpha, same=_always),  # told by the colour interpretation
+    Item(
+        "overviews",
+        "overviews",
+        lambda d: any(d.overviews(i) for i in d.indexes),
+        same=lambda output, expected: output.overviews or not expected.overviews,
+    ),
+    # PixelIsPoint comes first: GDAL shifts the stored tie point by half a pixel when it knows of it.
+    Item(
+        "tags",
+        "some tags",
+        domains.carried,
+        _write_tags,
+        scale=lambda p, k: domains.scaled(p.tags, k, width=p.width, height=p.height),
+        crop=lambda p, w: domains.cropped(p.tags, width=w.width, height=w.height),
+        pick=lambda p, positions: domains.picked(p.tags, p.count, positions),
+        same=lambda output, expected: _has_tags([output.tags], [expected.tags]),
+        lost=domains.lost,
+    ),
+    Item(
+        "transform",
+        "the transform",
+        lambda d: d.transform,
+        _write_place,
+        scale=lambda p, k: p.transform @ Affine.scale(1 / k) if p.located else p.transform,
+        crop=lambda p, w: p.transform @ Affine.translation(w.col_off, w.row_off) if p.located else p.transform,
+        same=_same_transform,
+    ),
+    Item("crs", "the CRS", lambda d: d.crs),
+    Item("epoch", "the coordinate epoch", _epoch),
+    Item(
+        "gcps",
+        "ground control points",
+        lambda d: tuple(d.gcps[0]),
+        scale=lambda p, k: tuple(moved(gcp, gcp.row * k, gcp.col * k) for gcp in p.gcps),
+        crop=lambda p, w: tuple(moved(gcp, gcp.row - w.row_off, gcp.col - w.col_off) for gcp in p.gcps),
+        same=_same_gcps,
+        lost=_lost_points,
+    ),
+    Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_same_gcps),
+    Item("rpcs", "RPCs", lambda d: d.rpcs, _write_rpcs, scale=_scaled_rpcs, crop=_cropped_rpcs, same=_same_rpcs),
+    Item(
+        "colorinterp",
+        "colour interpretation",
+        lambda d: d.colorinterp,
+        _write_colours,
+        pick=_picked("colorinterp"),
+        same=_same_colours,
+        lost=_lost_elements,
+    ),
+    Item(
+        "band_tags",
+        "some tags",
+        lambda d: tuple(domains.carried(d, i) for i in d.indexes),
+        _write_band_tags,
+        pick=_picked("band_tags"),
+        same=lambda output, expected: _has_tags(output.band_tags, expected.band_tags),
+    ),
+    Item(
+        "descriptions",
+        "the descriptions of the bands",
+        _texts("descriptions", "Description"),
+        _write_texts("descriptions", "set_band_description"),
+        pick=_picked("descriptions"),
+        same=_same_texts("descriptions"),
+        lost=_lost_texts("descriptions", "names of bands"),
+    ),
+    Item(
+        "units",
+        "the units of the bands",
+        _texts("units", "UnitType"),
+        _write_texts("units", "set_band_unit"),
+        pick=_picked("units"),
+        same=_same_texts("units"),
+        lost=_lost_texts("units", "units of bands"),
+    ),
+    Item(
+        "scales",
+        "the scales of the bands",
+        lambda d: d.scales,
+        _write_scales,
+        pick=_picked("scales"),
+        same=_same_numbers("scales", 1.0),
+    ),
+    Item(
+        "offsets",
+        "the offsets of the bands",
+        lambda d: d.offsets,
+        pick=_picked("offsets"),
+        same=_same_numbers("offsets", 0.0),
+    ),
+)
+"""The items of metadata, in the order in which they are written."""

@@ -27,7 +27,7 @@ from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Window
 from geosr.quiet import silent_stderr
 from geosr.rasters import compression, gdal
-from geosr.rasters.profile import RGB, Profile, described, differences, moved, write_metadata
+from geosr.rasters.profile import RGB, Profile, creation_keywords, described, differences, moved, write_metadata
 
 NOTE = "GEOSR_NOTE"
 """The tag of a part with notes on it for the joined raster."""
@@ -155,6 +155,10 @@ def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> N
         rasterio.shutil.copy(source, path, driver=driver, **compression.format_options(driver, options))
     if driver == "COG":
         _check_whole(path, sparse=False)
+    for file in path.parent.iterdir():
+        # A header of text, as ENVI's, names the raster, which may be a draft in another folder.
+        if file != path and file.suffix in (".hdr", ".xml", ".prj"):
+            file.write_bytes(file.read_bytes().replace(os.fsencode(path), os.fsencode(path.name)))
 
 
 def lost(path: Path, profile: Profile) -> list[str]:
@@ -302,17 +306,7 @@ def _create(path: Path, profile: Profile, options: Mapping[str, str]) -> Any:
             rasterio.shutil.copy(empty, path, driver="GTiff", **{**options, "SPARSE_OK": "YES"})
         out = rasterio.open(path, "r+")
     else:
-        out = rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            width=profile.width,
-            height=profile.height,
-            count=profile.count,
-            dtype=profile.dtype,
-            nodata=profile.nodata,
-            **options,
-        )
+        out = rasterio.open(path, "w", driver="GTiff", **creation_keywords(profile), **options)
     write_metadata(out, profile)
     return out
 
