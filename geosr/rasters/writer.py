@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -24,10 +25,11 @@ from rasterio.enums import ColorInterp, Interleaving, Resampling
 from rasterio.io import MemoryFile
 
 from geosr.errors import OptionError, OutputError
-from geosr.grid import Block, Window
+from geosr.grid import Block, Grid, Window
 from geosr.quiet import silent_stderr
 from geosr.rasters import compression, gdal
 from geosr.rasters.profile import RGB, Profile, creation_keywords, described, differences, moved, write_metadata
+from geosr.rasters.source import measured
 
 NOTE = "GEOSR_NOTE"
 """The tag of a part with notes on it for the joined raster."""
@@ -137,12 +139,40 @@ def store(path: Path, profile: Profile, blocks: Iterable[tuple[Window, Block]], 
 
 
 def add_overviews(path: Path) -> None:
-    """Build averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block."""
-    with _writing(path), rasterio.open(path, "r+") as out:
-        levels = [2]
-        while min(out.width, out.height) // levels[-1] > compression.BLOCK_SIZE:
-            levels.append(2 * levels[-1])
-        out.build_overviews(levels, Resampling.average)
+    """Build averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block, of valid pixels alone."""
+    with _writing(path):
+        masks = _hide_nodata(path)
+        with rasterio.open(path, "r+") as out:
+            levels = [2]
+            while min(out.width, out.height) // levels[-1] > compression.BLOCK_SIZE:
+                levels.append(2 * levels[-1])
+            out.build_overviews(levels, Resampling.average)
+        if masks:
+            with rasterio.open(path, "r+") as out:
+                for window, packed in masks:
+                    bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8))
+                    mask = bits[: window.width * window.height].reshape(window.height, window.width)
+                    out.write_mask(mask > 0, window=window.toranges())
+
+
+def _hide_nodata(path: Path) -> list[tuple[Window, bytes]]:
+    """Let the mask of a raster hide pixels that are nodata in all bands, and return the windows' masks as they were.
+
+    GDAL averages by the mask or else by the nodata value, never by both.
+    """
+    before = []
+    with rasterio.open(path, "r+") as out:
+        profile = described(out)
+        if profile.nodata is None or not profile.masked:
+            return []
+        for tile in Grid(profile.width, profile.height, 4 * compression.BLOCK_SIZE):
+            window = tile.core.toranges()
+            shown = out.read_masks(1, window=window) > 0
+            both = shown & measured(out.read(window=window), profile.nodata).any(axis=0)
+            if (both != shown).any():
+                before.append((tile.core, zlib.compress(np.packbits(shown).tobytes())))
+                out.write_mask(both, window=window)
+    return before
 
 
 def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> None:

@@ -177,3 +177,30 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path):
     profile = Profile(5, 5, 1, "uint8")
     with pytest.raises(OutputError, match="cannot write"):
         list(writer.join([], tmp_path / "no" / "a.tif", profile, {}))
+
+
+@pytest.mark.parametrize("driver", ["GTiff", "COG"])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_overviews_obey_the_mask_and_the_nodata_value_together(make_raster, tmp_path, bands, driver):
+    rng = np.random.default_rng(0)
+    array = rng.integers(100, 200, (bands, 600, 560)).astype("uint8")
+    hole, mask = rng.random((600, 560)) < 0.3, rng.random((600, 560)) > 0.3
+    array[:, hole] = 0
+    path = make_raster(array, nodata=0, tiled=True)
+    with rasterio.open(path, "r+") as out:
+        out.write_mask(mask)
+    writer.add_overviews(path)
+    if driver == "COG":
+        writer.copy(path, tmp_path / "cog.tif", "COG", {})
+        path = tmp_path / "cog.tif"
+    with rasterio.open(path) as out:
+        assert (out.read() == array).all()
+        assert ((out.dataset_mask() > 0) == mask).all()
+    valid = (mask & ~hole).reshape(300, 2, 280, 2)
+    count = valid.sum((1, 3))
+    mean = (array.reshape(bands, 300, 2, 280, 2) * valid).sum((2, 4)) / np.maximum(count, 1)
+    with rasterio.open(path, overview_level=0) as out:
+        level, shown = out.read(), out.dataset_mask() > 0
+    assert (shown == (count > 0)).all()
+    assert (level[:, count == 0] == 0).all()
+    assert np.abs(level - mean)[:, count > 0].max() <= 0.5
