@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import shapely
+from shapely.geometry import MultiPolygon
+from shapely.geometry.polygon import orient
 
 from geosr import __version__
 from geosr.errors import OptionError, OutputError
 from geosr.files import json_text, write_file
 from geosr.rasters import gdal
-from geosr.rasters.placement import geographic_bounds
+from geosr.rasters.placement import footprint, geographic_bounds
 from geosr.rasters.profile import Profile
 from geosr.superresolve.plan import Plan
 from geosr.superresolve.upscalers import Blended, Network
+
+log = logging.getLogger(__name__)
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 ENDING = ".stac.json"
 _DATES = (("IMAGERY", "ACQUISITIONDATETIME"), ("", "TIFFTAG_DATETIME"))
 """Domains and names of the tags that say when a scene was taken."""
-_FORMS = ("%Y-%m-%d %H:%M:%S", "%Y:%m:%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
-
+_DATE = re.compile(
+    r"(\d{4})[-:](\d\d)[-:](\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?"
+)
+"""Dates and times of ISO 8601 and of TIFF."""
 
 FILES = {
     ".keras": ("application/zip; application=keras", "keras.Model.save"),
@@ -107,6 +117,8 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
                 **(_model(job, network) if network else {}),
             },
         )
+    if place := _place(job.profile):
+        stac_item.geometry, stac_item.bbox = place
     if network:
         media, artifact = FILES.get(network.path.suffix, ("application/octet-stream", "other"))
         asset = pystac.Asset(
@@ -123,15 +135,56 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def taken(profile: Profile) -> datetime | None:
-    """When the scene was taken, in UTC, as far as its tags tell."""
+    """Return when the scene was taken, in UTC, as far as its tags tell; one that cannot be read is logged."""
     for domain, name in _DATES:
-        text = profile.tags.get(domain, {}).get(name, "").strip().removesuffix("Z")
-        for form in _FORMS:
-            try:
-                return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
-            except ValueError:
-                continue
+        text = profile.tags.get(domain, {}).get(name, "").strip()
+        if moment := _moment(text):
+            return moment
+        if text:
+            log.warning("the time %r of the tag %s cannot be read", text, name)
     return None
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment that a text tells, in UTC, which it is in unless it has an offset.
+
+    >>> _moment("2020-02-28T24:00:00.5-01:30")
+    datetime.datetime(2020, 2, 29, 1, 30, 0, 500000, tzinfo=datetime.timezone.utc)
+    """
+    match = _DATE.fullmatch(text)
+    if not match:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    fraction, offset = float(f"0.{match[7] or 0}"), match[8] or "Z"
+    try:
+        midnight = datetime(year, month, day, tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    if hour > 24 or minute > 59 or second > 60 or (hour == 24 and (minute or second)):
+        return None
+    ahead = timedelta()
+    if offset[0] in "+-":
+        ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:].lstrip(":") or 0))
+    moment = midnight + timedelta(hours=hour, minutes=minute, seconds=second + fraction)
+    return moment + ahead if offset[0] == "-" else moment - ahead
+
+
+def _place(profile: Profile) -> tuple[dict[str, Any], list[float]] | None:
+    """Return geometry and bounding box as RFC 7946 has them across the antimeridian; None for a scene that is not."""
+    area = footprint(profile)
+    west, south, east, north = geographic_bounds(profile) or (0, 0, 0, 0)
+    if area.is_empty or (-180 <= west <= east <= 180 and east - west < 180):
+        return None
+    parts = sorted((part.bounds[0], part.bounds[2]) for part in getattr(area, "geoms", [area]))
+    # The box begins behind the widest gap between the parts, of which the first follows the last around the globe.
+    gaps = [(after[0] - before[1], before[1], after[0]) for before, after in pairwise(parts)]
+    gaps.append((parts[0][0] + 360 - parts[-1][1], parts[-1][1], parts[0][0]))
+    _, east, west = max(gaps)
+    _, south, _, north = area.bounds
+    polygons = [orient(part) for part in getattr(area, "geoms", [area])]
+    shape = MultiPolygon(polygons) if len(polygons) > 1 else polygons[0]
+    geometry: dict[str, Any] = json.loads(shapely.to_geojson(shape))
+    return geometry, [west, south, east, north]
 
 
 def _processing(job: Plan) -> dict[str, Any]:

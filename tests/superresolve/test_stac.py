@@ -9,10 +9,12 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 from rasterio.crs import CRS
+from shapely.geometry import Point, shape
 
 from geosr.cli.main import main
 from geosr.errors import OutputError
 from geosr.models import cards
+from geosr.rasters.profile import Profile
 from geosr.rasters.source import RasterSource
 from geosr.superresolve import stac
 from geosr.superresolve.options import Options
@@ -182,3 +184,55 @@ def test_the_item_of_an_older_output_goes_with_it_but_not_one_of_another_program
     path.write_text('{"properties": {}}')
     CliRunner().invoke(main, ["superresolve", str(source), str(output), "-m", "bicubic", "--overwrite"])
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "west", "east"),
+    [
+        ("EPSG:4326", (0.1, 0, 178, 0, -0.1, 10), 178, -177),
+        ("EPSG:4326", (0.1, 0, -182, 0, -0.1, 10), 178, -177),
+        ("EPSG:4326", (0.1, 0, 359, 0, -0.1, 10), -1, 4),
+        ("EPSG:32601", (1000, 0, 140_000, 0, -1000, 1_000_000), 179.7, -179.8),
+    ],
+)
+def test_a_scene_across_the_antimeridian_does_not_span_the_globe(
+    make_raster, tmp_path, valid, crs, transform, west, east
+):
+    source = make_raster(texture(1, 40, 50), crs=crs, transform=rasterio.Affine(*transform))
+    item = made(source, tmp_path / "o.tif", "-m", "bicubic")
+    valid(item)
+    assert (item["bbox"][0], item["bbox"][2]) == pytest.approx((west, east), abs=0.1)
+    area = shape(item["geometry"])
+    assert area.is_valid
+    assert -180 <= area.bounds[0] <= area.bounds[2] <= 180
+    with rasterio.open(tmp_path / "o.tif") as data:
+        corners = [data.xy(row, col) for row in (0, 79) for col in (0, 99)]
+        xs, ys = rasterio.warp.transform(data.crs, "EPSG:4326", *zip(*corners, strict=True))
+    for x, y in zip(xs, ys, strict=True):
+        assert area.buffer(0.01).contains(Point((x + 180) % 360 - 180, y))
+    assert area.area < 50
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2021-06-05T10:20:30.25Z", "2021-06-05T10:20:30.250000Z"),
+        ("2021-06-05T10:20:30+02:00", "2021-06-05T08:20:30Z"),
+        ("2021-06-05T23:20:30-0330", "2021-06-06T02:50:30Z"),
+        ("2020-02-28T24:00:00", "2020-02-29T00:00:00Z"),
+        ("2021:12:31 24:00:00", "2022-01-01T00:00:00Z"),
+        ("2021-06-05 10:20", "2021-06-05T10:20:00Z"),
+    ],
+)
+def test_times_are_read_with_offset_and_fraction(make_raster, tmp_path, text, moment):
+    source = make_raster()
+    with rasterio.open(source, "r+") as data:
+        data.update_tags(ns="IMAGERY", ACQUISITIONDATETIME=text)
+    assert made(source, tmp_path / "o.tif", "-m", "bicubic")["properties"]["datetime"] == moment
+
+
+@pytest.mark.parametrize("text", ["last summer", "2021-13-05", "2021-06-05T25:00:00", "2021-06-05T24:00:01"])
+def test_a_time_that_cannot_be_read_is_said(text, caplog):
+    caplog.set_level("WARNING", logger="geosr")
+    assert stac.taken(Profile(1, 1, 1, "uint8", tags={"": {"TIFFTAG_DATETIME": text}})) is None
+    assert f"the time {text!r} of the tag TIFFTAG_DATETIME cannot be read" in caplog.text
