@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from skimage import filters
@@ -18,7 +17,7 @@ from geosr.grid import Block, Tile, Window
 from geosr.models import cards
 from geosr.models.computing import Computing
 from geosr.quality.metrics import inconsistencies
-from geosr.rasters import gdal
+from geosr.rasters.containers import open_raster
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile, differences
 from geosr.rasters.source import RasterSource
@@ -227,7 +226,7 @@ def _gdal_masks(source: RasterSource, window: Window) -> NDArray[np.bool_] | Non
 
     None where GDAL is not believed: of a band of data called alpha, and of blocks that cannot be read.
     """
-    with gdal.quiet(), rasterio.open(source.path) as dataset:
+    with open_raster(source.path) as dataset:
         labelled = ColorInterp.alpha in dataset.colorinterp
         if source.skip_errors or (labelled and source.profile.alpha is None and source.alpha == "band"):
             return None

@@ -42,6 +42,8 @@ CODECS = {
 LOSSLESS_DRIVERS = {"JP2OpenJPEG": {"QUALITY": "100", "REVERSIBLE": "YES"}, "WEBP": {"LOSSLESS": "YES"}}
 """Options with which a driver does not change pixels."""
 LOSSY_DRIVERS = ("JPEG",)
+NAMELESS_DRIVERS = {"netCDF": {"WRITE_GDAL_HISTORY": "NO"}}
+"""Options with which a driver does not write the name of the draft into the file."""
 PART = {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1", "INTERLEAVE": "BAND"}
 """Options of parts: a tenth of the time of GDAL's own choice for -1 to 12 % more disk, on 8 to 64 bits, integers and
 not; some builds of GDAL lack the codec."""
@@ -70,7 +72,7 @@ def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Return options for a copy in another format, lossless where that can be chosen; `extra` overrides."""
     explicit = {name.upper(): value for name, value in extra.items()}
     if driver != "COG":
-        return LOSSLESS_DRIVERS.get(driver, {}) | explicit
+        return LOSSLESS_DRIVERS.get(driver, {}) | NAMELESS_DRIVERS.get(driver, {}) | explicit
     compress = explicit.get("COMPRESS", DEFAULT).upper()
     options = {"COMPRESS": DEFAULT, "BIGTIFF": "IF_SAFER"}
     if has_predictor(compress):

@@ -46,11 +46,12 @@ _STORED_TAGS = {
     "ENVI": r"Band_\d+",
     "MBTiles": r"ZOOM_LEVEL|bounds|center|format|maxzoom|minzoom",
     "GPKG": r"ZOOM_LEVEL",
-    "netCDF": r"_FillValue|missing_value|grid_mapping|coordinates|NC_GLOBAL#(Conventions|GDAL.*)",
+    "netCDF": r"_FillValue|_Unsigned|missing_value|valid_(range|min|max)|grid_mapping|coordinates"
+    r"|NC_GLOBAL#(Conventions|GDAL)",
 }
 """Tags of the default domain that describe the grid, or repeat what is carried otherwise, by driver."""
-_GRID_ATTRIBUTES = ("GeoTransform", "spatial_ref", "crs_wkt", "grid_mapping_name")
-_GRID_VARIABLES = {"x", "y", "lon", "lat", "longitude", "latitude", "rlon", "rlat", "easting", "northing"}
+NETCDF_GLOBAL = "NC_GLOBAL#"
+"""Before the names of a dataset's tags in netCDF, where those that are not its own have GDAL_ before them too."""
 _STATISTICS = "STATISTICS_"
 
 RESOLUTIONS = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "EXIF_XResolution", "EXIF_YResolution")
@@ -116,8 +117,9 @@ def picked(tags: Tags, count: int, positions: Sequence[int]) -> dict[str, Mappin
     return {**tags, "ENVI": header}
 
 
-def same_text(output: str | None, expected: str) -> bool:
+def has_tag(tags: Mapping[str, str], name: str, expected: str) -> bool:
     """Return True if a tag came back, a number to the seven digits that TIFF's resolutions have."""
+    output = tags.get(name)
     if output is None or output == expected:
         return output == expected
     try:
@@ -150,18 +152,25 @@ def _true(driver: str, domain: str, tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a domain that are true of the ground, not of the file."""
     if domain == "ENVI":
         return {name: text for name, text in tags.items() if name in ENVI_SCALARS | ENVI_LISTS}
+    if any(name.startswith(NETCDF_GLOBAL) or name == "NETCDF_VARNAME" for name in tags):
+        driver = "netCDF"  # a stack of its variables is a VRT
     stored = re.compile(_STORED_TAGS.get(driver, r"(?!)"))
-    grids = {name.partition("#")[0] for name in tags if name.partition("#")[2] in _GRID_ATTRIBUTES} | _GRID_VARIABLES
     return {
-        name: text
+        name.removeprefix(f"{NETCDF_GLOBAL}GDAL_"): text
         for name, text in tags.items()
         if not (
             name.startswith(_STATISTICS)
             or stored.fullmatch(name)
-            or (driver == "netCDF" and "#" in name and name.partition("#")[0] in grids)
+            or (driver == "netCDF" and "#" in name and not _is_global(name, tags))
             or (driver == "NITF" and name.startswith("NITF_") and name.removeprefix("NITF_") not in NITF_TRUE)
         )
     }
+
+
+def _is_global(name: str, tags: Mapping[str, str]) -> bool:
+    """Return True for attributes of a whole netCDF file, and of dimensions as time, but not of variables and axes."""
+    variable = name.partition("#")[0]
+    return f"{variable}#" == NETCDF_GLOBAL or variable in tags.get("NETCDF_DIM_EXTRA", "").strip("{}").split(",")
 
 
 def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:

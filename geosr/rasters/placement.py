@@ -55,7 +55,9 @@ def geographic_bounds(profile: Profile) -> Bounds | None:
     if profile.crs is None:
         return None
     try:
-        west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
+        # PROJ has much to say of a map that is nowhere on Earth.
+        with gdal.environment(), gdal.said():
+            west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
     except gdal.ERRORS:
         return None
     return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None

@@ -6,25 +6,23 @@ Adding an item of metadata is one entry in ITEMS, and a field of Profile.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import rasterio.shutil
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.io import MemoryFile
 from rasterio.rpc import RPC
 
 from geosr.choices import exact_number
 from geosr.errors import UnsupportedRaster
 from geosr.grid import Window
-from geosr.rasters import domains, gdal
+from geosr.rasters import domains
+from geosr.rasters.containers import description
 from geosr.rasters.kinds import DTYPES
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -237,7 +235,7 @@ def _has_tags(output: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[st
     if len(expected) != len(output):
         return not any(expected)
     return all(
-        domains.same_text(there.get(domain, {}).get(name), value)
+        domains.has_tag(there.get(domain, {}), name, value)
         for expected_tags, there in zip(expected, output, strict=True)
         for domain, tags in expected_tags.items()
         for name, value in tags.items()
@@ -363,7 +361,7 @@ def _lost_bits(dataset: Any) -> Iterator[str]:
 
 
 def _lost_nodata(dataset: Any) -> Iterator[str]:
-    for nodata in {element.text for element in _description(dataset).iterfind("VRTRasterBand/NoDataValue")}:
+    for nodata in {element.text for element in description(dataset).iterfind("VRTRasterBand/NoDataValue")}:
         if dataset.nodata is None and not _is_integer(nodata, dataset.dtypes[0]):
             yield f"the nodata value {nodata}, which {dataset.dtypes[0]} does not hold,"
 
@@ -385,9 +383,9 @@ def _lost_pages(dataset: Any) -> Iterator[str]:
 
 def _lost_elements(dataset: Any) -> Iterator[str]:
     """Yield what rasterio has no words for but GDAL names when it describes the dataset as a VRT."""
-    description = _description(dataset)
+    root = description(dataset)
     for element, words in _LOST_ELEMENTS.items():
-        if description.find(f".//{element}") is not None:
+        if root.find(f".//{element}") is not None:
             yield words
 
 
@@ -408,28 +406,18 @@ def _texts(name: str, element: str) -> Callable[[Any], tuple[str | None, ...]]:
         try:
             texts: tuple[str | None, ...] = getattr(dataset, name)
         except UnicodeDecodeError:
-            bands = _description(dataset).iterfind("VRTRasterBand")
+            bands = description(dataset).iterfind("VRTRasterBand")
             texts = tuple(band.findtext(element) or None for band in bands)
         return texts
 
     return read
 
 
-def _description(dataset: Any) -> ET.Element:
-    """Return GDAL's description of a dataset as a VRT; an empty one where it has none."""
-    with MemoryFile(ext=".vrt") as memory:
-        try:
-            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            return ET.fromstring(memory.read().decode("utf-8", "backslashreplace"))
-        except (*gdal.ERRORS, ET.ParseError):
-            return ET.Element("VRTDataset")
-
-
 def _nodata_values(dataset: Any) -> tuple[float | None, ...]:
     """Return the nodata value of each band; rasterio rounds those of 64-bit integers."""
     if dataset.dtypes[0] not in ("int64", "uint64"):
         return tuple(dataset.nodatavals)
-    texts = [band.findtext("NoDataValue") for band in _description(dataset).iterfind("VRTRasterBand")]
+    texts = [band.findtext("NoDataValue") for band in description(dataset).iterfind("VRTRasterBand")]
     exact = tuple(exact_number(text) if text and _is_integer(text, dataset.dtypes[0]) else None for text in texts)
     return exact or tuple(dataset.nodatavals)
 
@@ -446,7 +434,7 @@ def _is_integer(text: str | None, dtype: str) -> bool:
 
 
 def _epoch(dataset: Any) -> float | None:
-    element = _description(dataset).find("SRS")
+    element = description(dataset).find("SRS")
     epoch = element.get("coordinateEpoch") if element is not None else None
     return float(epoch) if epoch else None
 

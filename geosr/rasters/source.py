@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
@@ -22,6 +21,7 @@ from geosr.files import absolute_path
 from geosr.grid import Block, Window
 from geosr.rasters import gdal
 from geosr.rasters.compression import was_lossy
+from geosr.rasters.containers import files_of, open_raster
 from geosr.rasters.damage import Damage, Salvage
 from geosr.rasters.profile import Profile, own_masks, profile_of
 from geosr.rasters.radiometry import Range, fixed, sampled
@@ -119,7 +119,7 @@ class RasterSource:
         with _errors(self.path), gdal.environment():
             whole = profile_of(self._dataset)
             self.own_masks = bool(own_masks(self._dataset))
-            self.files = tuple(self._dataset.files)
+            self.files = files_of(self.path, self._dataset)
             self.block_shapes = tuple(self._dataset.block_shapes)
             self._salvage = Salvage(whole.window, self.block_shapes)
             if whole.alpha is not None and alpha == "auto":
@@ -141,8 +141,7 @@ class RasterSource:
     @property
     def _dataset(self) -> Any:
         if not hasattr(self._local, "dataset"):
-            with gdal.quiet():
-                self._local.dataset = rasterio.open(self.path)
+            self._local.dataset = open_raster(self.path)
         return self._local.dataset
 
     def read(self, window: Window) -> Pixels:
@@ -276,7 +275,7 @@ class RasterSource:
 
     @contextmanager
     def _without_overviews(self) -> Iterator[Any]:
-        with gdal.quiet(), rasterio.open(self.path, OVERVIEW_LEVEL="NONE") as data:
+        with open_raster(self.path, OVERVIEW_LEVEL="NONE") as data:
             yield data
 
     def _decimated(self, side: int, indexes: Sequence[int]) -> tuple[Block, NDArray[np.bool_]]:

@@ -28,6 +28,7 @@ from geosr.errors import OptionError, OutputError
 from geosr.grid import Block, Grid, Window
 from geosr.quiet import silent_stderr
 from geosr.rasters import compression, gdal
+from geosr.rasters.containers import open_raster
 from geosr.rasters.profile import RGB, Profile, creation_keywords, described, differences, moved, write_metadata
 from geosr.rasters.source import measured
 
@@ -194,7 +195,7 @@ def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> N
 def lost(path: Path, profile: Profile) -> list[str]:
     """Return the words for the items of a profile that are not in the file at `path`."""
     try:
-        with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
+        with gdal.environment(), open_raster(path) as written:
             if written.count != profile.count:
                 return ["the bands (see its subdatasets)"]
             return sorted(set(differences(described(written), profile)))
@@ -272,6 +273,8 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
     """
     if "NBITS" in options:
         raise OptionError("NBITS would cut values; leave it out")
+    if driver == "VRT":
+        raise OptionError("a VRT holds no pixels, it refers to those of other files; choose another --format")
     subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
         small = {"driver": "GTiff", "width": SMALL, "height": SMALL, "count": profile.count, "dtype": profile.dtype}
@@ -289,9 +292,10 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
             if path.is_dir():
                 raise OptionError(f"{driver} makes a folder, not a file; choose another --format")
             if driver != "GTiff":
-                # A format that only refers to the pixels of another file, as VRT, holds none now.
-                with gdal.environment(), gdal.quiet(), rasterio.open(path) as written:
+                # A format that only refers to the pixels of another file holds none now.
+                with gdal.environment(), open_raster(path) as written:
                     written.read()
+                    _check_grid(written, profile, driver)
             side_files = sorted(file.name for file in Path(folder).iterdir() if file != path)
         except OptionError:
             raise
@@ -300,6 +304,19 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
     if lines and options:
         raise OptionError(f"GDAL refuses {subject}: {lines[0]}; change --co")
     return side_files
+
+
+def _check_grid(written: Any, profile: Profile, driver: str) -> None:
+    """Refuse a format that resamples pixels to a grid of its own, or adds bands."""
+    if written.count != profile.count:
+        raise OptionError(f"{driver} would write {written.count} bands for {profile.count}; choose another --format")
+    here, there = profile.transform, written.transform
+    moved_pixels = profile.located and not there.is_identity and not here.almost_equals(there, 1e-3 * abs(here.a))
+    if written.shape != (SMALL, SMALL) or moved_pixels:
+        raise OptionError(
+            f"{driver} has a grid of its own and would resample the pixels of {abs(here.a):.9g} to {abs(there.a):.9g}; "
+            "choose another --format"
+        )
 
 
 def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None, str | None]:

@@ -131,7 +131,7 @@ def test_overviews_go_down_to_a_block(tmp_path):
 @pytest.mark.parametrize(
     ("driver", "dtype", "options", "told"),
     [
-        ("VRT", "uint8", {}, "GDAL refuses to write this raster as VRT"),
+        ("VRT", "uint8", {}, "a VRT holds no pixels, it refers to those of other files; choose another --format"),
         ("PNG", "float32", {}, "GDAL refuses to write this raster as PNG"),
         ("BMP", "uint16", {}, "GDAL refuses to write this raster as BMP"),
         ("COG", "uint8", {"COMPRESS": "NOSUCH"}, "GDAL refuses the creation options COMPRESS=NOSUCH"),

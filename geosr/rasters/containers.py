@@ -1,0 +1,72 @@
+"""Rasters opened, among them files whose bands are subdatasets of one band each, as the variables of netCDF."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import rasterio.shutil
+from rasterio.io import MemoryFile
+
+from geosr.rasters import gdal
+
+STACKED_DRIVERS = ("netCDF",)
+
+
+def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
+    """Return an open dataset; the variables of a netCDF file that are alike are its bands.
+
+    A file that exists is never taken for a URL, whatever its name.
+    """
+    name = os.fspath(Path(path).absolute() if ":" in os.fspath(path) and Path(path).exists() else path)
+    with gdal.quiet():
+        dataset = rasterio.open(name)
+        if dataset.count or dataset.driver not in STACKED_DRIVERS:
+            if not options:
+                return dataset
+            dataset.close()
+            return rasterio.open(name, **options)
+        stack = _stack(dataset.subdatasets)
+        if not stack:
+            return dataset
+        dataset.close()
+        return rasterio.open(stack, **options)
+
+
+def files_of(path: str | os.PathLike[str], dataset: Any) -> tuple[str, ...]:
+    """Return the names of the files that a dataset, opened from this path, is read from."""
+    if dataset.name.startswith("<") and Path(path).exists():
+        return (os.fspath(path),)
+    return tuple(dataset.files)
+
+
+def description(dataset: Any) -> ET.Element:
+    """Return GDAL's description of a dataset as a VRT, other bytes than UTF-8 escaped; empty if it has none."""
+    with MemoryFile(ext=".vrt") as memory:
+        try:
+            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+            return ET.fromstring(memory.read().decode("utf-8", "backslashreplace"))
+        except (*gdal.ERRORS, ET.ParseError):
+            return ET.Element("VRTDataset")
+
+
+def _stack(names: list[str]) -> str:
+    """Return a VRT with the subdatasets as its bands; an empty text if they are not of one band, size and place."""
+    whole: ET.Element | None = None
+    shapes = set()
+    for number, name in enumerate(names, 1):
+        with rasterio.open(name) as variable:
+            shapes.add((variable.shape, variable.dtypes, variable.transform, str(variable.crs)))
+            root = description(variable)
+        band = root.find("VRTRasterBand")
+        if band is None or len(root.findall("VRTRasterBand")) > 1 or len(shapes) > 1:
+            return ""
+        band.set("band", str(number))
+        if whole is None:
+            whole = root
+        else:
+            whole.append(band)
+    return "" if whole is None else ET.tostring(whole, encoding="unicode")

@@ -1,0 +1,83 @@
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from click.testing import CliRunner
+
+from geosr.cli.main import main
+from geosr.errors import OptionError, UnsupportedRaster
+from geosr.quality.verify import verify_output
+from geosr.rasters.profile import Profile
+from geosr.rasters.source import RasterSource
+from geosr.rasters.writer import check_creation
+from geosr.superresolve.folder import Running, super_resolve_folder
+from geosr.superresolve.job import super_resolve
+from geosr.superresolve.options import Options
+from tests.conftest import texture
+
+BICUBIC = Options(model="bicubic", scale=2)
+
+
+def test_the_variables_of_a_netcdf_file_are_its_bands(make_raster, tmp_path):
+    array = texture(3, 40, 50, dtype="int16", high=3000)
+    source = make_raster(array, nodata=-1)
+    rasterio.shutil.copy(source, tmp_path / "a.nc", driver="netCDF")
+    raster = RasterSource(tmp_path / "a.nc")
+    with rasterio.open(source) as expected:
+        assert (raster.profile.count, raster.profile.crs, raster.profile.nodata) == (3, expected.crs, -1)
+        assert np.allclose(raster.profile.transform, expected.transform)
+    assert (raster.read(raster.profile.window).block == array).all()
+    assert [*raster.files] == [str(tmp_path / "a.nc")]
+    assert (raster.thumbnail(20)[0].shape) == (3, 16, 20)
+
+
+def test_variables_that_are_not_alike_are_no_bands(make_raster, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file["a"], file["b"] = np.zeros((4, 5)), np.zeros((6, 7))
+    with pytest.raises(UnsupportedRaster, match="has no bands of its own; name one of its subdatasets"):
+        RasterSource(tmp_path / "a.nc")
+
+
+def test_an_output_in_netcdf_is_known_again(make_raster, tmp_path):
+    source = make_raster()
+    (tmp_path / "in").mkdir()
+    shutil.move(source, tmp_path / "in" / "a.tif")
+    options = Options(model="bicubic", scale=2, format="netCDF")
+    [first] = super_resolve_folder(tmp_path / "in", tmp_path / "out", options, Running())
+    assert not first.error
+    report = verify_output(tmp_path / "in" / "a.tif", tmp_path / "out" / "a.nc")
+    assert (report.model, report.recomputed, report.bounds_error < 1e-6) == ("bicubic x2", 0, True)
+    [second] = super_resolve_folder(tmp_path / "in", tmp_path / "out", options, Running())
+    assert (second.error, second.done_before) == ("", True)
+
+
+def test_formats_with_a_grid_of_their_own_are_refused(make_raster, tmp_path):
+    source = make_raster()
+    with pytest.raises(OptionError, match=r"MBTiles (has a grid of its own|would write 4 bands)"):
+        super_resolve(source, tmp_path / "out.mbtiles", BICUBIC)
+    assert not (tmp_path / "out.mbtiles").exists()
+    rasterio.shutil.copy(source, tmp_path / "gdal.mbtiles", driver="MBTiles")
+    with rasterio.open(source) as before, rasterio.open(tmp_path / "gdal.mbtiles") as after:
+        assert (after.shape, after.count) != (before.shape, before.count)
+    check_creation(Profile(9, 9, 3, "uint8"), "PNG", {})
+
+
+def test_a_file_whose_name_looks_like_a_url_is_a_file(make_raster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_raster().rename(tmp_path / "s3:x.tif")
+    done = CliRunner().invoke(main, ["superresolve", "s3:x.tif", "y.tif", "--model", "bicubic"])
+    assert done.exit_code == 0, done.output
+    with rasterio.open(tmp_path / "y.tif") as out:
+        assert out.shape == (100, 120)
+
+
+def test_a_map_that_is_nowhere_on_earth_is_no_reason_for_proj_to_speak(make_raster, capfd):
+    path = make_raster(crs=rasterio.crs.CRS.from_wkt('LOCAL_CS["mine",UNIT["metre",1]]'))
+    done = CliRunner().invoke(main, ["info", str(path), "--model", "bicubic"])
+    assert done.exit_code == 0, done.output
+    assert "PROJ" not in capfd.readouterr().err
+    assert "projjson" not in done.output
