@@ -6,11 +6,22 @@ Imports nothing heavy, so that `--help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from geosr.errors import OptionError
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """Return a question that offers the nearest of `words`; nothing if none is near.
+
+    >>> suggestion("spam", ["idn", "span"])
+    " (did you mean 'span'?)"
+    """
+    near = get_close_matches(word, list(words), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def option(

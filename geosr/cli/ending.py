@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -44,6 +46,14 @@ class Ending:
     def stop(self, *_: object) -> None:
         """Unwind the job: the handler of SIGTERM."""
         raise Cancelled if self._cancelled else KeyboardInterrupt
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Unwind the job, and say so at once: the handler of Ctrl-C, which is as before from then on."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Not by way of sys.stderr, which this may have interrupted in the middle of a line.
+        with suppress(OSError):
+            os.write(2, b"\nStopping...\n")
+        raise KeyboardInterrupt
 
     def watch(self) -> None:
         """Wait for the end of standard input, then end the process within the grace time."""
@@ -84,6 +94,10 @@ def ending() -> Iterator[Ending]:
     ctx = click.get_current_context(silent=True)
     end = Ending(cancellable=ctx is not None and bool(ctx.meta.get(CANCELLABLE)))
     before = signal.signal(signal.SIGTERM, end.stop)
+    # A process that is to ignore Ctrl-C, as one that a script runs in the background, goes on to.
+    speaks = sys.stderr.isatty() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if speaks:
+        signal.signal(signal.SIGINT, end.interrupt)
     if end.cancellable:
         threading.Thread(target=end.watch, daemon=True).start()
     try:
@@ -91,6 +105,8 @@ def ending() -> Iterator[Ending]:
     finally:
         end.over()
         signal.signal(signal.SIGTERM, before)
+        if speaks:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def holding(

@@ -57,6 +57,13 @@ def warn(text: str) -> None:
         click.echo(text, err=True)
 
 
+class Lines(logging.Handler):
+    """Writes logged records to stderr, above a progress bar that is on it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname}: {record.getMessage()}", err=True)
+
+
 class Warnings(logging.Handler):
     """Turns logged warnings into events; other records go to stderr."""
 

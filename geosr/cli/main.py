@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from geosr import __version__
+from geosr.choices import suggestion
 from geosr.cli import events
 from geosr.errors import Cancelled, GeosrError
 
@@ -42,6 +43,15 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"geosr.cli.{cmd_name}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if "" in args and not ctx.resilient_parsing:
+            ctx.fail("an argument is empty; is it a variable without a value?")
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}{suggestion(args[0], COMMANDS)}.")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -83,7 +93,7 @@ def _leave(message: str) -> None:
 @click.version_option(__version__, prog_name="geosr")
 def main() -> None:
     """Make georeferenced rasters sharper and keep everything about where and what they are."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[events.Lines()], level=logging.WARNING)
 
 
 if __name__ == "__main__":

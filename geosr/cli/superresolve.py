@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geosr.cli import events, options
-from geosr.cli.ending import Ending, missing
-from geosr.cli.progress import progress
+from geosr.cli.ending import Ending, holding, missing
+from geosr.cli.progress import Rasters, preparation, progress
+from geosr.cli.summary import WarningCount, folder_line, raster_line, warning_count, warnings_text
 from geosr.models.computing import Computing
 from geosr.superresolve.options import Options
 
@@ -30,8 +32,8 @@ DAMAGED = 3
 
 
 @click.command()
-@click.argument("source", metavar="INPUT")
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("scenes", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("output")
 @options.of(Options, ("scale", "-s"), ("model", "-m"))
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
 @options.of(Options, "sensor", "mtf", "noise", "limit")
@@ -52,8 +54,8 @@ DAMAGED = 3
 @options.verbose
 @options.quiet
 def superresolve(
-    source: str,
-    output: Path,
+    scenes: tuple[str, ...],
+    output: str,
     *,
     ext: str,
     dry_run: bool,
@@ -63,102 +65,160 @@ def superresolve(
     quiet: int,
     **values: Any,
 ) -> None:
-    """Super-resolve a raster, or all rasters of a folder.
+    """Super-resolve a raster, or many: several files, those of a folder, or the matches of a pattern.
 
     OUTPUT has SCALE times as many rows and columns on the same ground, with the CRS, the data type and all metadata of
-    INPUT. When INPUT is a folder, OUTPUT is one too, which is created; files keep their names, with the ending .tif.
-    An interrupted run continues when the same command is given again; files that are done are passed over.
+    INPUT. For several inputs OUTPUT is a folder, which is created; files keep their names, with the ending .tif. An
+    interrupted run continues when the same command is given again; files that are done are passed over.
 
     \b
     Example:
       geosr superresolve scene.tif scene_x2.tif
     """
     options.set_verbosity(verbose, quiet)
-    from geosr.superresolve.folder import Running, output_pairs, perform, prepare, super_resolve_folder
+    target = Path(output)
+    with options.ending() as end, warning_count() as warnings:
+        speech = Speech(as_json=as_json, quiet=bool(quiet), warnings=warnings)
+        with preparation(Path(scenes[0]).name, quiet=not speech.summaries):
+            from geosr.rasters.writer import name_in
+            from geosr.superresolve.folder import Running, output_pairs, perform, prepare
 
-    settings = options.taken(Options, values, computing=options.taken(Computing, values))
-    running = Running(resume=not no_resume, **values)
-    show = partial(_report, as_json=as_json, quiet=quiet)
-    folder = Path(source).is_dir()
-    damage = False
-    with options.ending() as end:
+            settings = options.taken(Options, values, computing=options.taken(Computing, values))
+            running = Running(resume=not no_resume, **values)
+            inputs = _several(scenes, output, ext)
+            if target.is_dir() and not inputs:
+                target /= name_in(settings.format or "GTiff", Path(scenes[0]).name)
+            job = None if inputs or dry_run else prepare(scenes[0], target, settings, running)
+        results: Sequence[Result] = ()
         if dry_run:
-            pairs = output_pairs(source, output, settings, extension=ext) if folder else [(source, output)]
-            for raster, target in pairs:
-                job = prepare(raster, target, settings, running, skip_done=folder, new_folder=folder)
-                if job:
-                    _show_estimate(target, job, running, as_json=as_json)
-        elif folder:
-            if end.cancellable and running.dask:
-                raise click.UsageError(
-                    "--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making"
-                )
-            created = missing(output)
-            end.holds((), created)
-            watch = _watch(end, quiet=bool(quiet), created=created)
-            with progress(
-                output.name, "rasters", quiet=bool(quiet) or not running.dask, end=end, created=created
-            ) as count:
-                results = list(
-                    map(
-                        show,
-                        super_resolve_folder(
-                            source, output, settings, running, extension=ext, watch=watch, progress=count
-                        ),
-                    )
-                )
-            damage = any(result.damage for result in results)
-            if failed := sum(bool(result.error) for result in results):
-                raise click.ClickException(f"{failed} of {len(results)} rasters failed")
-        elif job := prepare(source, output, settings, running):
-            damage = bool(show(perform(job, output, running, _watch(end, quiet=bool(quiet)))).damage)
-    if damage:
+            pairs = output_pairs(inputs, target, settings, extension=ext) if inputs else [(scenes[0], target)]
+            for raster, path in pairs:
+                several = bool(inputs)
+                if job := prepare(raster, path, settings, running, skip_done=several, new_folder=several):
+                    _show_estimate(path, job, running, as_json=as_json)
+        elif inputs:
+            results = _perform_all(inputs, target, settings, running, extension=ext, end=end, speech=speech)
+        elif job:
+            result = perform(job, target, running, _watch(end, quiet=speech.quiet))
+            results = [speech.report(result, end=warnings_text(warnings.count))]
+    if any(result.damage for result in results):
         sys.exit(DAMAGED)
 
 
+def _several(scenes: Sequence[str], output: str, extension: str) -> str | list[str] | None:
+    """Return a folder of rasters, or the rasters, where there can be several; None for one raster and its output."""
+    from geosr.rasters.source import opens
+
+    [first, *others] = scenes
+    if not others and Path(first).is_dir():
+        return None if opens(first) else first
+    rasters = options.rasters(scenes, extension)
+    return rasters if others or rasters != [first] or output.endswith(("/", os.sep)) else None
+
+
+def _perform_all(
+    inputs: str | list[str],
+    output: Path,
+    settings: Options,
+    running: Running,
+    *,
+    extension: str,
+    end: Ending,
+    speech: Speech,
+) -> list[Result]:
+    """Super-resolve many rasters, with one progress report, and a line for each and for all."""
+    from geosr.superresolve.folder import super_resolve_folder
+
+    if end.cancellable and running.dask:
+        raise click.UsageError("--cancel-on-eof cannot end the rasters of a folder that workers of --dask are making")
+    created = missing(output)
+    end.holds((), created)
+    start = time.monotonic()
+    results = []
+    # Another program gets the events of each raster, as it may have to remove what that one has begun.
+    each = events.wanted() and not running.dask
+    with progress(output.name, "rasters", quiet=speech.quiet or each, each_unit="output Mpx") as show:
+        rasters = Rasters(show) if show and not events.wanted() else None
+        watch = _watch(end, quiet=speech.quiet, created=created, rasters=rasters)
+        count = rasters.count if rasters else show
+        for result in super_resolve_folder(
+            inputs, output, settings, running, extension=extension, watch=watch, progress=count
+        ):
+            results.append(speech.report(result))
+    if speech.summaries:
+        seconds = time.monotonic() - start
+        click.echo(folder_line(output, results, seconds) + warnings_text(speech.warnings.count), err=True)
+    if failed := sum(bool(result.error) for result in results):
+        raise click.ClickException(f"{failed} of {len(results)} rasters failed")
+    return results
+
+
 def _watch(
-    end: Ending, *, quiet: bool, created: Sequence[Path] = ()
+    end: Ending, *, quiet: bool, created: Sequence[Path] = (), rasters: Rasters | None = None
 ) -> Callable[[Plan, Path], AbstractContextManager[Any]]:
-    """Return a function that opens the progress bar of a raster."""
+    """Return a function that opens the progress report of a raster: a bar of its own, or a step of `rasters`."""
 
     def watch(job: Plan, output: Path) -> AbstractContextManager[Any]:
         from geosr.parts import leftovers
 
+        temporary = leftovers(output)
+        each = job.profile.width * job.profile.height / len(job.tiles) / 1e6
+        if rasters:
+            return nullcontext(holding(end, rasters.tiles(each), temporary=temporary, created=created))
+        name = Path(job.source.path).name
         return progress(
-            Path(job.source.path).name,
+            name,
             "tiles",
             quiet=quiet,
             end=end,
-            temporary=leftovers(output),
+            temporary=temporary,
             created=created,
-            each=job.profile.width * job.profile.height / len(job.tiles) / 1e6,
+            each=each,
             each_unit="output Mpx",
         )
 
     return watch
 
 
-def _report(result: Result, *, as_json: bool, quiet: int) -> Result:
-    """Tell the result of one raster."""
-    name = Path(result.source).name
-    for text in result.warnings:
-        log.warning("%s", text)
-    if result.error:
-        events.warn(f"Error: {result.error}")
-    elif result.done_before:
-        if not quiet:
-            click.echo(f"{name}: done already", err=True)
-    else:
-        if result.damage:
-            band, window = result.damage[0]
-            events.warn(
-                f"{name}: {len(result.damage)} blocks could not be read and are nodata in {result.output!r}, the first "
-                f"in {f'band {band}' if band else 'the mask'} at column {window.col_off}, row {window.row_off}"
-            )
-        unreadable = [{"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in result.damage]
-        report = {"output": result.output, "model": result.model, "unreadable": unreadable}
-        events.result(report, as_json=as_json)
-    return result
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How the command tells its results."""
+
+    as_json: bool
+    quiet: bool
+    warnings: WarningCount
+
+    @property
+    def summaries(self) -> bool:
+        """True if there is a line for people about each output."""
+        return not (self.as_json or self.quiet or events.wanted())
+
+    def report(self, result: Result, *, end: str = "") -> Result:
+        """Tell the result of one raster."""
+        name = Path(result.source).name
+        for text in result.warnings:
+            log.warning("%s", text)
+        if result.error:
+            events.warn(f"Error: {result.error}")
+        elif result.done_before:
+            if not self.quiet:
+                click.echo(f"{name}: done already", err=True)
+        else:
+            if result.damage:
+                band, window = result.damage[0]
+                events.warn(
+                    f"{name}: {len(result.damage)} blocks could not be read and are nodata in "
+                    f"{result.output!r}, the first in {f'band {band}' if band else 'the mask'} at column "
+                    f"{window.col_off}, row {window.row_off}"
+                )
+            unreadable = [
+                {"band": band, "window": [w.col_off, w.row_off, w.width, w.height]} for band, w in result.damage
+            ]
+            report = {"output": result.output, "model": result.model, "unreadable": unreadable}
+            events.result(report, as_json=self.as_json)
+            if self.summaries:
+                click.echo(raster_line(result) + end, err=True)
+        return result
 
 
 def _show_estimate(output: Path, job: Plan, running: Running, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geosr import models
+from geosr.choices import suggestion
 from geosr.errors import ModelError, OutputError
 from geosr.files import json_text, write_file
 from geosr.models import conditioning
@@ -147,8 +148,10 @@ def shipped_path(name: str, scale: int) -> Path:
     """
     if name == "bicubic":
         raise ModelError("bicubic is interpolation, with no network in it; geosr models lists the networks")
-    if name not in {card.name for card in shipped()}:
-        raise ModelError(f"there is no model {name!r}; choose one that geosr models lists, or give a model file")
+    known = {card.name for card in shipped()}
+    if name not in known:
+        near = suggestion(name, sorted(known | {"bicubic"}))
+        raise ModelError(f"there is no model {name!r}{near}; choose one that geosr models lists, or give a model file")
     for kind in (".keras", ".xml"):
         if (path := WEIGHTS / f"{name}_x{scale}{kind}").is_file():
             return path

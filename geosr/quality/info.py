@@ -12,7 +12,7 @@ from geosr.grid import Block, Tile
 from geosr.quality import detail, metrics
 from geosr.rasters.blur import LEAST, MOST, Blur, blur_of, edge_widths
 from geosr.rasters.nodata import filled_block
-from geosr.rasters.placement import Bounds, bounds, crs_name, geographic_bounds
+from geosr.rasters.placement import Bounds, bounds, crs_name, geographic_bounds, pixel_size
 from geosr.rasters.profile import band_name
 from geosr.rasters.radiometry import PERCENTILES
 from geosr.rasters.sensors import MTF_LIMITS
@@ -111,8 +111,6 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
     block, good = source.thumbnail(THUMBNAIL)
     needs = estimate_job(job, "output.tif", workers=workers)
     located = profile.located
-    transform = profile.transform
-    pixel = float(np.hypot(transform.a, transform.d)), float(np.hypot(transform.b, transform.e))
     return Info(
         path=source.path,
         driver=source.driver,
@@ -120,7 +118,7 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
         height=profile.height,
         dtype=profile.dtype,
         crs=crs_name(profile),
-        pixel=pixel,
+        pixel=pixel_size(profile),
         bounds=bounds(profile, profile.window) if located else None,
         degrees=geographic_bounds(profile),
         bands=_bands(job, (block, good)),

@@ -63,6 +63,27 @@ def geographic_bounds(profile: Profile) -> Bounds | None:
     return (west, south, east, north) if np.isfinite([west, south, east, north]).all() else None
 
 
+def pixel_size(profile: Profile) -> tuple[float, float]:
+    """Return the width and height of a pixel in units of the CRS; of rotated rasters, along the rows and columns.
+
+    >>> pixel_size(Profile(1, 1, 1, "uint8", transform=Affine(0, 5, 0, -10, 0, 0)))
+    (10.0, 5.0)
+    """
+    transform = profile.transform
+    return float(np.hypot(transform.a, transform.d)), float(np.hypot(transform.b, transform.e))
+
+
+def unit_name(profile: Profile) -> str:
+    """Return the plural name of the unit of the CRS, as "metres"; empty without a CRS, or a unit that is named."""
+    if profile.crs is None:
+        return ""
+    unit = "degree" if profile.crs.is_geographic else profile.crs.linear_units
+    unit = unit.replace("meter", "metre")
+    if not unit or unit.startswith("unknown"):
+        return ""
+    return unit.replace("foot", "feet") if "foot" in unit else unit + "s"
+
+
 def crs_name(profile: Profile) -> str | None:
     """Return the code of the CRS, as EPSG:32633, or its name, or a word for one without either; None without a CRS."""
     if profile.crs is None:

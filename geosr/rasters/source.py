@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from geosr.errors import OptionError, RasterError
+from geosr.errors import OptionError, RasterError, UnsupportedRaster
 from geosr.files import absolute_path
 from geosr.grid import Block, Window
 from geosr.rasters import gdal
@@ -72,6 +72,17 @@ def check_readable(path: str | os.PathLike[str]) -> None:
         UnsupportedRaster: it is of a kind that must not be super-resolved.
     """
     RasterSource(path, alpha="band").close()
+
+
+def opens(folder: str | os.PathLike[str]) -> bool:
+    """Return True if GDAL reads a folder as one raster, as it does a Zarr store."""
+    try:
+        check_readable(folder)
+    except UnsupportedRaster:
+        return True
+    except RasterError:
+        return False
+    return True
 
 
 class ArraySource:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.grid import Tile, Window
+from geosr.rasters.placement import pixel_size
 from geosr.rasters.source import THUMBNAIL
 from geosr.superresolve.job import encoded_parts, sizes
 from geosr.superresolve.plan import Plan
@@ -57,10 +58,6 @@ def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1,
     profile, tiles = job.profile, job.tiles
     shown_tiles = _seen(job, tiles)
     size, disk = sizes(job, resume=resume)
-    x, y = (
-        float(np.hypot(*column))
-        for column in ((profile.transform.a, profile.transform.d), (profile.transform.b, profile.transform.e))
-    )
     full = sum(shown_tiles)
     around = job.source.profile.window.pad(job.upscaler.halo)
     pixels_given = sum(
@@ -71,7 +68,7 @@ def estimate_job(job: Plan, output: str | os.PathLike[str], *, workers: int = 1,
         height=profile.height,
         count=profile.count,
         dtype=profile.dtype,
-        pixel=(x, y),
+        pixel=pixel_size(profile),
         tile=job.grid.size,
         tiles=len(tiles),
         empty=1 - full / len(tiles),

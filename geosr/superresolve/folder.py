@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from geosr.errors import GeosrError, OptionError, OutputError, RasterError, Work
 from geosr.files import absolute_path, files_in, output_folder
 from geosr.models import cards
 from geosr.rasters.damage import Damage
+from geosr.rasters.placement import pixel_size, unit_name
 from geosr.rasters.source import check_readable
 from geosr.rasters.writer import name_in
 from geosr.superresolve import budget, stac
@@ -49,6 +51,13 @@ class Result:
     source: str
     output: str
     model: str = ""
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the output."""
+    pixel: tuple[float, float] = (0.0, 0.0)
+    """Width and height of a pixel of the output, in units of the CRS; 0 where it is placed nowhere."""
+    unit: str = ""
+    """Name of the unit of the CRS, in the plural."""
+    seconds: float = 0.0
     damage: Sequence[Damage] = ()
     """The blocks that could not be read and became nodata."""
     done_before: bool = False
@@ -91,6 +100,7 @@ def prepare(
 
 def perform(job: Plan, output: Path, running: Running, watch: Watch = unwatched) -> Result:
     """Carry out a plan and write its STAC item, if one is asked for."""
+    start = time.monotonic()
     workers = running.jobs if running.dask else job.workers(running.jobs)
     with pools.pool(running.dask, workers) as pool, watch(job, output) as progress:
         damage = write(job, output, restart=running.restart, resume=running.resume, pool=pool, progress=progress)
@@ -98,11 +108,21 @@ def perform(job: Plan, output: Path, running: Running, watch: Watch = unwatched)
         stac.write(job, output)
     else:
         stac.forget(output)
-    return Result(job.source.path, str(output), str(job.upscaler.identity), damage)
+    profile = job.profile
+    return Result(
+        job.source.path,
+        str(output),
+        str(job.upscaler.identity),
+        size=(profile.width, profile.height),
+        pixel=pixel_size(profile) if profile.located else (0.0, 0.0),
+        unit=unit_name(profile),
+        seconds=time.monotonic() - start,
+        damage=damage,
+    )
 
 
 def super_resolve_folder(
-    folder: str | os.PathLike[str],
+    scenes: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     options: Options = Options(),
     running: Running = Running(),
@@ -111,43 +131,56 @@ def super_resolve_folder(
     watch: Watch = unwatched,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
-    """Super-resolve the rasters of a folder into the folder `output`, and yield the result of each.
+    """Super-resolve rasters, or those of a folder, into the folder `output`, and yield the result of each.
 
     Outputs keep the names of the rasters, with the ending of their format. Rasters that are done are passed over, and
-    one that fails does not stop the others. With `running.dask`, each raster is the work of one worker, and `progress`
-    counts them; else `watch` reports the progress of each.
+    one that fails does not stop the others. `progress` counts the rasters. With `running.dask`, each is the work of
+    one worker; else `watch` reports the progress of each.
 
     Raises:
         RasterError: the folder has no files with this extension.
         OptionError, OutputError: two outputs would have one name, or `output` is a file's name.
     """
-    pairs = output_pairs(folder, output, options, extension=extension)
+    pairs = output_pairs(scenes, output, options, extension=extension)
     with output_folder(Path(output)):
         if running.dask:
             yield from _on_workers(pairs, Path(output), options, running, progress)
         else:
-            for pair in pairs:
+            if progress:
+                progress(0, len(pairs))
+            for count, pair in enumerate(pairs, 1):
                 yield _result(pair, options=options, running=running, watch=watch)
+                if progress:
+                    progress(count, len(pairs))
 
 
 def output_pairs(
-    folder: str | os.PathLike[str], output: str | os.PathLike[str], options: Options, *, extension: str
+    scenes: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    options: Options,
+    *,
+    extension: str,
 ) -> list[tuple[str, Path]]:
-    """Return the rasters of a folder, each with its output.
+    """Return rasters, or those of a folder, each with its output.
 
     Raises:
         RasterError, OptionError, OutputError: as `super_resolve_folder` raises them.
     """
-    name, output = os.fspath(folder), Path(output)
-    paths = files_in(Path(folder), extension)
-    if not paths:
-        raise RasterError(f"no .{extension.lstrip('.')} files in {name!r}; name another kind with --ext")
+    output = Path(output)
+    if isinstance(scenes, str | os.PathLike):
+        paths = list(map(str, files_in(Path(scenes), extension)))
+        if not paths:
+            name = os.fspath(scenes)
+            raise RasterError(f"no .{extension.lstrip('.')} files in {name!r}; name another kind with --ext")
+    else:
+        paths = [os.fspath(scene) for scene in scenes]
     if not output.is_dir() and (output.exists() or output.suffix.lower() in (".tif", ".tiff")):
-        raise OutputError(f"{os.fspath(output)!r} is a file's name, but INPUT is a folder; name a folder")
-    outputs = [output / name_in(options.format or "GTiff", path.name) for path in paths]
+        inputs = "INPUT is a folder" if isinstance(scenes, str | os.PathLike) else "there are several inputs"
+        raise OutputError(f"{os.fspath(output)!r} is a file's name, but {inputs}; name a folder")
+    outputs = [output / name_in(options.format or "GTiff", Path(path).name) for path in paths]
     if same := [path.name for path in outputs if outputs.count(path) > 1]:
         raise OptionError(f"two files would become {same[0]!r}; give them other names, or one at a time")
-    return list(zip(map(str, paths), outputs, strict=True))
+    return list(zip(paths, outputs, strict=True))
 
 
 def _result(pair: tuple[str, Path], *, options: Options, running: Running, watch: Watch = unwatched) -> Result:

@@ -1,0 +1,89 @@
+"""geosr superresolve with several inputs, patterns, and folders that are rasters."""
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+
+from geosr.cli.main import COMMANDS, main
+from tests.conftest import texture
+
+
+def run(*args):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_several_rasters_go_into_one_folder(make_raster, tmp_path):
+    sources = [make_raster(texture(1, 20, 20, seed=i), name) for i, name in enumerate(("a.tif", "b.tif"))]
+    done = run("superresolve", *sources, tmp_path / "out", "-m", "bicubic")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
+    for source in sources:
+        with rasterio.open(source) as given, rasterio.open(tmp_path / "out" / source.name) as output:
+            assert output.bounds == given.bounds
+            assert output.shape == (40, 40)
+
+
+def test_a_pattern_that_the_shell_left_alone_is_matched(make_raster, tmp_path):
+    for name in ("a.tif", "b.tif", "c.jp2"):
+        make_raster(texture(1, 20, 20), name)
+    assert run("superresolve", tmp_path / "*.tif", tmp_path / "out", "-m", "bicubic", "-q").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
+
+
+@pytest.mark.parametrize("name", ["new/", "there/", "there"])
+def test_one_raster_goes_into_a_folder_that_exists_or_is_named_as_one(make_raster, tmp_path, name):
+    (tmp_path / "there").mkdir()
+    done = run("superresolve", make_raster(texture(1, 20, 20), "a.tif"), f"{tmp_path}/{name}", "-m", "bicubic", "-q")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / name / "a.tif").is_file()
+
+
+def test_several_rasters_are_not_written_to_one_file(make_raster, tmp_path):
+    sources = [make_raster(texture(1, 20, 20), name) for name in ("a.tif", "b.tif")]
+    done = run("superresolve", *sources, tmp_path / "o.tif", "-m", "bicubic")
+    assert done.exit_code == 1
+    assert "there are several inputs; name a folder" in done.output
+
+
+def test_a_dry_run_of_several_shows_each(make_raster, tmp_path):
+    sources = [make_raster(texture(1, 20, 20), name) for name in ("a.tif", "b.tif")]
+    done = run("superresolve", *sources, tmp_path / "out", "-m", "bicubic", "--dry-run")
+    assert done.stdout.count("40 x 40 pixels of 5 x 5") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_gdal_reads_is_a_raster(tmp_path):
+    """A Zarr store is a folder; rasterio is the oracle for its pixels."""
+    store = tmp_path / "scene.zarr"
+    array = texture(1, 24, 20)
+    with rasterio.open(store, "w", driver="Zarr", width=20, height=24, count=1, dtype="uint8") as out:
+        out.write(array)
+    done = run("superresolve", store, tmp_path / "o.tif", "-m", "bicubic")
+    assert done.exit_code == 0, done.output
+    with rasterio.open(tmp_path / "o.tif") as output:
+        assert output.shape == (48, 40)
+        shrunk = output.read().reshape(1, 24, 2, 20, 2).mean((2, 4))
+    assert np.corrcoef(shrunk.ravel(), array.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_argument_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(name, "", "out")
+    assert done.exit_code == 2
+    assert "an argument is empty" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("word", "near"), [("superesolve", "superresolve"), ("model", "models"), ("qgs", "qgis")])
+def test_a_misspelt_command_is_answered_with_the_nearest(word, near):
+    done = run(word)
+    assert done.exit_code == 2
+    assert f"did you mean {near!r}?" in done.output
+
+
+def test_a_misspelt_model_is_answered_with_the_nearest(make_raster, tmp_path):
+    done = run("superresolve", make_raster(), tmp_path / "o.tif", "-m", "spam")
+    assert done.exit_code == 1
+    assert "there is no model 'spam' (did you mean 'span'?)" in done.output
