@@ -19,7 +19,7 @@ from tests.photographs import frames, moves, save_burst
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("api", "backends", "choosing", "formats", "legacy", "training", "tutorial")
+    for name in ("api", "backends", "choosing", "formats", "legacy", "superresolve", "training", "tutorial")
 ]
 RIO = "from rasterio.rio.main import main_group; main_group()"
 NEEDS = {"rioxarray": "xarray", "rio_stac": "stac"}

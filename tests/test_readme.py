@@ -1,4 +1,4 @@
-"""What README says is so: its commands run, its help is the command's, its scores are the cards'."""
+"""README, and what moved from it to docs/: commands run, the help is the command's, the scores are the cards'."""
 
 import re
 import shlex
@@ -77,14 +77,18 @@ def test_the_commands_run_in_their_order(make_raster, tmp_path):
 
 
 def test_the_help_shown_is_the_command_s():
-    for name, shown in re.findall(r"<!-- help: (\w+) -->\n```text\n(.*?)```", README, re.S):
-        assert shown == help_text(name), (
-            f"README's help of {name} is not what it prints; copy it from geosr {name} --help"
-        )
+    page = (ROOT / "docs" / "superresolve.md").read_text()
+    [(name, shown)] = re.findall(r"<!-- help: (\w+) -->\n```text\n(.*?)```", page, re.S)
+    assert shown == help_text(name), f"the help of {name} on its page is not what it prints; copy it from --help"
+
+
+def test_readme_is_short_and_has_no_help():
+    assert len(README.split()) < 1000
+    assert "Usage:" not in README
 
 
 def test_the_scores_shown_are_the_cards():
-    assert scores_table() in README
+    assert scores_table() in (ROOT / "docs" / "choosing.md").read_text()
 
 
 def test_contributing_names_files_and_tables_that_exist():
