@@ -23,8 +23,9 @@ OPTIONS: Mapping[str, object] = {
     # A deprecated CRS stays what it is.
     "OSR_USE_NON_DEPRECATED": "NO",
 }
-ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
-"""Exceptions of rasterio when GDAL fails; some calls pass GDAL's own on, and texts are taken for UTF-8."""
+ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError, SystemError)
+"""Exceptions of rasterio when GDAL fails; some calls pass GDAL's own on, or a SystemError if GDAL gives no reason, and
+texts are taken for UTF-8."""
 
 
 @contextmanager

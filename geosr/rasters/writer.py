@@ -277,14 +277,14 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
         raise OptionError("a VRT holds no pixels, it refers to those of other files; choose another --format")
     subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
     with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
-        small = {"driver": "GTiff", "width": SMALL, "height": SMALL, "count": profile.count, "dtype": profile.dtype}
+        small = Profile(SMALL, SMALL, profile.count, profile.dtype, colorinterp=profile.colorinterp)
         if profile.located:
-            small |= {"crs": profile.crs, "transform": profile.transform}
+            small = replace(small, crs=profile.crs, transform=profile.transform, epoch=profile.epoch)
         path = Path(folder) / name
         extra = compression.creation_options(profile.dtype, options) if driver == "GTiff" else {}
         try:
             with gdal.environment(), gdal.quiet(), MemoryFile() as memory:
-                memory.open(**{**small, **_photometric(profile.colorinterp), **extra}).close()
+                _create(Path(memory.name), small, extra).close()
                 if driver != "GTiff":
                     rasterio.shutil.copy(
                         memory.name, path, driver=driver, **compression.format_options(driver, options)
@@ -311,10 +311,12 @@ def _check_grid(written: Any, profile: Profile, driver: str) -> None:
     if written.count != profile.count:
         raise OptionError(f"{driver} would write {written.count} bands for {profile.count}; choose another --format")
     here, there = profile.transform, written.transform
-    moved_pixels = profile.located and not there.is_identity and not here.almost_equals(there, 1e-3 * abs(here.a))
-    if written.shape != (SMALL, SMALL) or moved_pixels:
+    # Less than a pixel is the rounding of formats that store corners as text, which is named when it is known.
+    corners = [np.subtract(~here @ (there @ corner), corner) for corner in ((0, 0), (SMALL, 0), (0, SMALL))]
+    resampled = profile.located and not there.is_identity and np.abs(corners).max() > 1
+    if written.shape != (SMALL, SMALL) or resampled:
         raise OptionError(
-            f"{driver} has a grid of its own and would resample the pixels of {abs(here.a):.9g} to {abs(there.a):.9g}; "
+            f"{driver} has a grid of its own and would resample pixels of {abs(here.a):.9g} to {abs(there.a):.9g}; "
             "choose another --format"
         )
 
