@@ -101,6 +101,7 @@ def compare_rasters(
     return Comparison(
         before=Path(pair.before.path).name,
         after=Path(pair.after.path).name,
+        model=model.words if (model := _provenance(pair.after).model) else "",
         names=NAMES if pair.truth else NAMES[:2],
         scale=pair.scale,
         bands=tuple(", ".join(filter(None, (f"band {i + 1}", band_name(profile, i)))) for i in pair.bands),
@@ -134,10 +135,7 @@ def _pair(
 ) -> Pair:
     """The rasters, checked against each other."""
     result = RasterSource(after, alpha="band")
-    try:
-        provenance = Provenance.from_tags(result.profile.tags.get("", {}))
-    except ValueError:
-        provenance = Provenance()
+    provenance = _provenance(result)
     low = RasterSource(before, provenance.bands, alpha=provenance.alpha)
     result = RasterSource(after, alpha=low.alpha)
     if low.profile.colours != result.profile.colours:
@@ -160,6 +158,14 @@ def _pair(
     if wrong := [i + 1 for i in positions if i not in result.profile.colours]:
         raise OptionError(f"{result.path!r} has no band {wrong[0]} to compare; choose others with --bands")
     return Pair(low, result, real, scale, part, cut, tuple(positions))
+
+
+def _provenance(result: RasterSource) -> Provenance:
+    """Return what the tags of a result tell; nothing where they are not geosr's."""
+    try:
+        return Provenance.from_tags(result.profile.tags.get("", {}))
+    except ValueError:
+        return Provenance()
 
 
 def _placed(large: RasterSource, small: RasterSource) -> tuple[int, Window]:

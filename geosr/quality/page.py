@@ -58,6 +58,8 @@ class Comparison:
 
     before: str
     after: str
+    model: str
+    """The model that made the result and what it was told; empty where that is not known."""
     names: tuple[str, ...]
     """Names of the pictures."""
     scale: int
@@ -95,7 +97,9 @@ def page(comparison: Comparison) -> str:
     )
     return Template(PARTS.read_text(encoding="utf-8")).substitute(
         title=escape(comparison.title),
-        summary=escape(summary) + (", and the truth" if len(comparison.names) > 2 else "") + ".",
+        summary=escape(summary)
+        + (", and the truth" if len(comparison.names) > 2 else "")
+        + (f". Made by {escape(comparison.model)}." if comparison.model else "."),
         note=escape(NOTE),
         error_caption="The result shrunk back to the input's pixels, less the input, without sign, in its unit.",
         style=PARTS.with_suffix(".css").read_text(encoding="utf-8"),

@@ -38,6 +38,20 @@ class Identity:
         sensor = " sensor " + "/".join(map(str, self.settings)) if self.settings else ""
         return f"{self.name} sha256:{self.sha256} {self.mode}{self.computing}{sensor}{' limited' * self.limit}"
 
+    @property
+    def words(self) -> str:
+        """The upscaler and what it was told of the sensor, for people.
+
+        >>> Identity("span_x2", sha256="0123", settings=(Setting(0.71, 0.26, 0.005),)).words
+        'span_x2, told MTF 0.26 and noise 0.5 %'
+        """
+        told = [
+            f"MTF {setting.nyquist:.2g} and noise {100 * setting.noise:.2g} %"
+            for setting in dict.fromkeys(self.settings)
+        ]
+        sensor = f", told {'; '.join(told)}" if told else ""
+        return f"{self.name}{sensor}{', limited' * self.limit}"
+
     @classmethod
     def parse(cls, text: str) -> Identity:
         """Return the identity that `str` gave as words.

@@ -82,6 +82,16 @@ def test_what_bicubic_made_is_bicubic(make_raster, tmp_path):
         assert "PSNR" not in place.scores
 
 
+def test_the_page_says_what_made_the_result(trio, make_raster, tmp_path):
+    before, after, _ = trio
+    assert "Made by" not in page.page(compare_rasters(before, after, windows=1))
+    tags = {"GEOSR_MODEL": "span_x2 sha256:0123456789abcdef each on openvino sensor 0.7141,0.26,0.0046 limited"}
+    with rasterio.open(after, "r+") as file:
+        file.update_tags(**tags)
+    said = page.page(compare_rasters(before, after, windows=1))
+    assert "Made by span_x2, told MTF 0.26 and noise 0.46 %, limited." in said
+
+
 def test_the_most_detailed_places_come_first_and_none_lies_over_another(make_raster, tmp_path):
     array = np.full((1, 640, 640), 1000, "uint16")
     for row, col, amount in ((0, 0, 300), (256, 384, 900), (512, 128, 600)):
