@@ -83,10 +83,8 @@ def converted(model: Any, digest: str) -> bytes:
         message = _model_proto().FromString(file.read_bytes())
     message.metadata_props.add(key=DIGEST, value=digest)
     content = bytes(message.SerializeToString())
-    image, *others = model.inputs
-    sensor = [0.5] * others[0].shape[-1] if others else None
-    original, copy = runtimes.of_keras(model, sensor), runtimes.of_onnx(content, "openvino", sensor=sensor)
-    largest = runtimes.difference(original, copy, image.shape[-1])
+    original, copy = runtimes.of_keras(model), runtimes.of_onnx(content, "openvino")
+    largest = runtimes.difference(original, copy, model.inputs[0].shape[-1])
     if not largest <= TOLERANCE:
         raise ModelError(
             f"{model.name!r} gives values that differ by {largest:.1e} on OpenVINO, more than {TOLERANCE:.0e}; compute "
