@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis fuzz bench bench-native bench-check bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis dist fuzz bench bench-native bench-check bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -70,6 +70,11 @@ test-qgis: $(VENV)/.dev ## run the tests in the real QGIS alone, which is instal
 	@if ! command -v qgis_process >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && apt-get install -qy --no-install-recommends qgis xvfb xauth; fi
 	$(BIN)/python -m pytest -m qgis tests
+
+dist: $(VENV)/.dev ## build sdist and wheel in dist/, install the wheel in an empty environment and try it
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tests/wheel.py dist/*.whl $(ARGS)
 
 fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
 	$(BIN)/python tests/fuzz.py

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import geosr
 from tests.conftest import texture
 
 ROOT = Path(__file__).parents[1]
@@ -83,3 +84,32 @@ def test_help_describes_every_target(venv):
 def test_clean_leaves_results_alone(venv):
     shown = make(venv, "-n", "clean", "OUT=/results", "RUNS=/results").stdout
     assert "/results" not in shown
+
+
+@pytest.mark.slow
+def test_a_wheel_is_small_and_runs_where_this_checkout_is_not(tmp_path):
+    """Builds it, as `make dist` does, from what git has."""
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, files):
+        if name.startswith(("geosr/", "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")):
+            (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "tree" / name)
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "-w", tmp_path, tmp_path / "tree"]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, ROOT / "tests" / "wheel.py", wheel, "--borrow"]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "MB" in done.stdout
+
+
+def test_the_citation_is_of_this_version():
+    import yaml
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == geosr.__version__
+    assert citation["license"] == "MIT"
+    assert f"## [{citation['version']}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
