@@ -17,7 +17,7 @@ from geosr.superresolve.options import Options
 @click.argument("truth", metavar="[TRUTH]", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The page, an HTML file.")
 @click.option("--windows", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of windows shown.")
-@options.of(Options, ("bands", "-b"))
+@options.of(Options, ("bands", "-b"), bands={"type": options.BandNumbers()})
 @click.option("--png", is_flag=True, help="Also write a picture of the windows, beside the page: NAME.png.")
 @options.as_json
 @options.overwrite

@@ -48,7 +48,14 @@ A folder of scenes with such a name is ./info."""
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENES...")
 @click.argument("out", type=click.Path(path_type=Path))
 @options.of(
-    Options, ("scale", "-s"), "size", ("bands", "-b"), "each_band", ("dtype", "-t"), size={"type": click.IntRange(16)}
+    Options,
+    ("scale", "-s"),
+    "size",
+    ("bands", "-b"),
+    "each_band",
+    ("dtype", "-t"),
+    size={"type": click.IntRange(16)},
+    bands={"type": options.BandNumbers()},
 )
 @degradation.options
 @options.of(Options, "split", "validation", "test", "block", "aoi", "exclude", "min_valid", "min_variance", "max_tiles")

@@ -46,7 +46,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return numbers
 
 
-class Bands(Numbers):
+class BandNumbers(Numbers):
     """Band numbers, from 1, with commas between: 4,3,2."""
 
     def __init__(self) -> None:
@@ -57,6 +57,22 @@ class Bands(Numbers):
         if min(bands) < 1:
             self.fail(f"must be {self.example}, got {value!r}", param, ctx)
         return bands
+
+
+class Bands(BandNumbers):
+    """Bands by number, from 1, or by name, with commas between: 4,3,2 or B4,green,Blue band."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name, self.example = "BAND,BAND,...", "numbers from 1 or names of bands with commas between, as 4,3,2"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple) or not re.search(r"[^\d\s,+.-]", value):
+            return super().convert(value, param, ctx)
+        names = tuple(part.strip() for part in value.split(","))
+        if not all(names):
+            self.fail(f"must be {self.example}, got {value!r}", param, ctx)
+        return tuple(int(name) if name.isdecimal() else name for name in names)
 
 
 class Pair(Numbers):

@@ -22,7 +22,9 @@ class Options:
 
     scale: int | None = option(None, "Enlargement; the model's own by default, or 2.")
     computing: Computing = Computing()
-    bands: tuple[int, ...] | None = option(None, "Bands to use, in this order, from 1.")
+    bands: tuple[int | str, ...] | None = option(
+        None, "Bands to use, in this order: numbers from 1, or names, as B4,red."
+    )
     alpha: str = option(
         "auto",
         "Treat a band labelled alpha as transparency (mask) or as data (band); near infrared is often mislabelled.",

@@ -19,11 +19,12 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
 
 from geosr.choices import exact_number
-from geosr.errors import UnsupportedRaster
+from geosr.errors import OptionError, UnsupportedRaster
 from geosr.grid import Window
 from geosr.rasters import domains
 from geosr.rasters.containers import description
 from geosr.rasters.kinds import DTYPES
+from geosr.rasters.sensors import band_keys
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -167,6 +168,34 @@ def band_name(profile: Profile, position: int) -> str | None:
     colour = profile.colorinterp[position] if profile.colorinterp else ColorInterp.undefined
     plain = colour in (ColorInterp.undefined, ColorInterp.gray, ColorInterp.alpha)
     return description or (None if plain else str(colour.name))
+
+
+def band_numbers(profile: Profile, bands: Sequence[int | str]) -> tuple[int, ...]:
+    """Return the numbers, from 1, of bands that are named by number, description, or what their descriptions name.
+
+    A band "Band 4 (red)" is 4th or is called by its whole description, "B4" or "red"; case does not matter.
+
+    Raises:
+        OptionError: a number or a name is none of the bands', or is that of several.
+    """
+    names = [band_name(profile, position) for position in range(profile.count)]
+    return tuple(_band_number(band, names) for band in bands)
+
+
+def _band_number(band: int | str, names: Sequence[str | None]) -> int:
+    if not isinstance(band, str):
+        if 1 <= band <= len(names):
+            return band
+        raise OptionError(f"bands 1 to {len(names)}, got {band}")
+    whole = [number for number, name in enumerate(names, 1) if name and name.lower() == band.lower()]
+    keys = set(band_keys(band))
+    numbers = whole or [number for number, name in enumerate(names, 1) if keys and keys <= set(band_keys(name))]
+    if len(numbers) == 1:
+        return numbers[0]
+    if numbers:
+        raise OptionError(f"several bands {band!r}: {', '.join(map(str, numbers))}")
+    known = ", ".join(f"{number} {name!r}" if name else str(number) for number, name in enumerate(names, 1))
+    raise OptionError(f"no band {band!r}; its bands are {known}")
 
 
 def moved(gcp: GroundControlPoint, row: float, col: float) -> GroundControlPoint:

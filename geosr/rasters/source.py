@@ -23,7 +23,7 @@ from geosr.rasters import gdal
 from geosr.rasters.compression import was_lossy
 from geosr.rasters.containers import files_of, open_raster
 from geosr.rasters.damage import Damage, Salvage
-from geosr.rasters.profile import Profile, own_masks, profile_of
+from geosr.rasters.profile import Profile, band_numbers, own_masks, profile_of
 from geosr.rasters.radiometry import Range, fixed, sampled
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class RasterSource:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        bands: Sequence[int] | None = None,
+        bands: Sequence[int | str] | None = None,
         *,
         alpha: str = "auto",
         skip_errors: bool = False,
@@ -141,9 +141,10 @@ class RasterSource:
         self.alpha = alpha
         self._mask_band = whole.masked
         self._alpha_band = None if whole.alpha is None else whole.alpha + 1
-        self.indexes = tuple(bands or range(1, whole.count + 1))
-        if wrong := [i for i in self.indexes if not 1 <= i <= whole.count]:
-            raise OptionError(f"{self.path!r} has bands 1 to {whole.count}, got {wrong[0]}; choose others with --bands")
+        try:
+            self.indexes = band_numbers(whole, bands or range(1, whole.count + 1))
+        except OptionError as error:
+            raise OptionError(f"{self.path!r} has {error}; choose others with --bands") from error
         self.profile = whole.bands(self.indexes)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -26,7 +26,9 @@ class Options:
     scale: int | None = option(None, "Enlargement; the model's own by default, or 2.", least=1)
     model: str = option(DEFAULT, "bicubic, a shipped model, or a .keras, .onnx or .xml (OpenVINO) file.")
     computing: Computing = Computing()
-    bands: tuple[int, ...] | None = option(None, "Bands to use, in this order, from 1.")
+    bands: tuple[int | str, ...] | None = option(
+        None, "Bands to use, in this order: numbers from 1, or names, as B4,red."
+    )
     bands_mode: str = option(
         "auto",
         "How a network of one band treats several: each by itself, or the luma of red, green and blue alone (three "
@@ -86,8 +88,10 @@ class Options:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.bands is not None and not (isinstance(self.bands, Sequence) and self.bands):
-            raise OptionError(f"bands must be band numbers from 1, as (4, 3, 2), got {self.bands!r}")
+        if self.bands is not None and (
+            isinstance(self.bands, str) or not (isinstance(self.bands, Sequence) and self.bands)
+        ):
+            raise OptionError(f"bands must be band numbers from 1 or names, as (4, 3, 'blue'), got {self.bands!r}")
         if self.sensor not in (NATURAL, *SENSORS):
             raise OptionError(f"sensor must be one of {', '.join((NATURAL, *SENSORS))}, got {self.sensor!r}")
         for gain in self.mtf or ():

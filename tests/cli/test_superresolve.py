@@ -67,6 +67,63 @@ def test_a_folder_that_gdal_reads_is_a_raster(tmp_path):
     assert np.corrcoef(shrunk.ravel(), array.ravel())[0, 1] > 0.98
 
 
+@pytest.fixture
+def landsat(make_raster):
+    """A raster whose bands are named as products name them."""
+    source = make_raster(texture(4, 20, 20, seed=3), "scene.tif")
+    with rasterio.open(source, "r+") as out:
+        out.descriptions = "Band 2 (blue)", "SR_B03", "Near Infrared", "Band 8A, red edge"
+    return source
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("B3,blue", [2, 1]),
+        ("nir,1", [3, 1]),
+        ("sr_b03,B8A,Band 2 (blue)", [2, 4, 1]),
+        ("rededge", [4]),
+        ("4 2", [4, 2]),
+    ],
+)
+def test_bands_are_named_as_their_descriptions_name_them(landsat, tmp_path, words, numbers):
+    """GDAL's own choice of the numbers, by rasterio, is the oracle."""
+    done = run("superresolve", landsat, tmp_path / "o.tif", "-m", "bicubic", "--bands", words, "-q")
+    assert done.exit_code == 0, done.output
+    chosen = ",".join(map(str, numbers))
+    assert run("superresolve", landsat, tmp_path / "n.tif", "-m", "bicubic", "-b", chosen, "-q").exit_code == 0
+    with rasterio.open(landsat) as given, rasterio.open(tmp_path / "o.tif") as by_name:
+        with rasterio.open(tmp_path / "n.tif") as by_number:
+            np.testing.assert_array_equal(by_name.read(), by_number.read())
+        assert by_name.descriptions == tuple(given.descriptions[number - 1] for number in numbers)
+        shrunk = by_name.read().reshape(len(numbers), 20, 2, 20, 2).mean((2, 4))
+        for band, number in zip(shrunk, numbers, strict=True):
+            assert np.corrcoef(band.ravel(), given.read(number).ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("red", "no band 'red'; its bands are 1 'Band 2 (blue)', 2 'SR_B03'"),
+        ("B8", "no band 'B8'"),
+        ("5", "has bands 1 to 4, got 5"),
+    ],
+)
+def test_bands_that_are_not_there_are_refused_with_those_that_are(landsat, tmp_path, words, text):
+    done = run("superresolve", landsat, tmp_path / "o.tif", "-m", "bicubic", "--bands", words)
+    assert done.exit_code == 1
+    assert text in done.output
+    assert "choose others with --bands" in done.output
+
+
+def test_a_name_of_several_bands_is_refused(make_raster, tmp_path):
+    source = make_raster(texture(2, 20, 20), "scene.tif")
+    with rasterio.open(source, "r+") as out:
+        out.descriptions = "Red edge 1", "Red edge 2"
+    done = run("superresolve", source, tmp_path / "o.tif", "-m", "bicubic", "--bands", "rededge")
+    assert "several bands 'rededge': 1, 2" in done.output
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_argument_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
