@@ -46,10 +46,12 @@ _STORED_TAGS = {
     "ENVI": r"Band_\d+",
     "MBTiles": r"ZOOM_LEVEL|bounds|center|format|maxzoom|minzoom",
     "GPKG": r"ZOOM_LEVEL",
-    "netCDF": r"_FillValue|_Unsigned|missing_value|valid_(range|min|max)|grid_mapping|coordinates"
+    "netCDF": r"_FillValue|_Unsigned|missing_value|valid_(range|min|max)|grid_mapping|coordinates|cell_measures"
     r"|NC_GLOBAL#(Conventions|GDAL)",
 }
 """Tags of the default domain that describe the grid, or repeat what is carried otherwise, by driver."""
+AXES = {"x", "y", "lon", "lat", "longitude", "latitude", "rlon", "rlat", "easting", "northing"}
+"""Variables of netCDF that say where columns and rows lie, by custom."""
 NETCDF_GLOBAL = "NC_GLOBAL#"
 """Before the names of a dataset's tags in netCDF, where those that are not its own have GDAL_ before them too."""
 _STATISTICS = "STATISTICS_"
@@ -161,16 +163,18 @@ def _true(driver: str, domain: str, tags: Mapping[str, str]) -> dict[str, str]:
         if not (
             name.startswith(_STATISTICS)
             or stored.fullmatch(name)
-            or (driver == "netCDF" and "#" in name and not _is_global(name, tags))
+            or (driver == "netCDF" and "#" in name and _is_of_grid(name, tags))
             or (driver == "NITF" and name.startswith("NITF_") and name.removeprefix("NITF_") not in NITF_TRUE)
         )
     }
 
 
-def _is_global(name: str, tags: Mapping[str, str]) -> bool:
-    """Return True for attributes of a whole netCDF file, and of dimensions as time, but not of variables and axes."""
-    variable = name.partition("#")[0]
-    return f"{variable}#" == NETCDF_GLOBAL or variable in tags.get("NETCDF_DIM_EXTRA", "").strip("{}").split(",")
+def _is_of_grid(name: str, tags: Mapping[str, str]) -> bool:
+    """Return True for a netCDF attribute of an axis of the map or of its projection, or of how values are stored."""
+    variable, _, attribute = name.partition("#")
+    axis = variable in AXES or tags.get(f"{variable}#axis") in ("X", "Y")
+    projection = any(f"{variable}#{name}" in tags for name in ("GeoTransform", "spatial_ref", "grid_mapping_name"))
+    return axis or projection or bool(re.fullmatch(_STORED_TAGS["netCDF"], attribute))
 
 
 def _can_be_carried(dataset: Any, domain: str, *band: int) -> bool:
