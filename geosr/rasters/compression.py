@@ -68,11 +68,11 @@ def creation_options(dtype: str, extra: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
+def format_options(driver: str, extra: Mapping[str, str], dtype: str) -> dict[str, str]:
     """Return options for a copy in another format, lossless where that can be chosen; `extra` overrides."""
     explicit = {name.upper(): value for name, value in extra.items()}
     if driver != "COG":
-        return LOSSLESS_DRIVERS.get(driver, {}) | NAMELESS_DRIVERS.get(driver, {}) | explicit
+        return _lossless(driver, dtype) | NAMELESS_DRIVERS.get(driver, {}) | explicit
     compress = explicit.get("COMPRESS", DEFAULT).upper()
     options = {"COMPRESS": DEFAULT, "BIGTIFF": "IF_SAFER"}
     if has_predictor(compress):
@@ -82,11 +82,11 @@ def format_options(driver: str, extra: Mapping[str, str]) -> dict[str, str]:
     return options | explicit
 
 
-def is_lossy(driver: str, options: Mapping[str, str]) -> bool:
+def is_lossy(driver: str, options: Mapping[str, str], dtype: str) -> bool:
     """Return True if a file written with these options in addition to our own has other pixels than it was given."""
-    if driver in LOSSLESS_DRIVERS:
-        explicit = format_options(driver, options)
-        return any(_plain(explicit[name]) != _plain(value) for name, value in LOSSLESS_DRIVERS[driver].items())
+    if lossless := _lossless(driver, dtype):
+        explicit = format_options(driver, options, dtype)
+        return any(_plain(explicit[name]) != _plain(value) for name, value in lossless.items())
     codec = CODECS.get(options.get("COMPRESS", "").upper().partition("_")[0], Codec())
     # COG takes this quality of WebP to mean that nothing is lost.
     forbidden = _plain(options.get(codec.lossless_option, "NO")) == "YES" or (
@@ -104,6 +104,14 @@ def was_lossy(structure: Mapping[str, str]) -> bool:
         return float(structure.get(CODECS["LERC"].error_option, "0")) > 0
     lossy = [name for name, codec in CODECS.items() if not codec.lossless or codec.lossy_option]
     return "LOSSLESS" not in reversible and (bool(reversible) or any(name in kind for name in lossy))
+
+
+def _lossless(driver: str, dtype: str) -> dict[str, str]:
+    """Return options with which a driver does not change pixels of this type; empty if it has none, or needs none."""
+    if driver == "GPKG":
+        # By itself it takes JPEG for opaque tiles of three bands, and PNG has no floats.
+        return {"TILE_FORMAT": "TIFF" if np.dtype(dtype).kind == "f" else "PNG"}
+    return LOSSLESS_DRIVERS.get(driver, {})
 
 
 def _plain(value: str) -> str:

@@ -183,7 +183,9 @@ def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> N
         OutputError: GDAL cannot.
     """
     with _writing(path):
-        rasterio.shutil.copy(source, path, driver=driver, **compression.format_options(driver, options))
+        with rasterio.open(source) as dataset:
+            options = compression.format_options(driver, options, dataset.dtypes[0])
+        rasterio.shutil.copy(source, path, driver=driver, **options)
     if driver == "COG":
         _check_whole(path, sparse=False)
     for file in path.parent.iterdir():
@@ -230,7 +232,9 @@ def companions(path: Path, profile: Profile, driver: str) -> list[Path]:
             else:
                 with MemoryFile() as memory:
                     _create(Path(memory.name), small, {}).close()
-                    rasterio.shutil.copy(memory.name, trial, driver=driver, **compression.format_options(driver, {}))
+                    rasterio.shutil.copy(
+                        memory.name, trial, driver=driver, **compression.format_options(driver, {}, profile.dtype)
+                    )
             own = {file.name for file in Path(folder).iterdir()}
             for file in alike:
                 if file.name not in own:
@@ -287,7 +291,7 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
                 _create(Path(memory.name), small, extra).close()
                 if driver != "GTiff":
                     rasterio.shutil.copy(
-                        memory.name, path, driver=driver, **compression.format_options(driver, options)
+                        memory.name, path, driver=driver, **compression.format_options(driver, options, profile.dtype)
                     )
             if path.is_dir():
                 raise OptionError(f"{driver} makes a folder, not a file; choose another --format")

@@ -272,7 +272,7 @@ def _warn(job: Plan) -> None:
         _warn_of_saturation(job.source, job.profile.dtype)
     for item in profile.lost:
         log.warning("%s: %s cannot be carried to the output", path, item)
-    if job.profile.nodata is not None and compression.is_lossy(job.driver, job.creation):
+    if job.profile.nodata is not None and compression.is_lossy(job.driver, job.creation, job.profile.dtype):
         log.warning("%s: compression with loss can change nodata to other values, and others to nodata", path)
 
 

@@ -72,13 +72,6 @@ def test_creation_options_fit_the_dtype_and_give_way():
     assert "PREDICTOR" not in compression.creation_options("uint8", {"COMPRESS": "NONE"})
 
 
-def test_a_file_is_deflated_at_the_level_1_unless_another_is_asked_for():
-    assert compression.creation_options("uint8", {})["ZLEVEL"] == compression.format_options("COG", {})["LEVEL"] == "1"
-    assert compression.format_options("COG", {"level": "6"})["LEVEL"] == "6"
-    assert "LEVEL" not in compression.format_options("COG", {"compress": "ZSTD"})
-    assert "PREDICTOR" not in compression.format_options("COG", {"compress": "jpeg"})
-
-
 # CRSes that GeoTIFF keys cannot spell: a moon's, three-dimensional, geocentric, of France's institute.
 @pytest.mark.parametrize("crs", ["IAU_2015:50301", "EPSG:9183", "EPSG:4986", "IGNF:LAMB2"])
 def test_a_crs_that_geotiff_keys_cannot_spell_is_kept_beside(tmp_path, crs):
