@@ -41,7 +41,7 @@ def run(work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None) ->
 def tried(
     work: Callable[[T], R], tasks: Iterable[T], pool: Pool | None = None, *, errors: type[E]
 ) -> Generator[tuple[T, R | E], None, None]:
-    """As `run`, but exceptions of this kind come in place of results, and do not stop the rest.
+    """Like `run`, but yield exceptions of type `errors` in place of results instead of raising them.
 
     A task that fails after another is done once more, as it may only have waited beside the one that failed.
     """

@@ -28,7 +28,7 @@ class Window:
     height: int
 
     def pad(self, n: int) -> Window:
-        """This window with `n` more pixels on each side.
+        """Return this window with `n` more pixels on each side.
 
         >>> Window(10, 20, 5, 5).pad(2)
         Window(col_off=8, row_off=18, width=9, height=9)
@@ -36,15 +36,15 @@ class Window:
         return Window(self.col_off - n, self.row_off - n, self.width + 2 * n, self.height + 2 * n)
 
     def scale(self, k: int) -> Window:
-        """The same ground in a raster with `k` times as many rows and columns."""
+        """Return the same ground in a raster with `k` times as many rows and columns."""
         return Window(self.col_off * k, self.row_off * k, self.width * k, self.height * k)
 
     def relative(self, to: Window) -> Window:
-        """This window as it lies in the block of pixels of another."""
+        """Return this window as it lies in the block of pixels of another."""
         return Window(self.col_off - to.col_off, self.row_off - to.row_off, self.width, self.height)
 
     def intersection(self, other: Window) -> Window:
-        """The pixels in both; without any, width or height is 0."""
+        """Return the pixels in both; without any, width or height is 0."""
         col, row = max(self.col_off, other.col_off), max(self.row_off, other.row_off)
         right = min(self.col_off + self.width, other.col_off + other.width)
         bottom = min(self.row_off + self.height, other.row_off + other.height)
@@ -52,7 +52,7 @@ class Window:
 
     @classmethod
     def enclosing(cls, points: Block) -> Window:
-        """The least window that holds the pixels around the points (n, 2) of columns and rows, on all sides.
+        """Return the least window that holds the pixels around the points (n, 2) of columns and rows, on all sides.
 
         >>> Window.enclosing(np.array([[0.5, 2.0], [3.5, 4.0]]))
         Window(col_off=0, row_off=2, width=5, height=3)
@@ -62,12 +62,12 @@ class Window:
         return cls(left, top, right - left + 1, bottom - top + 1)
 
     def slices(self, within: Window) -> tuple[slice, slice]:
-        """Rows and columns of this window in a block that holds the pixels of `within`."""
+        """Return the rows and columns of this window in a block that holds the pixels of `within`."""
         (top, bottom), (left, right) = self.relative(within).toranges()
         return slice(top, bottom), slice(left, right)
 
     def toranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """((first row, end row), (first column, end column)), which rasterio takes as a window."""
+        """Return ((first row, end row), (first column, end column)), which rasterio takes as a window."""
         return (self.row_off, self.row_off + self.height), (self.col_off, self.col_off + self.width)
 
 
@@ -80,11 +80,11 @@ class Tile:
     outer: Window
 
     def scale(self, k: int) -> Tile:
-        """The same ground in a raster with `k` times as many rows and columns."""
+        """Return the same ground in a raster with `k` times as many rows and columns."""
         return Tile(self.index, self.core.scale(k), self.outer.scale(k))
 
     def trim(self, block: Block) -> Block:
-        """The core's pixels (..., rows, cols) of a block that holds the outer window's."""
+        """Return the core's pixels (..., rows, cols) of a block that holds the outer window's."""
         rows, cols = self.core.slices(within=self.outer)
         return block[..., rows, cols]
 
@@ -133,7 +133,7 @@ class Grid(Sequence[Tile]):
         return Tile(index, core, needed.pad(self.halo))
 
     def cut(self, window: Window) -> Sequence[Tile]:
-        """The tiles that own pixels of the window, each core cut to it; what they need stays the same."""
+        """Return the tiles that own pixels of the window, each core cut to it; what they need stays the same."""
         if window == Window(0, 0, self.width, self.height):
             return self
         inside = window.intersection(Window(0, 0, self.width, self.height))
@@ -147,7 +147,7 @@ class Grid(Sequence[Tile]):
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
-    """The items in order, `size` at a time; the last batch may be shorter.
+    """Yield the items in order, `size` at a time; the last batch may be shorter.
 
     >>> list(batches([1, 2, 3], 2))
     [[1, 2], [3]]

@@ -11,20 +11,20 @@ from functools import cache
 from pathlib import Path
 
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux tells what a container may use: control groups of version 2, and of 1."""
+"""Files in which Linux states the memory limit of a container: control groups of version 2 and of version 1."""
 PROCESSOR = Path("/proc/cpuinfo")
-"""Where Linux tells what the processor can do."""
+"""The file in which Linux lists the features of the processor."""
 
 
 def memory() -> int:
-    """Bytes that the machine has, or the container that this runs in; 0 where neither is told."""
+    """Return the bytes of memory of the machine, or of the container if it has less; 0 if unknown."""
     sizes = [_installed(), *(_limit(path) for path in CONTAINER_LIMITS)]
     return min((size for size in sizes if size), default=0)
 
 
 @cache
 def gpu_memory() -> int:
-    """Bytes of the smallest NVIDIA GPU, as its driver tells; 0 where there is none."""
+    """Return the bytes of memory of the smallest NVIDIA GPU, from its driver; 0 without one."""
     program = shutil.which("nvidia-smi")
     arguments = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     with suppress(OSError, ValueError, subprocess.SubprocessError):

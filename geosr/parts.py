@@ -74,7 +74,7 @@ class Parts:
         return self.path(index).exists()
 
     def path(self, index: int) -> Path:
-        """Where the part is, or will be."""
+        """Return the path of the part, whether it is finished or not."""
         return self.folder / f"{index:08d}.part"
 
     def save(self, index: int, data: bytes) -> None:
@@ -83,7 +83,7 @@ class Parts:
 
     @property
     def draft(self) -> Path:
-        """Where to write the output, and files that belong to it, before `publish`."""
+        """The path at which the output is written, with its side files beside it, before `publish`."""
         return self.folder / "draft" / self.output.name
 
     def publish(self, stale: Sequence[Path] = ()) -> None:
@@ -118,7 +118,7 @@ class Parts:
 
     @property
     def _older(self) -> Path:
-        """Where the older output's files wait while the new ones take their places."""
+        """The folder that holds the older output's files while the new ones take their places."""
         return self.folder / "older"
 
     def _bring_back(self) -> None:

@@ -1,7 +1,7 @@
 """The pools that work can run on: threads of this process, and the workers of a Dask cluster.
 
 What a cluster is sent is small: work that pickles as paths and names, and tasks that are windows. Each worker opens
-what the work is made of once. Dask is loaded when a cluster is asked for.
+what the work is made of once. Dask is loaded only for a cluster.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ANSWER = 10
 FIRST_WORKER = 30
 """Seconds for a scheduler to have a worker, as one that starts them when a client comes."""
 THREADS = "geosr"
-"""What the names of the threads of a pool begin with."""
+"""The beginning of the names of a pool's threads."""
 MOMENT = 1.0
 """Seconds that they have to end after Ctrl-C."""
 RETRIES = 2
@@ -144,7 +144,7 @@ class _Cluster(Executor):
             if self._client.status != "running":
                 raise CancelledError
             if fn is not self._work:
-                # The mark: a file may be another by the time that the same work is asked for again.
+                # The mark: a file may have changed by the time that the same work is submitted again.
                 self._work, self._sent = fn, (uuid4().hex, pickle.dumps(fn))
                 self.on_all(_not_opened, *self._sent)
             # As bytes: the scheduler, which need not reach any file, would open what is in them.
@@ -164,7 +164,7 @@ class _Cluster(Executor):
 
 
 class _Promise(Future[R]):
-    """The result of a task on a cluster; it is fetched, and forgotten there, when it is asked for."""
+    """The result of a task on a cluster; it is fetched, and released there, on the first call of `result`."""
 
     def __init__(self, remote: Any, address: str) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def _client(address: str, workers: int) -> Iterator[Any]:
         import distributed
     except ModuleNotFoundError as error:
         raise ClusterError("--dask needs Dask's distributed, which is not there: pip install 'geosr[dask]'") from error
-    # What is wrong is told once, by the errors raised here.
+    # The errors raised here report a failure once.
     if not logging.getLogger().isEnabledFor(logging.INFO):
         for name in ("distributed", "distributed.client", "distributed.core", "distributed.scheduler"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -278,7 +278,7 @@ def _not_opened(mark: str, work: bytes) -> str:
 
 
 def unreachable(check_input: Callable[[str], None], inputs: list[str], probe: Path | None) -> str:
-    """Which file a worker cannot reach; empty if none."""
+    """Return why a worker cannot reach a file; empty if it reaches all."""
     if probe is not None:
         folder = os.fspath(probe.parent)
         if not probe.exists():

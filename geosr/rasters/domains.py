@@ -76,7 +76,7 @@ def carried(dataset: Any, *band: int) -> dict[str, dict[str, str]]:
 def lost(dataset: Any) -> Iterator[str]:
     """Yield words for the domains that people may miss in an output."""
     bands: list[tuple[int, ...]] = [(), *((i,) for i in dataset.indexes)]
-    with gdal.said() as lines:
+    with gdal.collected() as lines:
         for band in bands:
             dataset.tags(*band)
     if any("decode" in line for line in lines):

@@ -30,28 +30,28 @@ texts are taken for UTF-8."""
 
 @contextmanager
 def environment() -> Iterator[None]:
-    """GDAL's options for reading and writing."""
+    """Set GDAL's options for reading and writing."""
     with rasterio.Env(**OPTIONS):
         yield
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without rasterio's warning that an image has no georeferencing, which is as it should be."""
+    """Silence rasterio's warning that an image has no georeferencing, which is legitimate."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
 def plain_bitmap(path: str) -> MemoryFile | None:
-    """A copy in memory of a BMP whose header is of Windows 95 or newer, with the older one that GDAL reads."""
+    """Return a copy in memory of a BMP whose header is of Windows 95 or newer, with the older one that GDAL reads."""
     try:
         content = bytearray(Path(path).read_bytes())
     except OSError:
         return None
     if content[:2] != b"BM" or int.from_bytes(content[14:18], "little") not in (108, 124):
         return None
-    # The fields of the older header come first in the newer ones; where the pixels begin is told before both.
+    # The fields of the older header come first in the newer ones; the offset of the pixels comes before both.
     content[14:18] = (40).to_bytes(4, "little")
     return MemoryFile(bytes(content), ext=".bmp")
 
@@ -61,8 +61,8 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error.__cause__ or error).split())
 
 
-class _Said(logging.Handler):
-    """Keeps the warnings that GDAL gives through rasterio."""
+class _Collector(logging.Handler):
+    """A list of the warnings that GDAL gives through rasterio."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -73,9 +73,9 @@ class _Said(logging.Handler):
 
 
 @contextmanager
-def said() -> Iterator[list[str]]:
-    """The warnings that GDAL gives meanwhile, which go nowhere else."""
-    messages, logger = _Said(), logging.getLogger("rasterio")
+def collected() -> Iterator[list[str]]:
+    """Collect the warnings that GDAL gives meanwhile, which go nowhere else."""
+    messages, logger = _Collector(), logging.getLogger("rasterio")
     level, propagates = logger.level, logger.propagate
     logger.addHandler(messages)
     logger.setLevel(logging.WARNING)

@@ -18,7 +18,7 @@ from geosr.rasters.source import TOLERANCE, Pixels, Source, measured
 
 
 def filled_block(source: Source, tile: Tile, pixels: Pixels, *, halo: int) -> Block:
-    """The tile's outer block with the value of the nearest valid pixel in each invalid one.
+    """Return the tile's outer block with the value of the nearest valid pixel in each invalid one.
 
     That pixel may lie outside the outer window: it is looked for as far as any pixel that the core depends on can
     be from a valid one, so that the value does not depend on the tiling.
@@ -33,12 +33,12 @@ def filled_block(source: Source, tile: Tile, pixels: Pixels, *, halo: int) -> Bl
 
 
 def search(halo: int) -> int:
-    """Pixels around an outer window in which `filled_block` looks for valid ones."""
+    """Return the number of pixels around an outer window in which `filled_block` looks for valid ones."""
     return int(np.ceil(halo * np.sqrt(2)))
 
 
 def stamp(enlarged: Block, invalid: Block, valid: NDArray[np.bool_], profile: Profile) -> Block:
-    """The enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
+    """Return the enlarged block in the output's dtype, with the values of `invalid` where the input is not `valid`.
 
     No valid pixel is equal to nodata. `invalid` and `valid` have the input's rows and columns.
     """
@@ -60,7 +60,7 @@ def invalid_values(original: Block, was: Profile, now: Profile) -> Block:
 
 
 def enlarge_nearest(block: Block, k: int) -> Block:
-    """Each pixel (..., rows, cols) repeated `k` times in both directions."""
+    """Return each pixel (..., rows, cols) repeated `k` times in both directions."""
     return block.repeat(k, axis=-2).repeat(k, axis=-1)
 
 

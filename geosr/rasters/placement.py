@@ -1,4 +1,4 @@
-"""Where the pixels of a raster lie: bounds and outlines of windows on the map, and true polygons in degrees.
+"""Positions of a raster's pixels: bounds and outlines of windows on the map, and true polygons in degrees.
 
 A raster lies where its transform says; or else its ground control points; or else its RPCs, at the height that they are
 made for. Knows profiles and windows, no pixels.
@@ -56,7 +56,7 @@ def geographic_bounds(profile: Profile) -> Bounds | None:
         return None
     try:
         # PROJ has much to say of a map that is nowhere on Earth.
-        with gdal.environment(), gdal.said():
+        with gdal.environment(), gdal.collected():
             west, south, east, north = transform_bounds(profile.crs, "EPSG:4326", *bounds(profile, profile.window))
     except gdal.ERRORS:
         return None
@@ -125,7 +125,7 @@ def projected(rings: Rings, source: CRS, target: CRS) -> Rings:
     """Return the outlines on another map; not finite where they have no place there."""
     if source == target or not rings.size:
         return rings.copy()
-    with gdal.environment(), gdal.said():
+    with gdal.environment(), gdal.collected():
         try:
             xs, ys = warp(source, target, *rings.reshape(-1, 2).T.tolist())
         except gdal.ERRORS:

@@ -115,7 +115,7 @@ class Item:
     scale: Callable[[Profile, int], Any] | None = None
     crop: Callable[[Profile, Window], Any] | None = None
     pick: Callable[[Profile, Sequence[int]], Any] | None = None
-    """Of the bands at these positions, from 0."""
+    """The value for the bands at these positions, from 0."""
     same: Callable[[Profile, Profile], bool] | None = None
     """True if an output, the first, has what the second says; by default the two are equal."""
     lost: Callable[[Any], Iterable[str]] | None = None
@@ -503,7 +503,7 @@ ITEMS = (
         pick=lambda p, positions: p.masked or (p.alpha is not None and p.alpha not in positions),
         lost=_lost_masks,
     ),
-    Item("alpha", "transparency", _alpha, pick=_picked_alpha, same=_always),  # told by the colour interpretation
+    Item("alpha", "transparency", _alpha, pick=_picked_alpha, same=_always),  # the colour interpretation says so
     Item(
         "overviews",
         "overviews",

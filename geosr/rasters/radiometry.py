@@ -27,19 +27,19 @@ class Range:
     high: tuple[float, ...]
 
     def normalise(self, block: Block) -> NDArray[np.float32]:
-        """The block (bands, rows, cols) with low as 0 and high as 1, in float32."""
+        """Return the block (bands, rows, cols) with low as 0 and high as 1, in float32."""
         low, span = self._columns()
         return ((block - low) / span).astype(np.float32)
 
     def restore(self, block: Block, out: Block | None = None) -> Block:
-        """The inverse of `normalise`, in float64, or in the floating point of `out`, which may be the block."""
+        """Return the inverse of `normalise`, in float64, or in the floating point of `out`, which may be the block."""
         low, span = (ends if out is None else ends.astype(out.dtype) for ends in self._columns())
         values = np.multiply(block, span, out=out)
         values += low
         return values
 
     def bands(self, indexes: Sequence[int]) -> Range:
-        """The map of the bands at these positions, from 0."""
+        """Return the map of the bands at these positions, from 0."""
         return Range(tuple(self.low[i] for i in indexes), tuple(self.high[i] for i in indexes))
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Range:
 
 
 def fixed(low: float, high: float, bands: int) -> Range:
-    """The same map for every band.
+    """Return the same map for every band.
 
     Raises:
         OptionError: the two do not rise, or are not finite.
@@ -62,13 +62,13 @@ def fixed(low: float, high: float, bands: int) -> Range:
 
 
 def sampled(block: Block, valid: NDArray[np.bool_]) -> Range:
-    """The map from the percentiles of each band's valid values; a band without contrast gets a span of 1."""
+    """Return the map from the percentiles of each band's valid values; a band without contrast gets a span of 1."""
     ends = [_band_range(band[good]) for band, good in zip(block, valid, strict=True)]
     return Range(tuple(low for low, _ in ends), tuple(high for _, high in ends))
 
 
 def to_dtype(block: Block, dtype: DTypeLike) -> Block:
-    """The block in another dtype: saturated, and rounded to the nearest if that holds integers."""
+    """Return the block in another dtype: saturated, and rounded to the nearest if that holds integers."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "iu":
         ends = np.finfo(dtype)

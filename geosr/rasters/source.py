@@ -54,7 +54,7 @@ class Pixels:
 
 
 class Source(Protocol):
-    """Where blocks of pixels come from."""
+    """A provider of blocks of pixels."""
 
     @property
     def profile(self) -> Profile: ...
@@ -350,7 +350,7 @@ def mirrored(block: Block, inside: Window, window: Window) -> Block:
 
 
 def decimated(width: int, height: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows and the columns that GDAL takes for a read with at most `side` of each.
+    """Return the rows and the columns that GDAL takes for a read with at most `side` of each.
 
     >>> [axis.tolist() for axis in decimated(10, 5, 5)]
     [[1, 3], [1, 3, 5, 7, 9]]
@@ -365,7 +365,7 @@ def decimated(width: int, height: int, side: int) -> tuple[NDArray[np.intp], NDA
 
 
 def scene_range(source: RasterSource | ArraySource) -> Range:
-    """The map of a whole scene: the dtype's range for uint8, else robust percentiles of a decimated read."""
+    """Return the map of a whole scene: the dtype's range for uint8, else robust percentiles of a decimated read."""
     if source.profile.dtype == "uint8":
         return fixed(0, 255, source.profile.count)
     return sampled(*source.thumbnail(THUMBNAIL))

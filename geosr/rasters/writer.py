@@ -224,7 +224,7 @@ def companions(path: Path, profile: Profile, driver: str) -> list[Path]:
     if not alike:
         return []
     small = replace(profile, width=SMALL, height=SMALL, rpcs=None)
-    with tempfile.TemporaryDirectory() as folder, gdal.environment(), gdal.quiet(), gdal.said():
+    with tempfile.TemporaryDirectory() as folder, gdal.environment(), gdal.quiet(), gdal.collected():
         trial = Path(folder) / path.name
         try:
             if driver == "GTiff":
@@ -280,7 +280,7 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
     if driver == "VRT":
         raise OptionError("a VRT holds no pixels, it refers to those of other files; choose another --format")
     subject = f"the creation options {_pairs(options)}" if options else f"to write this raster as {driver}"
-    with gdal.said() as lines, tempfile.TemporaryDirectory() as folder:
+    with gdal.collected() as lines, tempfile.TemporaryDirectory() as folder:
         small = Profile(SMALL, SMALL, profile.count, profile.dtype, colorinterp=profile.colorinterp)
         if profile.located:
             small = replace(small, crs=profile.crs, transform=profile.transform, epoch=profile.epoch)

@@ -50,7 +50,7 @@ def test_an_error_is_one_line(tmp_path):
 
 
 def test_warnings_are_collected_and_go_nowhere_else(tmp_path, caplog):
-    with gdal.environment(), gdal.said() as lines:
+    with gdal.environment(), gdal.collected() as lines:
         rasterio.open(
             tmp_path / "a.tif", "w", driver="GTiff", width=9, height=9, count=1, dtype="uint8", NOSUCH="1"
         ).close()
