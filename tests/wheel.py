@@ -49,6 +49,7 @@ def check(wheel, folder, *, borrow):
     run(geosr, "compare", SCENE, output, "-o", "report.html", "--windows", "1", cwd=folder)
     run(geosr, "qgis", "install", "--scripts-dir", folder / "scripts", cwd=folder)
     run(geosr, "qgis", "status", "--scripts-dir", folder / "scripts", cwd=folder)
+    run(geosr, "qgis", "plugin", folder / "geosr.zip", cwd=folder)
     for script in (folder / "scripts").glob("*.py"):
         compile(script.read_text(), script.name, "exec")
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {len(models)} models, runs from {packages}")

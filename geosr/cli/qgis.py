@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
-from geosr.files import json_text
+from geosr.files import check_output, json_text
 from geosr.qgis import installation
 
 
@@ -81,6 +81,23 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
         click.echo("The scripts are not installed; run geosr qgis install.")
     if not states or any(state.state != "good" for state in states):
         sys.exit(1)
+
+
+@qgis.command()
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@options.overwrite
+def plugin(output: Path, overwrite: bool) -> None:
+    """Write the plugin for QGIS, a zip file with a Processing provider of its own.
+
+    Install it in QGIS with Plugins, Manage and Install Plugins, Install from ZIP. It runs this geosr, on this machine.
+
+    \b
+    Example:
+      geosr qgis plugin geosr.zip
+    """
+    check_output(output, (), overwrite=overwrite)
+    installation.write_plugin(output)
+    click.echo(output)
 
 
 @qgis.command()

@@ -6,11 +6,13 @@ QGIS runs a copy. The file geosr.json beside it holds the absolute path of the P
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,21 @@ from geosr.models import cards
 
 SCRIPTS = Path(__file__).with_name("scripts")
 FILES = ("superresolve.py", "dataset.py", "burst.py", "geosr.html", "geosr.svg")
+PLUGIN = Path(__file__).with_name("plugin") / "plugin.py"
+METADATA = """[general]
+name=geosr
+description=Super-resolution of rasters: sharper pixels on the same ground
+about=Runs the geosr command, which is installed in a Python of its own, from the Processing toolbox.
+version={version}
+qgisMinimumVersion=3.18
+author=the geosr authors
+category=Raster
+icon=geosr.svg
+tags=super-resolution,raster,processing,satellite,aerial
+hasProcessingProvider=yes
+experimental=False
+"""
+"""What QGIS's plugin manager reads."""
 FOLDER = "geosr"
 """Name of geosr's folder in a folder of scripts."""
 NOTES = "geosr.json"
@@ -117,6 +134,38 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
     Raises:
         InstallationError: the Python finds no geosr of this version by itself, or the folder cannot be written.
     """
+    contents = _contents(python)
+    previous = _notes(place.folder)
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        sentences = _put_aside(place.folder, previous)
+    except OSError as error:
+        raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
+    for name, content in contents.items():
+        write_file(place.folder / name, content)
+    replaced = f", instead of those of geosr {previous['version']}" if previous else ""
+    scripts = f"the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}"
+    return [*sentences, f"{_title(place)}: {scripts}{replaced}"]
+
+
+def write_plugin(path: Path, *, python: Path = Path(sys.executable)) -> None:
+    """Write the plugin for QGIS, a zip file that its plugin manager installs; a file that exists is replaced.
+
+    Raises:
+        InstallationError: the Python finds no geosr of this version by itself.
+    """
+    contents = _contents(python)
+    contents["__init__.py"] = PLUGIN.read_bytes()
+    contents["metadata.txt"] = METADATA.format(version=__version__).encode()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(contents.items()):
+            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), content, zipfile.ZIP_DEFLATED)
+    write_file(path, file.getvalue())
+
+
+def _contents(python: Path) -> dict[str, bytes]:
+    """Return the files that QGIS runs, by name, geosr.json last."""
     python = Path(os.path.abspath(python))  # noqa: PTH100 - links stay: a virtual environment is known by its own
     version, why = version_of(python)
     if version is None:
@@ -132,18 +181,7 @@ def install(place: Place, *, python: Path = Path(sys.executable)) -> list[str]:
         "models": ["bicubic", *sorted({card.name for card in cards.shipped()})],
         "files": {name: content_digest(content) for name, content in contents.items()},
     }
-    previous = _notes(place.folder)
-    try:
-        place.folder.mkdir(parents=True, exist_ok=True)
-        sentences = _put_aside(place.folder, previous)
-    except OSError as error:
-        raise InstallationError(f"cannot write to {os.fspath(place.folder)!r}: {error.strerror}") from error
-    for name, content in contents.items():
-        write_file(place.folder / name, content)
-    write_file(place.folder / NOTES, (json_text(notes) + "\n").encode())
-    replaced = f", instead of those of geosr {previous['version']}" if previous else ""
-    scripts = f"the scripts of geosr {__version__} are in {os.fspath(place.folder)!r}"
-    return [*sentences, f"{_title(place)}: {scripts}{replaced}"]
+    return {**contents, NOTES: (json_text(notes) + "\n").encode()}
 
 
 def state(place: Place) -> State | None:

@@ -1,0 +1,81 @@
+"""The plugin: its zip file, and its provider in the real QGIS."""
+
+import ast
+import configparser
+import json
+import sys
+import zipfile
+
+import pytest
+import rasterio
+from click.testing import CliRunner
+
+import geosr
+from geosr.cli.main import main
+from geosr.qgis import installation
+from tests.conftest import texture
+from tests.qgis.test_qgis import ALGORITHMS, INSTALL, QGIS_PROCESS, qgis_process
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugin") / "geosr.zip"
+    done = CliRunner().invoke(main, ["qgis", "plugin", str(path)])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() == str(path)
+    return path
+
+
+def test_the_zip_holds_what_the_plugin_manager_needs(plugin):
+    with zipfile.ZipFile(plugin) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"geosr"}
+        contents = {name.partition("/")[2]: archive.read(name).decode() for name in archive.namelist()}
+    assert {"__init__.py", "metadata.txt", installation.NOTES, *installation.FILES} == set(contents)
+    metadata = configparser.ConfigParser()
+    metadata.read_string(contents["metadata.txt"])
+    general = metadata["general"]
+    # The entries that QGIS's documentation calls required, but for addresses, which this has none of.
+    assert {"name", "qgisminimumversion", "description", "about", "version", "author"} <= set(general)
+    assert general["version"] == geosr.__version__
+    assert general["hasProcessingProvider"] == "yes"
+    assert general["icon"] in contents
+    functions = {
+        node.name for node in ast.parse(contents["__init__.py"], feature_version=(3, 7)).body if "name" in node._fields
+    }
+    assert "classFactory" in functions
+    assert json.loads(contents[installation.NOTES])["python"] == sys.executable
+
+
+def test_a_zip_that_exists_is_replaced_only_if_asked(plugin):
+    before = plugin.read_bytes()
+    done = CliRunner().invoke(main, ["qgis", "plugin", str(plugin)])
+    assert done.exit_code == 1
+    assert "exists" in done.output
+    assert CliRunner().invoke(main, ["qgis", "plugin", str(plugin), "--overwrite"]).exit_code == 0
+    assert plugin.read_bytes() == before
+
+
+@pytest.mark.qgis
+@pytest.mark.slow
+@pytest.mark.skipif(not QGIS_PROCESS, reason=f"QGIS is not installed; install it with: {INSTALL}")
+def test_qgis_has_a_provider_of_its_own_until_the_plugin_is_disabled(plugin, make_raster, tmp_path):
+    home = tmp_path / "home"
+    (home / "runtime").mkdir(mode=0o700, parents=True)
+    plugins = home / "profiles" / "default" / "python" / "plugins"
+    plugins.mkdir(parents=True)
+    with zipfile.ZipFile(plugin) as archive:
+        archive.extractall(plugins)
+    assert not any(f"geosr:{name}" in qgis_process(home, "list").stdout for name in ALGORITHMS)
+    assert qgis_process(home, "plugins", "enable", "geosr").returncode == 0
+    listed = qgis_process(home, "list").stdout
+    assert all(f"geosr:{name}" in listed for name in ALGORITHMS)
+    source, output = make_raster(texture(2, 30, 20)), tmp_path / "o.tif"
+    args = (f"INPUT={source}", f"OUTPUT={output}", "MODEL=bicubic", "SCALE=2")
+    done = qgis_process(home, "--json", "run", "geosr:superresolveraster", "--", *args)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(source) as given, rasterio.open(output) as made:
+        assert made.shape == (60, 40)
+        assert made.bounds == given.bounds
+        assert made.crs == given.crs
+    assert qgis_process(home, "plugins", "disable", "geosr").returncode == 0
+    assert "geosr:" not in qgis_process(home, "list").stdout
