@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis dist fuzz bench bench-native bench-check bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis dist docs fuzz bench bench-native bench-check bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -70,6 +70,9 @@ test-qgis: $(VENV)/.dev ## run the tests in the real QGIS alone, which is instal
 	@if ! command -v qgis_process >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && apt-get install -qy --no-install-recommends qgis xvfb xauth; fi
 	$(BIN)/python -m pytest -m qgis tests
+
+docs: $(VENV)/.dev ## build the documentation as a site in build/site/, with every link checked
+	$(BIN)/python -m mkdocs build --strict
 
 dist: $(VENV)/.dev ## build sdist and wheel in dist/, install the wheel in an empty environment and try it
 	rm -rf build dist

@@ -131,3 +131,18 @@ def test_the_readme_s_pictures_are_there_and_small():
     names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert "docs/before_after.jpg" in names
     assert all(10_000 < (ROOT / name).stat().st_size < 250_000 for name in names)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_with_no_link_broken(tmp_path):
+    pytest.importorskip("material", reason="pip install 'geosr[docs]'")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        assert (tmp_path / "site" / page.stem / "index.html").exists(), page.stem
+    commands = (tmp_path / "site" / "commands" / "index.html").read_text()
+    assert all(f"geosr {name}" in commands for name in COMMANDS)
+    for page in (tmp_path / "site").rglob("index.html"):
+        sources = re.findall(r"<(?:script|img|link)[^>]+(?:src|href)=[\"']?(https?:[^\"' >]+)", page.read_text())
+        assert not sources, f"{page}: {sources}"
