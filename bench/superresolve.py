@@ -25,7 +25,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -193,6 +192,32 @@ def command(scene: Path, output: Path, *options: str) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def start(bench: Bench) -> dict[str, Ratio]:
+    """Measure the command on a scene of 64 x 64, which is mostly its start, beside TensorFlow's."""
+    scene, output = bench.scene(64, 64), bench.folder / "out.tif"
+    took = bench.medians(
+        default=partial(command, scene, output),
+        tensorflow=partial(command, scene, output, "--backend", "tensorflow"),
+    )
+    return {"64 x 64 x 3 by default over TensorFlow, span x2": Ratio(took["default"] / took["tensorflow"], took)}
+
+
+def default(bench: Bench) -> dict[str, Ratio]:
+    """Measure time and memory of the command on a scene of 1024 x 1024, beside TensorFlow's."""
+    scene, output = bench.scene(1024, 1024), bench.folder / "out.tif"
+    peaks: dict[str, int] = {}
+
+    def run(backend: str) -> None:
+        peaks[backend] = round(command(scene, output, "--backend", backend) / 2**20)
+
+    took = bench.medians(default=partial(run, "auto"), tensorflow=partial(run, "tensorflow"))
+    name = "1024 x 1024 x 3 by default over TensorFlow, span x2"
+    return {
+        f"time, {name}": Ratio(took["default"] / took["tensorflow"], took, goal="0.5"),
+        f"MiB, {name}": Ratio(peaks["auto"] / peaks["tensorflow"], dict(peaks), goal="0.5"),
+    }
+
+
 def growth_exponent(pixels: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
     """The exponent p for which start + rate * pixels**p comes nearest to the seconds, each by its share."""
 
@@ -234,16 +259,12 @@ def peak(bench: Bench) -> dict[str, Ratio]:
     """The share of the processor's speed in a large product of matrices that the networks reach."""
     import tensorflow as tf
 
-    from geosr import models
-
     side, found = 4096, {}
     matrix = tf.random.normal((side, side))
     tile = np.random.default_rng(0).random((1, 1, 512, 512), "float32")
     for name in NETWORKS:
         network = load_upscaler(name, 2)
-        # Our layers with a kernel work on the pixels of the input, and use all of it at each.
-        weights = [layer.kernel.shape for layer in models.load(network.path).layers if hasattr(layer, "kernel")]
-        flops = 2 * sum(prod(shape) for shape in weights) * tile[0, 0].size
+        flops = 2 * network.card.multiply_adds * tile.size
         network.forward(tile)
         took = bench.medians(product=lambda: tf.matmul(matrix, matrix).numpy(), network=partial(network.forward, tile))
         speeds = {
@@ -275,7 +296,7 @@ def against_onnxruntime(bench: Bench) -> dict[str, Ratio]:
     import onnxruntime
 
     from geosr import models
-    from geosr.models import caffe, runtimes
+    from geosr.models import caffe, inference
 
     if not bench.weights:
         print("the IDN authors' weights are not here: --weights IDN_x2.caffemodel", file=sys.stderr)
@@ -283,7 +304,7 @@ def against_onnxruntime(bench: Bench) -> dict[str, Ratio]:
     network = caffe.read_idn(bench.weights, 2)
     keras_file, onnx_file = bench.folder / "published_x2.keras", bench.folder / "published_x2.onnx"
     models.save(network, keras_file)
-    runtimes.as_onnx(network, onnx_file)
+    inference.as_onnx(network, onnx_file)
     scene = bench.scene(bench.side, bench.side)
     job, session = loaded(scene, os.fspath(keras_file)), onnxruntime.InferenceSession(os.fspath(onnx_file))
 
@@ -325,7 +346,10 @@ def fewer_bits(bench: Bench) -> dict[str, Ratio]:
         exports.quantize(path, small, tiles)
         pairs = {
             "8 bits over 32, OpenVINO": (runtimes.load(small), runtimes.load(path, "openvino")),
-            "bfloat16 over float32, TensorFlow": (runtimes.load(path, precision="bfloat16"), runtimes.load(path)),
+            "bfloat16 over float32, TensorFlow": (
+                runtimes.load(path, precision="bfloat16"),
+                runtimes.load(path, "tensorflow"),
+            ),
         }
         for what, (less, full) in pairs.items():
             less(block), full(block)
@@ -375,6 +399,8 @@ def halos(_: Bench) -> dict[str, Ratio]:
 
 BENCHMARKS: dict[str, Callable[[Bench], dict[str, Ratio]]] = {
     "halos": halos,
+    "start": start,
+    "default": default,
     "network": against_network,
     "original": against_original,
     "growth": growth,
