@@ -123,13 +123,25 @@ class Road:
 
 
 GEOSR = [sys.executable, "-m", "geosr", "superresolve", "-q"]
-STORED = ["-co", "TILED=YES", "-co", "COMPRESS=DEFLATE", "-co", "ZLEVEL=1", "-co", "PREDICTOR=2"]
+STORED = [
+    "-outsize",
+    "200%",
+    "200%",
+    "-co",
+    "TILED=YES",
+    "-co",
+    "COMPRESS=DEFLATE",
+    "-co",
+    "ZLEVEL=1",
+    "-co",
+    "PREDICTOR=2",
+]
 ROADS = {
     "geosr": Road(lambda scene, output: [*GEOSR, scene, output], ("--tile", "300")),
     "ONNX Runtime, a loop": Road(lambda scene, output: [sys.executable, __file__, scene, output], ("--tile", "4096")),
     "geosr, bicubic": Road(lambda scene, output: [*GEOSR, "-m", "bicubic", scene, output], ("--tile", "300")),
     "gdal_translate -r cubic": Road(
-        lambda scene, output: (["gdal_translate", "-q", "-r", "cubic", *STORED, scene, output])
+        lambda scene, output: ["gdal_translate", "-q", "-r", "cubic", *STORED, scene, output]
     ),
 }
 
