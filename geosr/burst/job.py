@@ -122,6 +122,8 @@ def make_plan(
         }
         for bands, dtype in sorted(shapes):
             writer.check_creation(Profile(256, 256, bands, dtype), "GTiff", options.creation)
+    for name in outputs:
+        writer.stale_files(folder / name, burst[0].profile, "GTiff")
     return BurstPlan(burst, folder, options, outputs, _disk(burst, options))
 
 
@@ -176,7 +178,8 @@ def write(
             hugin_projects.keep(plan.photos, judgements, tools, scratch, parts.draft.with_name(PROJECT))
         if (scratch / HUGIN_LOG).exists():
             shutil.copyfile(scratch / HUGIN_LOG, parts.draft.with_name(HUGIN_LOG))
-        parts.publish(stale=[old for name in plan.outputs for old in writer.stale(plan.folder / name)])
+        outputs = [plan.folder / name for name in plan.outputs]
+        parts.publish(stale=[old for path in outputs for old in writer.stale_files(path, canvas, "GTiff")])
     return results
 
 

@@ -215,6 +215,22 @@ def stale(path: Path) -> list[Path]:
     ]
 
 
+def stale_files(path: Path, profile: Profile, driver: str) -> list[Path]:
+    """Return the files beside an older output that go with it.
+
+    Raises:
+        OutputError: GDAL would take a file for a part of the output that is of no older output, or of another raster.
+    """
+    foreign = companions(path, profile, driver)
+    for file in foreign:
+        others = [other for other in path.parent.glob(f"{glob.escape(path.stem)}.*") if other not in (path, file)]
+        if not file.name.startswith(f"{path.name}.") and (
+            not path.exists() or any(file in read_with(other) for other in others)
+        ):
+            raise OutputError(f"{os.fspath(file)!r} would be taken for a part of the output; choose another output")
+    return [*dict.fromkeys([*stale(path), *foreign])]
+
+
 def companions(path: Path, profile: Profile, driver: str) -> list[Path]:
     """Return the files beside `path` that GDAL would take for parts of such a raster, as world files and RPCs.
 

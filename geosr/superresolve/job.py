@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 import os
@@ -145,21 +144,14 @@ def _stale_files(job: Plan, output: Path) -> list[Path]:
             output's; or a file beside it would be taken for a part of it.
     """
     side_files = [output.with_name(name) for name in job.side_files]
-    companions = writer.companions(output, job.profile, job.driver)
-    stale = [*dict.fromkeys([*writer.stale(output), *companions])]
-    for path in (*side_files, *stale):
+    beside = [*writer.stale(output), *writer.companions(output, job.profile, job.driver)]
+    for path in (*side_files, *beside):
         if path.exists() and any(contains(path, file) for file in job.source.files):
             raise OutputError(f"{os.fspath(path)!r} belongs to the input and would be replaced; choose another output")
     for path in side_files:
         if path.exists() and not output.exists():
             raise OutputError(f"{os.fspath(path)!r} exists and would be replaced; choose another output")
-    for path in companions:
-        others = [file for file in output.parent.glob(f"{glob.escape(output.stem)}.*") if file not in (output, path)]
-        if not path.name.startswith(f"{output.name}.") and (
-            not output.exists() or any(path in writer.read_with(file) for file in others)
-        ):
-            raise OutputError(f"{os.fspath(path)!r} would be taken for a part of the output; choose another output")
-    return stale
+    return writer.stale_files(output, job.profile, job.driver)
 
 
 def check_space(job: Plan, output: str | os.PathLike[str], *, share: float = 1.0, resume: bool = True) -> None:

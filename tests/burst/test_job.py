@@ -395,3 +395,17 @@ def test_known_shifts_are_found(shared, tmp_path):
     assert said["kept"] == 10
     found = np.array([frame["shift"] for frame in said["frames"]])
     assert np.abs(found - (shifts - shifts[0])).max() < 0.1 or np.abs(found + (shifts - shifts[0])).max() < 0.1
+
+
+def test_a_world_file_beside_an_image_goes_with_an_older_one_or_is_a_reason_to_refuse(still, tmp_path):
+    (tmp_path / "out").mkdir()
+    beside = tmp_path / "out" / "mean.wld"
+    beside.write_text("1\n0\n0\n-1\n100\n200\n")
+    with pytest.raises(OutputError, match=r"mean\.wld' would be taken for a part of the output"):
+        stacked(still, tmp_path / "out", NONE)
+    beside.unlink()
+    stacked(still, tmp_path / "out", NONE)
+    beside.write_text("1\n0\n0\n-1\n100\n200\n")
+    stacked(still, tmp_path / "out", NONE, overwrite=True)
+    with rasterio.open(tmp_path / "out" / "mean.tif") as image:
+        assert image.transform.is_identity
