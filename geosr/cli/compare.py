@@ -68,3 +68,5 @@ def compare(
     for name, scores in totals.items():
         texts = ", ".join(f"{side} {value:.4g}" for side, value in scores.items() if not math.isnan(value))
         click.echo(f"{name:<16} {texts}")
+    if not quiet:
+        click.echo(f"written: {output}{f', {picture}' if png else ''}", err=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("raster")
-@options.of(Options, ("scale", "-s"), ("model", "-m"), ("bands", "-b"), "memory")
+@options.of(Options, ("scale", "-s"), ("model", "-m"), ("bands", "-b"), "memory", model={"type": options.Model()})
 @options.jobs
 @options.as_json
 @options.verbose

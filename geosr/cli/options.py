@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from geosr.choices import exact_number
 from geosr.cli import events
@@ -132,6 +133,19 @@ class Number(click.types.FloatParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         return exact_number(value) if isinstance(value, str) else number
+
+
+class Model(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """The name of a model, or a file."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from geosr.models import cards
+
+        names = ["bicubic", *dict.fromkeys(card.name for card in cards.shipped())]
+        matches = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return matches or [CompletionItem(incomplete, type="file")]
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -322,7 +336,7 @@ def _matching(pattern: Path) -> list[str]:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON in one line."""
+    """Print a value as JSON, with null for numbers that are infinite or no number, which JSON has no words for."""
     click.echo(json_text(value, indent=None))
 
 

@@ -32,9 +32,9 @@ DAMAGED = 3
 
 
 @click.command()
-@click.argument("scenes", metavar="INPUT...", nargs=-1, required=True)
-@click.argument("output")
-@options.of(Options, ("scale", "-s"), ("model", "-m"))
+@click.argument("scenes", metavar="INPUT...", nargs=-1, required=True, type=click.Path())
+@click.argument("output", type=click.Path())
+@options.of(Options, ("scale", "-s"), ("model", "-m"), model={"type": options.Model()})
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
 @options.of(Options, "sensor", "mtf", "noise", "limit")
 @options.of(Options, ("bands", "-b"), "bands_mode", "alpha", "range", "window", "bounds", ("dtype", "-t"), "nodata")
