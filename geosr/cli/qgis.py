@@ -1,4 +1,4 @@
-"""geosr qgis: installs the Processing scripts in QGIS."""
+"""geosr qgis: installs the Processing scripts in QGIS, and writes the plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many rasters super-resolved: those of a folder, one after the other or each by a worker of a Dask cluster."""
+"""Many rasters super-resolved into a folder, one after the other or each by a worker of a Dask cluster."""
 
 from __future__ import annotations
 
