@@ -7,9 +7,11 @@ which is read, and written into classic and Big TIFFs, here.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from geosr.errors import RasterError
+
+log = logging.getLogger(__name__)
 
 ORIENTATION, SOFTWARE, XMP, ICC, EXIF, GPS = 274, 305, 700, 34675, 34665, 34853
 CARRIED = (270, 271, 272, 282, 283, 296, 306, 315, 33432)
@@ -64,6 +68,8 @@ class Metadata:
     xmp: bytes = b""
     progressive: bool = False
     """A JPEG that must be held in memory to be decoded."""
+    broken: bool = False
+    """Some entries cannot be read; they are left out."""
 
     @property
     def orientation(self) -> int:
@@ -85,26 +91,33 @@ class Metadata:
 
 
 def read(path: str | os.PathLike[str]) -> Metadata:
-    """Return the metadata of a JPEG, PNG or TIFF; none for other files, and none that is broken.
+    """Return the metadata of a JPEG, PNG or TIFF; none for other files.
+
+    Entries that are broken are left out alone, with one warning for the file.
 
     Raises:
         RasterError: a JPEG that ends before its image does.
     """
     with Path(path).open("rb") as file:
-        start = file.read(8)
-        file.seek(0)
         try:
-            if start[:2] == b"\xff\xd8":
-                return _read_jpeg(file, os.fspath(path))
-            if start == b"\x89PNG\r\n\x1a\n":
-                return _parsed(PngImageFile(file).info)
-            if start[:2] in (b"II", b"MM"):
-                return read_tiff(file)
+            metadata = _read(file, os.fspath(path))
         except RasterError:
             raise
         except _BROKEN:
-            return Metadata()  # the pixels may be whole
-    return Metadata()
+            metadata = Metadata(broken=True)  # the pixels may be whole
+    if metadata.broken:
+        log.warning("%r has broken metadata, of which the readable part is used", os.fspath(path))
+    return metadata
+
+
+def _read(file: BinaryIO, path: str) -> Metadata:
+    start = file.read(8)
+    file.seek(0)
+    if start[:2] == b"\xff\xd8":
+        return _read_jpeg(file, path)
+    if start == b"\x89PNG\r\n\x1a\n":
+        return _parsed(PngImageFile(file).info)
+    return read_tiff(file) if start[:2] in (b"II", b"MM") else Metadata()
 
 
 def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int]) -> None:
@@ -141,6 +154,7 @@ class _Tiff:
         self.inline = 8 if self.big else 4
         self.header = 8 if self.big else 4
         self.first = self._unpack(self.offset_form, start[self.header : self.header + self.inline])
+        self.broken = False
 
     def _unpack(self, form: str, data: bytes) -> int:
         return int(struct.unpack(self.order + form, data)[0])
@@ -152,19 +166,27 @@ class _Tiff:
         count = self._unpack(self.count_form, self.file.read(size))
         length = struct.calcsize(self.order + self.entry_form) + self.inline
         data = self.file.read(count * length + self.inline)
-        for i in range(count):
+        whole = min(count, len(data) // length)
+        self.broken |= whole < count
+        for i in range(whole):
             entry = data[i * length : (i + 1) * length]
             yield self._unpack("H", entry[:2]), entry
         self.following = data[count * length :]
 
     def directory(self, offset: int | None = None) -> dict[int, Entry]:
-        """Return the entries of a directory with their values."""
-        entries = {}
-        for tag, raw in list(self.raw_entries(offset)):
+        """Return the entries of a directory with their values, without those that are broken."""
+        entries: dict[int, Entry] = {}
+        try:
+            raws = list(self.raw_entries(offset))
+        except _BROKEN:
+            self.broken = True
+            return entries
+        for tag, raw in raws:
             head = struct.calcsize(self.order + self.entry_form)
             _, kind, count = struct.unpack(self.order + self.entry_form, raw[:head])
-            size = count * _SIZES.get(kind, _LARGEST)
-            if size > _LARGEST:
+            size = count * _SIZES.get(kind, 0)
+            if not 0 < size <= _LARGEST:
+                self.broken = True
                 continue
             data = raw[head : head + size]
             if size > self.inline:
@@ -172,6 +194,8 @@ class _Tiff:
                 data = self.file.read(size)
             if len(data) == size:
                 entries[tag] = Entry(kind, _little(data, _UNITS[kind]) if self.order == ">" else data)
+            else:
+                self.broken = True
         return entries
 
     def append(self, entries: Mapping[int, bytes], following: bytes = b"") -> int:
@@ -216,12 +240,14 @@ def read_tiff(file: BinaryIO) -> Metadata:
     main = tiff.directory()
     exif, gps = (tiff.directory(main[tag].number()) if tag in main else {} for tag in (EXIF, GPS))
     icc, xmp = (main[tag].data if tag in main else b"" for tag in (ICC, XMP))
-    return Metadata(main, exif, gps, icc, xmp)
+    return Metadata(main, exif, gps, icc, xmp, broken=tiff.broken)
 
 
 def _read_jpeg(file: BinaryIO, path: str) -> Metadata:
     try:
-        image = JpegImageFile(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `read` warns of broken metadata, once
+            image = JpegImageFile(file)
     except (OSError, SyntaxError) as error:
         raise RasterError(f"{path!r} is no whole JPEG; copy it again from the camera, or leave it out") from error
     # The coded image follows; in it 0xFF is always followed by 0 or a marker that is not the end's.
@@ -235,11 +261,13 @@ def _parsed(info: Mapping[Any, Any]) -> Metadata:
     metadata = Metadata(
         icc=info.get("icc_profile") or b"", xmp=info.get("xmp") or b"", progressive="progressive" in info
     )
-    try:
-        exif = read_tiff(io.BytesIO(info.get("exif", b"").removeprefix(b"Exif\0\0")))
-    except _BROKEN:
+    if "exif" not in info:
         return metadata
-    return replace(metadata, main=exif.main, exif=exif.exif, gps=exif.gps)
+    try:
+        exif = read_tiff(io.BytesIO(info["exif"].removeprefix(b"Exif\0\0")))
+    except _BROKEN:
+        return replace(metadata, broken=True)
+    return replace(metadata, main=exif.main, exif=exif.exif, gps=exif.gps, broken=exif.broken)
 
 
 def _little(data: bytes, unit: int) -> bytes:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from scipy.ndimage import binary_erosion
 
+from geosr import pictures
 from geosr.burst import exif
 from geosr.burst.exif import Metadata
 from geosr.errors import BurstError, RasterError
@@ -18,7 +20,6 @@ from geosr.grid import Block, Window
 from geosr.rasters import writer
 from geosr.rasters.compression import UNCOMPRESSED
 from geosr.rasters.profile import Profile
-from geosr.rasters.radiometry import to_dtype
 from geosr.rasters.resample import enlarge
 from geosr.rasters.source import RasterSource
 
@@ -149,11 +150,12 @@ def prepare(photo: Photo, folder: Path) -> Frame:
             ready = source
     finally:
         source.close()
+    brightness = shrinker.fill()
     proxy = folder / "proxy.tif"
     save_plain(proxy, np.stack([shrinker.gray, shrinker.usable]))
     plain = folder / "plain.tif"
     save_plain(plain, _plain(shrinker.gray, shrinker.usable > 0, plain_factor(photo.profile)))
-    return Frame(photo, ready, proxy, plain, float(shrinker.gray.mean()), shrinker.sharpness)
+    return Frame(photo, ready, proxy, plain, brightness, shrinker.sharpness)
 
 
 def plain_factor(profile: Profile) -> int:
@@ -197,16 +199,20 @@ class _Shrinker:
         self.low, self.high = limits(profile.dtype)
         self._sums = np.zeros(5)
 
-    def add(self, window: Window, gray: Block, usable: Block) -> None:
-        """A strip of whole rows, or of whole columns; its offset is a multiple of the factor."""
+    def add(self, window: Window, gray: Block, valid: Block, usable: Block) -> None:
+        """Take a strip of whole rows, or of whole columns; its offset is a multiple of the factor."""
         place = Window(
             window.col_off // self.k, window.row_off // self.k, gray.shape[1] // self.k, gray.shape[0] // self.k
         )
         rows, cols = place.slices(within=Window(0, 0, self.gray.shape[1], self.gray.shape[0]))
-        self.gray[rows, cols], self.usable[rows, cols] = _binned(gray, self.k), _binned(usable, self.k)
-        half = _binned(gray, 2 if min(gray.shape) > 5 else 1)
-        if min(half.shape) > 2:
+        self.gray[rows, cols], self.usable[rows, cols] = _valid_means(gray, valid, self.k), _binned(usable, self.k)
+        k = 2 if min(gray.shape) > 5 else 1
+        half, known = _valid_means(gray, valid, k), _binned(valid, k) == 1
+        cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+        inside = binary_erosion(known, cross)[1:-1, 1:-1]
+        if inside.any():
             edges = half[:-2, 1:-1] + half[2:, 1:-1] + half[1:-1, :-2] + half[1:-1, 2:] - 4 * half[1:-1, 1:-1]
+            edges, half = edges[inside], half[known]
             self._sums += (
                 edges.size,
                 edges.sum(),
@@ -215,9 +221,18 @@ class _Shrinker:
                 (half**2).mean() * edges.size,
             )
 
+    def fill(self) -> float:
+        """Return the mean of the gray image, and give that value to its pixels where none of the photo is valid."""
+        known = np.isfinite(self.gray)
+        mean = float(self.gray[known].mean()) if known.any() else 0.0
+        self.gray[~known] = mean
+        return mean
+
     @property
     def sharpness(self) -> float:
         count, edges, edges2, gray, gray2 = self._sums
+        if not count:
+            return 0.0
         contrast = gray2 / count - (gray / count) ** 2
         return float((edges2 / count - (edges / count) ** 2) / contrast) if contrast > 0 else 0.0
 
@@ -243,7 +258,9 @@ def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterato
         window = Window(start, 0, length, upright.height) if swapped else Window(0, start, upright.width, length)
         colours = block[source.profile.colours]
         usable = valid & (colours > shrinker.low).all(axis=0) & (colours < shrinker.high).all(axis=0)
-        shrinker.add(window, colours.mean(axis=0, dtype=np.float32), usable.astype(np.float32))
+        shrinker.add(
+            window, colours.mean(axis=0, dtype=np.float32), valid.astype(np.float32), usable.astype(np.float32)
+        )
         yield window, block
 
 
@@ -261,11 +278,16 @@ def _binned(block: Block, k: int) -> Block:
     return binned
 
 
+def _valid_means(block: Block, valid: Block, k: int) -> Block:
+    """Return the means of the valid ones of k x k pixels, NaN where none is."""
+    summed, share = _binned(np.where(valid > 0, block, 0), k), _binned(valid, k)
+    return np.divide(summed, share, out=np.full_like(summed, np.nan), where=share > 0)
+
+
 def _plain(gray: Block, usable: Block, k: int) -> Block:
-    """The proxy (1, rows, cols) in 8 bits, from nearly the darkest to nearly the brightest usable value."""
+    """Return the proxy (1, rows, cols) in 8 bits, from nearly the darkest to nearly the brightest usable value."""
     low, high = np.percentile(gray[usable] if usable.any() else gray, (0.1, 99.9))
-    stretched = 255 * (enlarge(gray, k) - low) / max(float(high - low), 1e-9)
-    return to_dtype(stretched, "uint8")[None]
+    return pictures.stretched(enlarge(gray, k), low, high)[None]
 
 
 def _files(path: Path) -> list[Path]:

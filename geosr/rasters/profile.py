@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -21,7 +22,7 @@ from rasterio.rpc import RPC
 from geosr.choices import exact_number
 from geosr.errors import OptionError, UnsupportedRaster
 from geosr.grid import Window
-from geosr.rasters import domains
+from geosr.rasters import domains, gdal
 from geosr.rasters.containers import description
 from geosr.rasters.kinds import DTYPES
 from geosr.rasters.sensors import band_keys
@@ -359,6 +360,10 @@ def _picked_alpha(profile: Profile, positions: Sequence[int]) -> int | None:
 
 def _check_kind(dataset: Any) -> None:
     path = dataset.name
+    # GDAL keeps an error in the EXIF of a JPEG, whose pixels are whole, and rasterio raises it for the next question,
+    # whatever that is; an error of the question itself would be raised again below.
+    with suppress(*gdal.ERRORS):
+        _ = dataset.colorinterp
     if not dataset.count:
         raise UnsupportedRaster(f"{path!r} has no bands of its own; name one of its subdatasets: {dataset.subdatasets}")
     if any(dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS") == "1" for i in dataset.indexes):

@@ -1,4 +1,5 @@
 import io
+import struct
 import subprocess
 import zlib
 
@@ -115,6 +116,52 @@ def test_broken_metadata_is_no_reason_to_refuse_pixels(tmp_path):
     broken = len(chunk[4:]).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     path.write_bytes(data[:33] + broken + data[33:])
     assert exif.read(path).orientation in (1, 6)
+
+
+def segment(order, entries, count=None):
+    """The EXIF segment of a JPEG with these entries, of tag, type, count and 4 bytes, and no other."""
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HIH", 42, 8, count or len(entries))
+    body = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"Exif\0\0" + start + body + bytes(4)
+
+
+def jpeg(path, payload, *, fill=b""):
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), "uint8")).save(content, "JPEG")
+    start, rest = content.getvalue()[:2], content.getvalue()[2:]
+    path.write_bytes(start + fill + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + rest)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("bad", "count"),
+    [((0, 0, 0, bytes(4)), None), ((271, 2, 0, bytes(4)), None), ((271, 2, 40, b"\xff\xff\xff\x7f"), None),
+     ((34665, 4, 1, b"\0\1\1\0"), None), ((271, 99, 1, bytes(4)), None), ((272, 2, 4, b"One\0"), 200)],
+)  # fmt: skip
+def test_a_bad_entry_is_left_out_alone_with_one_warning(tmp_path, caplog, order, bad, count):
+    lying = struct.pack(order + "HH", 6, 0)
+    path = jpeg(tmp_path / "photo.jpg", segment(order, [(274, 3, 1, lying), bad, (305, 2, 4, b"Cam\0")], count))
+    metadata = exif.read(path)
+    assert metadata.orientation == 6
+    assert metadata.main[305].data == b"Cam\0"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    out = save(tmp_path / "out.tif", np.zeros((20, 30, 3), "uint8"))
+    exif.graft(out, metadata, software="geosr 1", size=(30, 20))
+    with Image.open(out) as image:
+        assert (image.getexif()[305], image.getexif()[274]) == ("geosr 1", 1)
+
+
+@pytest.mark.parametrize("payload", [b"Exif\0\0", b"Exif\0\0II", b"Exif\0\0" + b"\xaa" * 40])
+def test_a_broken_block_is_as_none_with_one_warning(tmp_path, caplog, payload):
+    assert exif.read(jpeg(tmp_path / "photo.jpg", payload)).main == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_fill_bytes_before_a_marker_are_allowed(tmp_path, caplog):
+    payload = segment("<", [(274, 3, 1, struct.pack("<HH", 6, 0))])
+    assert exif.read(jpeg(tmp_path / "photo.jpg", payload, fill=b"\xff\xff")).orientation == 6
+    assert not caplog.records
 
 
 def test_a_file_of_another_kind_says_nothing(tmp_path):

@@ -128,6 +128,21 @@ def test_blur_is_seen_through_exposure_and_noise(tmp_path):
     assert found[2] < 0.35 * found[0]
 
 
+@pytest.mark.parametrize("holes", [0, 1, 400])
+def test_invalid_pixels_count_neither_in_brightness_nor_in_sharpness(tmp_path, holes):
+    image = frames([np.eye(3)], size=(120, 90), bands=1, dtype="float32")[0]
+    spoiled = image.copy()
+    rows, cols = np.unravel_index(np.arange(holes), (20, 20))
+    spoiled[30 + rows, 40 + cols] = np.nan
+    save_burst(tmp_path / "in", [spoiled, image])
+    frame, whole = (photos.prepare(p, tmp_path / p.name[:-4]) for p in photos.scan([tmp_path / "in"]))
+    gray, usable = photos.load_proxy(frame.proxy)
+    assert frame.brightness == pytest.approx(np.nanmean(spoiled), rel=1e-5)
+    assert frame.sharpness == pytest.approx(whole.sharpness, rel=0.1)
+    assert np.isfinite(gray).all()
+    np.testing.assert_array_equal(usable, np.isfinite(spoiled[..., 0]))
+
+
 def test_the_image_for_hugin_is_plain_gray_of_eight_bits(tmp_path):
     save_burst(tmp_path / "in", frames([np.eye(3)] * 2, size=(80, 60), dtype="uint16"))
     photo = photos.scan([tmp_path / "in"])[0]

@@ -5,6 +5,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from geosr.errors import OptionError, RasterError
 from geosr.grid import Grid, Window
@@ -139,3 +140,15 @@ def test_integers_are_nodata_when_gdal_says_so(tmp_path, dtype, nodata):
     source = RasterSource(tmp_path / "a.vrt")
     assert source.profile.nodata == nodata
     assert (source.read(source.profile.window).valid[0, 0] == (values != np.array(nodata, dtype))).all()
+
+
+@pytest.mark.parametrize("block", [b"", b"II", b"\xaa" * 40, b"II*\0\xff\xff\xff\x7f"])
+def test_broken_exif_is_no_reason_to_refuse_a_jpeg(tmp_path, block):
+    Image.fromarray(np.moveaxis(texture(3, 20, 30), 0, -1)).save(tmp_path / "whole.jpg")
+    start, rest = (content := (tmp_path / "whole.jpg").read_bytes())[:2], content[2:]
+    payload = b"Exif\0\0" + block
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(start + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + rest)
+    source = RasterSource(path)
+    with rasterio.open(tmp_path / "whole.jpg") as whole:
+        np.testing.assert_array_equal(source.read(source.profile.window).block, whole.read())
