@@ -334,10 +334,21 @@ def measured(block: Block, nodata: float | None) -> NDArray[np.bool_]:
         return finite
     if block.dtype.kind != "f":
         return np.asarray(block != block.dtype.type(int(nodata)))
+    value, info = np.asarray(nodata).astype(block.dtype), np.finfo(block.dtype)
+    if abs(value) > info.max * info.eps / 4:
+        # The sum with large values may overflow, and they are nodata then.
+        return finite & ~_is_equal(block, value)
+    reach = 4 * float(TOLERANCE) * abs(float(value))
+    near = (block >= block.dtype.type(value - reach)) & (block <= block.dtype.type(value + reach))
+    if near.any():
+        near[near] = _is_equal(block[near], value)
+    return np.asarray(finite & ~near)
+
+
+def _is_equal(block: Block, value: Any) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
-        value = np.asarray(nodata).astype(block.dtype)
         near = np.abs(block - value) < TOLERANCE.astype(block.dtype) * np.abs(block + value)
-    return np.asarray(finite & (block != value) & ~near)
+    return np.asarray(near | (block == value))
 
 
 def mirrored(block: Block, inside: Window, window: Window) -> Block:
