@@ -12,6 +12,7 @@ error     a text for people; the last line
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 
 import click
@@ -54,14 +55,20 @@ def warn(text: str) -> None:
     if wanted():
         emit("warning", text=text)
     else:
-        click.echo(text, err=True)
+        note(text)
+
+
+def note(text: str) -> None:
+    """Write a line for people to stderr, above a progress bar that is on it."""
+    # The stream that the bar has put there, which click passes over unless it is named.
+    click.echo(text, file=sys.stderr)
 
 
 class Lines(logging.Handler):
     """Writes logged records to stderr, above a progress bar that is on it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname}: {record.getMessage()}", err=True)
+        note(f"{record.levelname}: {record.getMessage()}")
 
 
 class Warnings(logging.Handler):
@@ -72,4 +79,4 @@ class Warnings(logging.Handler):
         if record.levelno >= logging.WARNING:
             emit("warning", text=text)
         else:
-            click.echo(f"{record.levelname}: {text}", err=True)
+            note(f"{record.levelname}: {text}")

@@ -17,7 +17,7 @@ import click
 from geosr.cli import events, options
 from geosr.cli.ending import Ending, holding, missing
 from geosr.cli.progress import Rasters, preparation, progress
-from geosr.cli.summary import WarningCount, folder_line, raster_line, warning_count, warnings_text
+from geosr.cli.summary import WarningCount, folder_line, plural, raster_line, warning_count, warnings_text
 from geosr.models.computing import Computing
 from geosr.superresolve.options import Options
 
@@ -147,7 +147,7 @@ def _perform_all(
             results.append(speech.report(result))
     if speech.summaries:
         seconds = time.monotonic() - start
-        click.echo(folder_line(output, results, seconds) + warnings_text(speech.warnings.count), err=True)
+        events.note(folder_line(output, results, seconds) + warnings_text(speech.warnings.count))
     if failed := sum(bool(result.error) for result in results):
         raise click.ClickException(f"{failed} of {len(results)} rasters failed")
     return results
@@ -202,7 +202,7 @@ class Speech:
             events.warn(f"Error: {result.error}")
         elif result.done_before:
             if not self.quiet:
-                click.echo(f"{name}: done already", err=True)
+                events.note(f"{name}: done already")
         else:
             if result.damage:
                 band, window = result.damage[0]
@@ -217,7 +217,7 @@ class Speech:
             report = {"output": result.output, "model": result.model, "unreadable": unreadable}
             events.result(report, as_json=self.as_json)
             if self.summaries:
-                click.echo(raster_line(result) + end, err=True)
+                events.note(raster_line(result) + end)
         return result
 
 
@@ -228,9 +228,9 @@ def _show_estimate(output: Path, job: Plan, running: Running, *, as_json: bool) 
     estimate = estimate_job(job, output, workers=running.jobs, resume=running.resume)
     text = (
         f"{output}: {estimate.width} x {estimate.height} pixels of {estimate.pixel[0]:.6g} x {estimate.pixel[1]:.6g}, "
-        f"{estimate.count} bands of {estimate.dtype}, {job.driver}\n"
-        f"  {estimate.tiles} tiles of {estimate.tile} x {estimate.tile} input pixels, about {estimate.empty:.0%} of "
-        "them empty\n"
+        f"{plural(estimate.count, 'band')} of {estimate.dtype}, {job.driver}\n"
+        f"  {plural(estimate.tiles, 'tile')} of {estimate.tile} x {estimate.tile} input pixels, about "
+        f"{estimate.empty:.0%} of them empty\n"
         f"  memory about {size_text(estimate.memory_bytes)}\n"
         f"  disk   about {size_text(estimate.disk_bytes)} at the peak, {size_text(estimate.output_bytes)} in the end; "
         f"{size_text(estimate.free_bytes)} are free\n"

@@ -16,7 +16,7 @@ from tests.conftest import texture
 terminal = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 
 
-def on_terminal(*args, until=None, number=signal.SIGINT):
+def on_terminal(*args, until=None, number=signal.SIGINT, cwd=None):
     """The exit status of the command, and what it shows on a terminal; a signal is sent when it shows `until`."""
     import pty
 
@@ -24,7 +24,7 @@ def on_terminal(*args, until=None, number=signal.SIGINT):
     words = [sys.executable, "-m", "geosr", *map(os.fspath, args)]
     # Tests that run in the background have children that ignore SIGINT, if it is not given back.
     child = subprocess.Popen(
-        words, stderr=follower, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        words, stderr=follower, cwd=cwd, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     )
     os.close(follower)
     shown = b""
@@ -69,12 +69,13 @@ def test_a_terminal_shows_the_time_so_far_and_the_time_left(make_raster, tmp_pat
 def test_a_folder_has_one_bar_and_a_line_for_each_raster(make_raster, tmp_path):
     for name in "abc":
         make_raster(texture(1, 60, 60), f"in_{name}.tif")
-    status, shown = on_terminal("superresolve", tmp_path, tmp_path / "out", "-m", "bicubic")
+    status, shown = on_terminal("superresolve", ".", "out", "-m", "bicubic", cwd=tmp_path)
     assert status == 0
     assert "3/3" in shown
     assert "tiles" not in shown
     for name in "abc":
-        assert shown.count(f"in_{name}.tif: 120 x 120 pixels") == 1
+        # On a line of its own, from which the bar is wiped: rich's end of that is erasing the line.
+        assert shown.count(f"\r\x1b[2Kout/in_{name}.tif: 120 x 120 pixels") == 1
     assert "3 rasters written" in shown
 
 
