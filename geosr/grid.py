@@ -83,6 +83,20 @@ class Tile:
         """Return the same ground in a raster with `k` times as many rows and columns."""
         return Tile(self.index, self.core.scale(k), self.outer.scale(k))
 
+    def least(self, halo: int, step: int = 1) -> Tile:
+        """The tile with no more outer pixels than the core's, rounded out to multiples of `step`, and the halo.
+
+        >>> Tile(0, Window(70, 0, 10, 10), Window(-8, -8, 528, 528)).least(8, 64).outer
+        Window(col_off=56, row_off=-8, width=80, height=80)
+        """
+        left, top = (offset // step * step for offset in (self.core.col_off, self.core.row_off))
+        right, bottom = (
+            -(-end // step) * step
+            for end in (self.core.col_off + self.core.width, self.core.row_off + self.core.height)
+        )
+        needed = Window(left, top, right - left, bottom - top).pad(halo)
+        return Tile(self.index, self.core, needed.intersection(self.outer))
+
     def trim(self, block: Block) -> Block:
         """Return the core's pixels (..., rows, cols) of a block that holds the outer window's."""
         rows, cols = self.core.slices(within=self.outer)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geosr.grid import Grid, Window, batches
+from geosr.grid import Grid, Tile, Window, batches
 
 sides = st.integers(1, 80)
 sizes = st.integers(1, 40)
@@ -74,3 +74,14 @@ def test_a_cut_holds_the_pixels_of_the_window_that_the_raster_has_once(width, he
     for tile in Grid(width, height, size, 3).cut(window):
         counts[tile.core.slices(within=whole)] += 1
     assert (counts == expected).all()
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.sampled_from([1, 4, 16]), st.data())
+def test_a_cut_tile_needs_its_core_with_the_halo_and_no_more_than_the_step_beside(col, row, halo, step, data):
+    core = Window(col, row, data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30)))
+    tile = Tile(0, core, Window(0, 0, 128, 128).pad(halo))
+    least = tile.least(halo, step)
+    assert core.pad(halo).intersection(least.outer) == core.pad(halo)
+    assert (least.outer.col_off + halo) % step == (least.outer.row_off + halo) % step == 0
+    assert least.outer.width < core.width + 2 * halo + 2 * step
+    assert least.outer.height < core.height + 2 * halo + 2 * step

@@ -52,8 +52,11 @@ class Plan:
 
     @property
     def tiles(self) -> Sequence[Tile]:
-        """The tiles of the output."""
-        return self.grid.cut(self.window)
+        """The tiles of the output; those of a part of the input need that part and its halo alone."""
+        tiles = self.grid.cut(self.window)
+        if tiles is self.grid:
+            return tiles
+        return [tile.least(self.upscaler.halo, self.upscaler.step) for tile in tiles]
 
     @property
     def copied(self) -> bool:

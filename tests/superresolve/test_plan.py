@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geosr.errors import OptionError, OutputError, RasterError
+from geosr.grid import Window
+from geosr.models.computing import Computing
 from geosr.parts import Parts
 from geosr.rasters.resample import enlarge
 from geosr.superresolve.estimate import estimate_job
@@ -167,6 +169,25 @@ def test_a_network_s_part_is_the_same_part_of_the_whole(make_raster, random_idn,
     with rasterio.open(result(source, tmp_path, replace(options, window=(37, 11, 40, 50)))) as out:
         assert (out.read() == whole[:, 22:122, 74:154]).all()
         assert out.tags()["GEOSR_WINDOW"] == "37,11,40,50"
+
+
+@pytest.mark.slow  # Blending takes four times the work.
+@pytest.mark.parametrize("window", [(0, 0, 20, 20), (150, 70, 33, 64), (219, 199, 1, 1)])
+def test_a_part_of_blended_windows_is_the_same_part_of_the_whole(make_raster, random_idn, tmp_path, window):
+    source = make_raster(texture(1, 200, 220))
+    options = Options(model=str(random_idn()), tile=128, computing=Computing(blend=True))
+    with rasterio.open(result(source, tmp_path, options)) as out:
+        whole = out.read(window=rasterio.windows.Window(*(2 * v for v in window)))
+    with rasterio.open(result(source, tmp_path, replace(options, window=window))) as out:
+        assert (out.read() == whole).all()
+
+
+@pytest.mark.parametrize("window", [(0, 0, 64, 64), (500, 300, 64, 64), (960, 960, 64, 64)])
+def test_a_part_needs_no_more_than_its_pixels_and_the_halo(make_raster, random_idn, window):
+    source = make_raster(texture(1, 1024, 1024))
+    job = make_plan(source, Options(model=str(random_idn()), tile=1024, window=window))
+    [tile] = job.tiles
+    assert tile.outer == tile.core.pad(job.upscaler.halo) == Window(*window).pad(job.upscaler.halo)
 
 
 def test_bounds_choose_the_pixels_that_they_touch(make_raster, tmp_path):
