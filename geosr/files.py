@@ -6,12 +6,16 @@ import errno
 import json
 import math
 import os
+import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geosr.errors import OutputError
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Opens a file of this name, not one that a symbolic link of this name leads to."""
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -88,22 +92,64 @@ def write_error(folder: Path, error: OSError) -> OutputError:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that has its name only when it is whole.
+    """Write a file that has its name only when it is whole, on the disk as well.
 
     Raises:
         OutputError: it cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise write_error(path.parent, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, on systems that open folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_own(path: Path, *, folder: bool) -> None:
+    """Refuse what stands in the place of a folder or file of the program's own, and is a link or another user's.
+
+    Raises:
+        OutputError: it says which of these.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return
+    kind, fits = ("folder", stat.S_ISDIR) if folder else ("file", stat.S_ISREG)
+    if not fits(status.st_mode):
+        raise OutputError(f"{os.fspath(path)!r} is no {kind} that geosr created; remove it, or choose another output")
+    user = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
+    if status.st_uid != user and status.st_uid != _owner_in(path.parent):
+        raise OutputError(f"{os.fspath(path)!r} belongs to another user; remove it, or choose another output")
+
+
+def _owner_in(folder: Path) -> int | None:
+    """Return the owner that a new file in the folder gets, which a file system of the network may decide."""
+    trial = folder / f".{secrets.token_hex(8)}.tmp"
+    with suppress(OSError):
+        descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o600)
+        try:
+            return os.fstat(descriptor).st_uid
+        finally:
+            os.close(descriptor)
+            trial.unlink()
+    return None
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """The journal of a job: a folder beside the output with a manifest, a lock, and one file for each finished part.
 
-A part gets its name when it is whole, so a job that was killed can be taken up where it stopped. Knows names and
-bytes, no rasters.
+A part gets its name when it is whole, so a job that was killed can be taken up where it stopped. Size and checksum of
+each are written down before, so that a part which was changed is made again. Knows names and bytes, no rasters.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +20,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from geosr.errors import Cancelled, OutputError
-from geosr.files import write_error, write_file
+from geosr.files import NO_LINK, check_own, sync_folder, write_error, write_file
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
+"""A line for each part that is about to be saved: its index, size and SHA-256."""
 PUBLICATION = "publication.json"
 """The names of the new files beside the output, there while they take their places."""
 
@@ -36,8 +43,8 @@ class Parts:
     them. They outlive a job that fails or is interrupted, not one that ends by Cancelled.
 
     Raises:
-        OutputError: on entering: another process makes the same output, the folder cannot be written, or the parts
-            there are of another job.
+        OutputError: on entering: another process makes the same output, the folder cannot be written, the parts
+            there are of another job, or links or another user's files stand in the place of the job's.
     """
 
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
@@ -46,8 +53,14 @@ class Parts:
         self._manifest = json.loads(json.dumps(manifest))
         self._restart = restart
         self._lock = FileLock(lock)
+        self._journal: dict[int, tuple[int, str]] = {}
+        self._checked: set[int] = set()
 
     def __enter__(self) -> Parts:
+        for path in (self.folder, self.draft.parent, self._older):
+            check_own(path, folder=True)
+        for path in (Path(self._lock.lock_file), *map(self.folder.joinpath, (MANIFEST, JOURNAL, PUBLICATION))):
+            check_own(path, folder=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -70,8 +83,28 @@ class Parts:
         self._unlock()
 
     def has(self, index: int) -> bool:
-        """Return True if this part is finished."""
-        return self.path(index).exists()
+        """Return True if this part is finished, and is what was saved; one that was changed since then is removed."""
+        if index in self._checked:
+            return True
+        if self._content(index) is None:
+            if os.path.lexists(self.path(index)):
+                log.warning("%s was damaged and is made again", os.fspath(self.path(index)))
+                _remove(self.path(index))
+            return False
+        self._checked.add(index)
+        return True
+
+    def read(self, index: int) -> bytes:
+        """Return a finished part.
+
+        Raises:
+            OutputError: it is not what was saved.
+        """
+        content = self._content(index)
+        if content is None:
+            path = os.fspath(self.path(index))
+            raise OutputError(f"the part {path!r} was damaged during the job; give the same command again")
+        return content
 
     def path(self, index: int) -> Path:
         """Return the path of the part, whether it is finished or not."""
@@ -79,7 +112,15 @@ class Parts:
 
     def save(self, index: int, data: bytes) -> None:
         """Keep a finished part."""
+        self._journal[index] = len(data), hashlib.sha256(data).hexdigest()
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
+            with os.fdopen(os.open(self.folder / JOURNAL, flags, 0o600), "ab") as file:
+                file.write(self._line(index))
+        except OSError as error:
+            raise write_error(self.output.parent, error) from error
         write_file(self.path(index), data)
+        self._checked.add(index)
 
     @property
     def draft(self) -> Path:
@@ -97,16 +138,19 @@ class Parts:
         if self.draft.is_dir() and self.output.exists():
             replaced.add(self.output)
         try:
-            if not self.draft.is_dir():
-                with self.draft.open("rb") as file:
-                    os.fsync(file.fileno())
+            for path in (*beside, self.draft):
+                if not path.is_dir():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
             write_file(self.folder / PUBLICATION, json.dumps([path.name for path in beside.values()]).encode())
             self._older.mkdir(exist_ok=True)
+            sync_folder(self.folder)
             for path in replaced:
                 path.replace(self._older / path.name)
             for path, target in beside.items():
                 path.replace(target)
             self.draft.replace(self.output)
+            sync_folder(self.output.parent)
         except OSError as error:
             self._bring_back()
             raise write_error(self.output.parent, error) from error
@@ -121,15 +165,36 @@ class Parts:
         """The folder that holds the older output's files while the new ones take their places."""
         return self.folder / "older"
 
+    def _content(self, index: int) -> bytes | None:
+        """Return a part; None if it is not what the journal says."""
+        try:
+            # Without waiting for whoever writes into a pipe that has its name.
+            flags = os.O_RDONLY | NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(self.path(index), flags), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return None
+                content = file.read()
+        except OSError:
+            return None
+        return content if self._journal.get(index) == (len(content), hashlib.sha256(content).hexdigest()) else None
+
+    def _line(self, index: int) -> bytes:
+        return f"{json.dumps([index, *self._journal[index]])}\n".encode()
+
     def _bring_back(self) -> None:
-        """Undo a publication that began and did not end, as the draft that is still there tells."""
+        """Undo a publication that began and did not end, as the draft that is still there tells.
+
+        It can be undone again if this is interrupted: new files go back to the draft, older ones to their places.
+        """
         publication = self.folder / PUBLICATION
-        if self.draft.exists() and publication.exists():
+        if os.path.lexists(self.draft) and publication.exists():
             for name in json.loads(publication.read_text()):
-                if (self._older / name).exists() or not (self.draft.parent / name).exists():
-                    self.output.with_name(name).unlink(missing_ok=True)
+                draft, target = self.draft.with_name(name), self.output.with_name(name)
+                if os.path.lexists(target) and not os.path.lexists(draft):
+                    target.replace(draft)
             for path in self._older.iterdir() if self._older.exists() else ():
                 path.replace(self.output.with_name(path.name))
+            sync_folder(self.output.parent)
             publication.unlink()
 
     def _open(self) -> None:
@@ -148,16 +213,21 @@ class Parts:
                     "discard them with --restart"
                 )
         try:
-            self.draft.parent.mkdir(parents=True, exist_ok=True)
-            known = {manifest, self.draft.parent, *self.folder.glob("*.part")}
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.draft.parent.mkdir(exist_ok=True)
+            self._journal = _entries(self.folder / JOURNAL)
+            known = {manifest, self.draft.parent, *map(self.path, self._journal)}
             for leftover in [*self.draft.parent.iterdir(), *({*self.folder.iterdir()} - known)]:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                _remove(leftover)
         except OSError as error:
             raise write_error(self.output.parent, error) from error
         write_file(manifest, json.dumps(self._manifest, indent=1).encode())
+        if self._journal:
+            # Without a last line that was cut short, which the next would be appended to.
+            write_file(self.folder / JOURNAL, b"".join(map(self._line, self._journal)))
 
     def _unlock(self) -> None:
-        if self.folder.exists() and not any(self.folder.glob("*.part")):
+        if self.folder.is_dir() and not any(self.folder.glob("*.part")):
             shutil.rmtree(self.folder, ignore_errors=True)
         if not self.folder.exists():
             # Before it is released: a file that another process has locked is not removed.
@@ -173,3 +243,18 @@ def _read(manifest: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _entries(journal: Path) -> dict[int, tuple[int, str]]:
+    """Return size and checksum of each part in a journal, whose last line may be cut short."""
+    entries = {}
+    for line in journal.read_text(errors="replace").splitlines() if journal.exists() else ():
+        with suppress(ValueError, TypeError):
+            index, size, digest = json.loads(line)
+            entries[int(index)] = int(size), str(digest)
+    return entries
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with what is in it."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

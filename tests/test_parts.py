@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geosr.errors import Cancelled, OutputError
-from geosr.files import check_output, output_folder
+from geosr.files import check_output, output_folder, write_file
 from geosr.parts import Parts, leftovers
 
 JOB = {"input": "a.tif", "scale": 2}
@@ -247,3 +247,120 @@ def test_an_output_is_refused_that_is_an_input_or_cannot_be_written(tmp_path):
     check_output(scene, [], overwrite=True)
     with pytest.raises(OutputError, match="is an input, or a part of one"):
         check_output(scene, [f"/vsizip/{scene.resolve()}/a.tif"], overwrite=True)
+
+
+def planted(folder, victims):
+    """Links and a pipe where a job keeps its own files, each with what they lead to."""
+    journal = folder / ".out.tif.geosr"
+    journal.mkdir()
+    yield journal / "draft", victims
+    yield journal / "older", victims
+    yield journal / "manifest.json", victims / "file"
+    yield journal / "journal.jsonl", victims / "file"
+    yield folder / ".out.tif.lock", victims / "file"
+    journal.rmdir()
+    yield journal, victims
+
+
+def test_links_in_the_place_of_the_jobs_files_are_refused_and_not_followed(tmp_path):
+    victims, where = tmp_path / "victims", tmp_path / "where"
+    victims.mkdir()
+    where.mkdir()
+    (victims / "file").write_text("mine")
+    for path, target in planted(where, victims):
+        path.symlink_to(target)
+        for restart in (False, True):
+            with pytest.raises(OutputError, match="that geosr created; remove it"):
+                Parts(where / "out.tif", JOB, restart=restart).__enter__()
+        assert path.is_symlink()
+        path.unlink()
+        assert [file.read_text() for file in victims.iterdir()] == ["mine"]
+
+
+def test_a_pipe_in_the_place_of_the_lock_is_refused(tmp_path):
+    os.mkfifo(tmp_path / ".out.tif.lock")
+    with pytest.raises(OutputError, match=r"\.lock' is no file that geosr created"):
+        Parts(tmp_path / "out.tif", JOB).__enter__()
+
+
+def test_a_folder_of_parts_of_another_user_is_refused(tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can give files away: sudo make test")
+    folder = tmp_path / ".out.tif.geosr"
+    folder.mkdir()
+    (folder / "file").write_text("theirs")
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(OutputError, match="belongs to another user"):
+        Parts(tmp_path / "out.tif", JOB).__enter__()
+    assert (folder / "file").read_text() == "theirs"
+
+
+def test_a_file_is_written_under_its_name_and_no_planted_one(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in (".out.json.tmp", "out.json"):
+        (tmp_path / name).symlink_to(victim)
+    write_file(tmp_path / "out.json", b"new")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "out.json").read_bytes() == b"new"
+    assert not (tmp_path / "out.json").is_symlink()
+    assert (tmp_path / "out.json").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask():
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from geosr.parts import Parts
+calls = 0
+def killed(real, when):
+    def call(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[3]) and when == "before":
+            os._exit(9)
+        result = real(*args, **kwargs)
+        if calls == int(sys.argv[3]):
+            os._exit(9)
+        return result
+    return call
+output = Path(sys.argv[1])
+parts = Parts(output, {"input": "a.tif"}).__enter__()
+parts.save(0, b"part")
+for name in ("out.tif", "out.tif.aux.xml", "out.hdr"):
+    parts.draft.with_name(name).write_text(f"new {name}")
+for name in ("replace", "rename", "link", "unlink", "remove", "rmdir", "mkdir", "open", "fsync", "close"):
+    setattr(os, name, killed(getattr(os, name), sys.argv[2]))
+parts.publish(stale=[output.with_name("out.tfw")])
+parts.__exit__(None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_output_is_old_or_new_with_all_its_files_after_a_kill_at_any_call(tmp_path, when):
+    new = {"out.tif": "new out.tif", "out.tif.aux.xml": "new out.tif.aux.xml", "out.hdr": "new out.hdr"}
+    states = []
+    for call in range(1, 200):
+        where = tmp_path / str(call)
+        where.mkdir()
+        output, before = older_output(where)
+        command = [sys.executable, "-c", KILLED, os.fspath(output), when, str(call)]
+        ended = subprocess.run(command).returncode
+        with Parts(output, {"input": "a.tif"}, restart=True):
+            pass
+        after = {path.name: path.read_text() for path in where.iterdir()}
+        assert after in (before, new), call
+        states.append(after == new)
+        if ended == 0:
+            break
+        assert ended == 9
+    assert ended == 0
+    assert states == sorted(states)
+    assert not states[0]
+    assert call > 15

@@ -81,7 +81,7 @@ def superresolve(
         speech = Speech(as_json=as_json, quiet=bool(quiet), warnings=warnings)
         with preparation(Path(scenes[0]).name, quiet=not speech.summaries):
             from geosr.rasters.writer import name_in
-            from geosr.superresolve.folder import Running, output_pairs, perform, prepare
+            from geosr.superresolve.folder import Result, Running, output_pairs, perform, prepare
 
             settings = options.taken(Options, values, computing=options.taken(Computing, values))
             running = Running(resume=not no_resume, **values)
@@ -101,6 +101,8 @@ def superresolve(
         elif job:
             result = perform(job, target, running, _watch(end, quiet=speech.quiet))
             results = [speech.report(result, end=warnings_text(warnings.count))]
+        else:
+            speech.report(Result(scenes[0], str(target), done_before=True))
     if any(result.damage for result in results):
         sys.exit(DAMAGED)
 

@@ -32,6 +32,8 @@ TOLERANCE = 2 * np.finfo(np.float32).eps
 """The share of the sum of two floats by which GDAL lets them differ and still calls them equal, whatever their type."""
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
+SAMPLED_BLOCKS, SAMPLED_BYTES = 64, 2**16
+"""The blocks of a file that its checksum is taken of, and the bytes of each."""
 WINDOWED_BLOCK = 2**20
 """Most pixels of a block of a file that is read by windows."""
 
@@ -217,12 +219,27 @@ class RasterSource:
 
     @property
     def fingerprint(self) -> list[Any]:
-        """The sizes and times of the files, which change with them; without files, a digest of a thumbnail."""
-        files = [Path(file) for file in self.files if Path(file).exists()]
-        if files:
-            return [[os.fspath(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        block, _ = self.thumbnail(64)
-        return [hashlib.sha256(block.tobytes()).hexdigest()]
+        """The sizes, times, inodes and checksums of the files, which change with them; without files, `digest`."""
+        files = [(path, path.stat()) for path in self._on_disk()]
+        if not files:
+            return [self.digest]
+        return [[os.fspath(p.absolute()), s.st_size, s.st_mtime_ns, s.st_ino, sampled_digest([p])] for p, s in files]
+
+    @property
+    def digest(self) -> str:
+        """A checksum of the files' sizes, beginnings, ends and blocks between; without files, of a thumbnail."""
+        files = self._on_disk()
+        return sampled_digest(files) if files else hashlib.sha256(self.thumbnail(64)[0].tobytes()).hexdigest()[:32]
+
+    def _on_disk(self) -> list[Path]:
+        """Return the files that exist, archives for what is in them; folders are taken as the files in them."""
+        paths = dict.fromkeys(path for file in (self.path, *self.files) if (path := _existing(file)))
+        return [
+            path
+            for found in paths
+            for path in (sorted(found.rglob("*")) if found.is_dir() else [found])
+            if path.is_file()
+        ]
 
     @property
     def lossy(self) -> bool:
@@ -315,6 +332,31 @@ def _source(path: str, bands: Sequence[int], alpha: str, skip_errors: bool, size
 def _bytes(path: str) -> int:
     """Return the size of a file on a disk; 0 for others."""
     return Path(path).stat().st_size if Path(path).is_file() else 0
+
+
+def _existing(name: str) -> Path | None:
+    """Return the file or folder of a name, or the archive of a name in an archive; None for others, as URLs."""
+    if name.startswith("<"):
+        return None
+    if not name.startswith("/vsi"):
+        return Path(name) if Path(name).exists() else None
+    _, _, inside = name.removeprefix("/vsi").partition("/")
+    path = Path(inside.strip("{}"))
+    return next((parent for parent in (path, *path.parents) if parent.is_file()), None)
+
+
+def sampled_digest(files: Sequence[Path]) -> str:
+    """Return a checksum of files: of the whole if they are small, else of blocks from the beginning to the end."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(size.to_bytes(8, "big"))
+            count = min(SAMPLED_BLOCKS, -(-size // SAMPLED_BYTES))
+            for number in range(count):
+                file.seek(number * max(size - SAMPLED_BYTES, 0) // max(count - 1, 1))
+                digest.update(file.read(SAMPLED_BYTES))
+    return digest.hexdigest()[:32]
 
 
 def _is_transparency(block: Block) -> bool:

@@ -112,6 +112,11 @@ def join(
         try:
             for window, part in parts:
                 block, mask, note = _read_part(part, masked=profile.masked)
+                if block.shape != (profile.count, window.height, window.width):
+                    raise OutputError(
+                        f"a part has {block.shape} bands, rows and columns, its window "
+                        f"{(profile.count, window.height, window.width)}; discard all parts with --restart"
+                    )
                 out.write(block, window=window.toranges())
                 if mask is not None:
                     out.write_mask(mask > 0, window=window.toranges())
@@ -304,7 +309,9 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
         extra = compression.creation_options(profile.dtype, options) if driver == "GTiff" else {}
         try:
             with gdal.environment(), gdal.quiet(), MemoryFile() as memory:
-                _create(Path(memory.name), small, extra).close()
+                with _create(Path(memory.name), small, extra) as trial:
+                    # Codecs are asked for when the first block is written.
+                    trial.write(np.zeros((small.count, SMALL, SMALL), small.dtype))
                 if driver != "GTiff":
                     rasterio.shutil.copy(
                         memory.name, path, driver=driver, **compression.format_options(driver, options, profile.dtype)
@@ -350,7 +357,7 @@ def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None
     try:
         with (
             MemoryFile(part) if isinstance(part, bytes) else nullcontext() as memory,
-            memory.open() if memory else rasterio.open(part) as dataset,
+            memory.open(driver="GTiff") if memory else rasterio.open(part, driver="GTiff") as dataset,
         ):
             return dataset.read(), dataset.dataset_mask() if masked else None, dataset.tags().get(NOTE)
     except gdal.ERRORS as error:

@@ -18,12 +18,13 @@ from geosr.engine import Progress
 from geosr.errors import GeosrError, OptionError, OutputError, RasterError, WorkersDied
 from geosr.files import absolute_path, files_in, output_folder
 from geosr.models import cards
+from geosr.parts import Parts, leftovers
 from geosr.rasters.damage import Damage
 from geosr.rasters.placement import pixel_size, unit_name
 from geosr.rasters.source import check_readable
 from geosr.rasters.writer import name_in
 from geosr.superresolve import budget, stac
-from geosr.superresolve.job import check_paths, is_done, write
+from geosr.superresolve.job import check_paths, is_done, manifest, write
 from geosr.superresolve.options import Options
 from geosr.superresolve.plan import Plan, make_plan
 from geosr.superresolve.upscalers import Upscaler, load_upscaler
@@ -85,8 +86,15 @@ def prepare(
     """
     if running.dask == pools.LOCAL and not options.memory:
         options = replace(options, memory=budget.shared_memory(running.jobs))
-    job = make_plan(source, options, output) if skip_done and output.exists() and not running.overwrite else None
+    # A run that was killed after it published its output left something of it to do.
+    begun = any(map(os.path.lexists, leftovers(output)))
+    unfinished = begun or (running.stac and not stac.path_of(output).exists())
+    known = output.exists() and not running.overwrite and (skip_done or unfinished)
+    job = make_plan(source, options, output) if known else None
     if job and is_done(job, output):
+        if begun:
+            with Parts(output, manifest(job), restart=True) as parts:
+                parts.discard()
         if running.stac and not stac.path_of(output).exists():
             stac.check(job, output, overwrite=True)
             stac.write(job, output)
@@ -103,7 +111,15 @@ def perform(job: Plan, output: Path, running: Running, watch: Watch = unwatched)
     start = time.monotonic()
     workers = running.jobs if running.dask else job.workers(running.jobs)
     with pools.pool(running.dask, workers) as pool, watch(job, output) as progress:
-        damage = write(job, output, restart=running.restart, resume=running.resume, pool=pool, progress=progress)
+        damage = write(
+            job,
+            output,
+            overwrite=running.overwrite,
+            restart=running.restart,
+            resume=running.resume,
+            pool=pool,
+            progress=progress,
+        )
     if running.stac:
         stac.write(job, output)
     else:

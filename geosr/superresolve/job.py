@@ -76,7 +76,7 @@ def super_resolve(
     """
     check_paths(source, output, overwrite=overwrite)
     job = make_plan(source, options, output)
-    write(job, output, restart=restart, resume=resume, pool=pool, progress=progress)
+    write(job, output, overwrite=overwrite, restart=restart, resume=resume, pool=pool, progress=progress)
     return job
 
 
@@ -84,6 +84,7 @@ def write(
     job: Plan,
     output: str | os.PathLike[str],
     *,
+    overwrite: bool = True,
     restart: bool = False,
     resume: bool = True,
     pool: Pool | None = None,
@@ -92,11 +93,18 @@ def write(
     """Carry out a plan, as `super_resolve` says; an existing output is replaced when the new one is whole.
 
     Returns the blocks of the input that could not be read and became nodata.
+
+    Raises:
+        RasterError: the input changed during the job.
+        OutputError: the output exists, now that no other job can make it, and not `overwrite`.
     """
     tiles = job.tiles
     damage: set[Damage] = set()
     stale = _stale_files(job, Path(output))
+    fingerprint = job.source.fingerprint
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
+        # Another job may have finished it since it was checked.
+        check_output(Path(output), job.source.files, overwrite=overwrite)
         finished = sum(parts.has(tile.index) for tile in tiles)
         if progress:
             progress(finished, len(tiles))
@@ -114,6 +122,9 @@ def write(
             writer.copy(whole, parts.draft, job.driver, job.creation)
         for item in writer.lost(parts.draft, job.profile):
             log.warning("%s: %s could not be kept in the format %s", os.fspath(output), item, job.driver)
+        if job.source.fingerprint != fingerprint:
+            parts.discard()
+            raise RasterError(f"{job.source.path!r} changed while it was read; give the same command again")
         names = {path.name for path in parts.draft.parent.iterdir()}
         parts.publish(stale=stale)
     for path in writer.read_with(Path(output)):
@@ -190,7 +201,7 @@ def sizes(job: Plan, *, resume: bool) -> tuple[int, int]:
     return size, budget.disk_bytes(size, resume=resume, copied=job.copied)
 
 
-def kept_parts(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, Path]]:
+def kept_parts(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
     """Yield the parts in order, each with its window in the output; missing ones are computed and kept on the way."""
     tiles = job.tiles
     missing = [tile for tile in tiles if not parts.has(tile.index)]
@@ -203,7 +214,7 @@ def kept_parts(job: Plan, parts: Parts, pool: Pool | None = None) -> Iterator[tu
                     _keep_the_rest(results, parts)
                     raise _named(batch, encoded)
                 _keep(batch, encoded, parts)
-            yield _window_in_output(tile, job), parts.path(tile.index)
+            yield _window_in_output(tile, job), parts.read(tile.index)
 
 
 def streamed_parts(job: Plan, pool: Pool | None = None) -> Iterator[tuple[Window, bytes]]:
@@ -225,9 +236,8 @@ def encoded_parts(tiles: Sequence[Tile], *, job: Plan) -> list[bytes]:
 
 
 def is_done(job: Plan, output: str | os.PathLike[str]) -> bool:
-    """Return True if `output` says that it was made by this very job, after the input was last changed."""
-    inputs = [Path(file) for file in job.source.files if Path(file).exists()]
-    if not Path(output).exists() or any(p.stat().st_mtime > Path(output).stat().st_mtime for p in inputs):
+    """Return True if `output` says that it was made by this very job, of an input with this content."""
+    if not Path(output).exists():
         return False
     try:
         profile = RasterSource(output).profile
@@ -255,10 +265,7 @@ def manifest(job: Plan) -> dict[str, Any]:
         "nodata": str(job.profile.nodata),
         "tile": job.grid.size,
         "window": str(job.window),
-        "format": job.driver,
-        "overviews": job.overviews,
         "errors": "skipped" if job.source.skip_errors else "refused",
-        "options": dict(job.creation),
         "version": __version__,
     }
 

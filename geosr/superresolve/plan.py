@@ -248,6 +248,7 @@ def _provenance(
 ) -> Provenance:
     return Provenance(
         version=__version__,
+        input=source.digest,
         model=upscaler.identity,
         scale=upscaler.scale,
         range=values,

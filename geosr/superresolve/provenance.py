@@ -84,6 +84,8 @@ class Provenance:
 
     version: str | None = None
     """The version of geosr."""
+    input: str | None = None
+    """The checksum of the input's files."""
     model: Identity | None = None
     scale: int | None = None
     range: Range | None = None
@@ -105,6 +107,7 @@ class Provenance:
         """Return the tags of an output."""
         values = {
             "VERSION": self.version,
+            "INPUT": self.input,
             "MODEL": self.model,
             "SCALE": self.scale,
             "FRAMES": self.frames,
@@ -132,6 +135,7 @@ class Provenance:
             raise ValueError(f"a window has four numbers, got {values['WINDOW']!r}")
         return cls(
             version=values.get("VERSION"),
+            input=values.get("INPUT"),
             model=Identity.parse(values["MODEL"]) if "MODEL" in values else None,
             scale=int(values["SCALE"]) if "SCALE" in values else None,
             range=_range(values["RANGE"]) if "RANGE" in values else None,

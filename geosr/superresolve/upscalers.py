@@ -195,7 +195,14 @@ class Network:
         with _loading:
             network, lock = _loaded(self.path, self.card.sha256, self.computing, setting)
         with lock:
-            return network(blocks)
+            results = network(blocks)
+        expected = (*blocks.shape[:2], *(size * self.scale for size in blocks.shape[2:]))
+        if results.shape != expected:
+            raise ModelError(
+                f"{os.fspath(self.path)!r} returned blocks of {results.shape} for {blocks.shape}, and its card "
+                f"promises {expected}; geosr models show FILE --write --overwrite writes the card again"
+            )
+        return results
 
 
 class Blended:

@@ -130,6 +130,9 @@ def test_overviews_go_down_to_a_block(tmp_path):
         ("COG", "uint8", {"COMPRESS": "NOSUCH"}, "GDAL refuses the creation options COMPRESS=NOSUCH"),
         ("COG", "uint8", {"NOSUCH": "1"}, "GDAL refuses the creation options NOSUCH=1"),
         ("GTiff", "uint8", {"NOSUCH": "1"}, "GDAL refuses the creation options NOSUCH=1"),
+        ("GTiff", "uint16", {"COMPRESS": "JPEG"}, "GDAL refuses the creation options COMPRESS=JPEG"),
+        ("GTiff", "uint8", {"COMPRESS": "CCITTFAX4"}, "GDAL refuses the creation options COMPRESS=CCITTFAX4"),
+        ("GTiff", "uint8", {"COMPRESS": "WEBP"}, "GDAL refuses the creation options COMPRESS=WEBP"),
         ("GTiff", "uint8", {"NBITS": "4"}, "NBITS would cut values"),
     ],
 )

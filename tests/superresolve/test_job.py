@@ -214,6 +214,9 @@ def test_a_finished_output_is_known_again_until_its_input_changes(make_raster, t
     assert not is_done(make_plan(source, replace(BICUBIC, scale=3)), output)
     assert not is_done(make_plan(source, replace(BICUBIC, window=(0, 0, 60, 50), overviews=True)), output)
     os.utime(source, (time.time() + 60, time.time() + 60))
+    assert is_done(make_plan(source, BICUBIC), output)
+    make_raster(texture(3, 50, 60, seed=9))
+    os.utime(source, (1, 1))
     assert not is_done(make_plan(source, BICUBIC), output)
 
 
@@ -296,10 +299,93 @@ def test_an_output_of_other_options_is_not_done(make_raster, tmp_path, change):
     assert not is_done(make_plan(source, replace(BICUBIC, **change), output), output)
 
 
-def test_a_damaged_part_is_said_with_the_remedy(make_raster, tmp_path):
-    source, output, options = make_raster(texture(1, 100, 100)), tmp_path / "o.tif", replace(BICUBIC, tile=32)
+def flipped(path, other):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def swapped(path, other):
+    first, second = path.read_bytes(), other.read_bytes()
+    path.write_bytes(second)
+    other.write_bytes(first)
+
+
+def vrt(path, other):
+    copy = path.parent.parent / "copy.tif"
+    copy.write_bytes(path.read_bytes())
+    path.unlink()
+    rasterio.shutil.copy(copy, path, driver="VRT")
+
+
+def linked(path, other):
+    copy = path.parent.parent / "copy.tif"
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+def pipe(path, other):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def emptied(path, other):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [flipped, swapped, vrt, linked, pipe, emptied])
+def test_a_part_that_was_changed_is_made_again(make_raster, tmp_path, caplog, harm):
+    source, output = make_raster(texture(1, 100, 100)), tmp_path / "o.tif"
+    options = replace(BICUBIC, tile=32)
+    whole = result(source, tmp_path, options).read_bytes()
     with pytest.raises(RuntimeError):
         super_resolve(source, output, options, progress=stop_at(5))
-    next((tmp_path / ".o.tif.geosr").glob("*.part")).write_bytes(b"")
-    with pytest.raises(OutputError, match=r"part .* is damaged; discard all parts with --restart"):
-        super_resolve(source, output, options)
+    harm(*sorted((tmp_path / ".o.tif.geosr").glob("*.part"))[:2])
+    super_resolve(source, output, options)
+    assert output.read_bytes() == whole
+    assert "was damaged and is made again" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["in place", "by another file", "by an older file"])
+def test_an_input_that_changes_during_the_job_gives_no_output(make_raster, tmp_path, change):
+    source, output = make_raster(texture(1, 100, 100)), tmp_path / "o.tif"
+    status = source.stat()
+
+    def progress(done, total):
+        if done == total // 2 and change == "in place":
+            data = bytearray(source.read_bytes())
+            data[-1] ^= 1
+            source.write_bytes(data)
+            os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+        elif done == total // 2:
+            other = source.with_name("other")
+            other.write_bytes(source.read_bytes())
+            older = 10**12 if change == "by an older file" else 0
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns - older))
+            other.replace(source)
+
+    with pytest.raises(RasterError, match="changed while it was read"):
+        super_resolve(source, output, replace(BICUBIC, tile=32), progress=progress)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scene.tif"]
+
+
+def test_an_output_that_another_job_finished_in_the_meantime_is_kept(make_raster, tmp_path):
+    source, output = make_raster(), tmp_path / "o.tif"
+    job = make_plan(source, BICUBIC, output)
+    super_resolve(source, output, BICUBIC)
+    before = output.stat()
+    with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
+        write(job, output, overwrite=False)
+    assert output.stat() == before
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_other_creation_options_take_up_the_same_parts(make_raster, tmp_path):
+    source, output = make_raster(texture(1, 100, 100)), tmp_path / "o.tif"
+    with pytest.raises(RuntimeError):
+        super_resolve(source, output, replace(BICUBIC, tile=32), progress=stop_at(5))
+    counts = []
+    options = replace(BICUBIC, tile=32, creation={"COMPRESS": "LZW"})
+    super_resolve(source, output, options, progress=lambda done, total: counts.append(done))
+    assert counts[0] >= 5
+    assert output.read_bytes() == result(source, tmp_path, options).read_bytes()

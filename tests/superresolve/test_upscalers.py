@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,3 +69,11 @@ def test_a_model_of_unknown_reach_is_refused(tmp_path):
 def test_a_scale_that_is_not_the_model_s_is_refused(random_idn):
     with pytest.raises(ModelError, match="enlarges by 2, not by 4"):
         upscalers.load_upscaler(str(random_idn()), 4)
+
+
+@pytest.mark.parametrize("scale", [1, 3, 4])
+def test_a_network_that_does_not_return_what_its_card_promises_is_refused(random_idn, scale):
+    card = replace(upscalers.load_upscaler(str(random_idn())).card, scale=scale)
+    network = upscalers.Network(random_idn(), card=card)
+    with pytest.raises(ModelError, match=r"returned blocks of \(1, 1, 32, 32\) for .* promises"):
+        network(np.zeros((1, 1, 16, 16), "uint8"), fixed(0, 255, 1))
