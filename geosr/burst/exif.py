@@ -120,6 +120,20 @@ def _read(file: BinaryIO, path: str) -> Metadata:
     return read_tiff(file) if start[:2] in (b"II", b"MM") else Metadata()
 
 
+def suits(icc: bytes, bands: int) -> bool:
+    """Return True if a colour profile describes images of so many bands; ICC.1:2022, 7.2.6, has the colour space."""
+    return icc[16:20] == {1: b"GRAY", 3: b"RGB "}.get(bands)
+
+
+def same_colours(icc: bytes, other: bytes) -> bool:
+    """Return True if two colour profiles are alike but for their date, creator and ID, ICC.1:2022, table 17."""
+
+    def essence(profile: bytes) -> bytes:
+        return profile[:4] + profile[8:24] + profile[36:80] + profile[100:]
+
+    return essence(icc) == essence(other)
+
+
 def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int]) -> None:
     """Add the metadata to a TIFF, upright and with `size` (width, height), as a new directory at its end."""
     with path.open("r+b") as file:

@@ -20,7 +20,7 @@ from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos,
 from geosr.burst.homography import enlarging, shifting
 from geosr.burst.hugin import Hugin
 from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames
-from geosr.burst.options import COMMON, UNION, Options
+from geosr.burst.options import COMMON, METHODS, UNION, Options
 from geosr.burst.photos import Frame, Photo
 from geosr.burst.stacking import BASE_MEMORY, EXTRAS, SHARPEN_SIGMA, Layer, Stack, halo_of, stacked_parts, tile_size
 from geosr.engine import Pool
@@ -179,7 +179,10 @@ def write(
         if (scratch / HUGIN_LOG).exists():
             shutil.copyfile(scratch / HUGIN_LOG, parts.draft.with_name(HUGIN_LOG))
         outputs = [plan.folder / name for name in plan.outputs]
-        parts.publish(stale=[old for path in outputs for old in writer.stale_files(path, canvas, "GTiff")])
+        stale = [old for path in outputs for old in writer.stale_files(path, canvas, "GTiff")]
+        for path in (plan.folder / name for name in _older_outputs(plan.folder) if name not in plan.outputs):
+            stale += [path, *writer.stale(path)]
+        parts.publish(stale=list(dict.fromkeys(stale)))
     return results
 
 
@@ -312,7 +315,21 @@ def _join(plan: BurstPlan, work: Stack, parts: Parts, plane: int, path: Path) ->
     pieces = ((tile.core, parts.path(work.part(tile, plane))) for tile in work.grid)
     for _ in writer.join(pieces, path, profile, creation):
         pass
-    exif.graft(path, work.metadata, software=f"geosr {__version__}", size=(profile.width, profile.height))
+    metadata = work.metadata
+    if not exif.suits(metadata.icc, profile.count):
+        log.info("the colour profile of the reference is not of %d bands and is not carried over", profile.count)
+        metadata = replace(metadata, icc=b"")
+    exif.graft(path, metadata, software=f"geosr {__version__}", size=(profile.width, profile.height))
+
+
+def _older_outputs(folder: Path) -> list[str]:
+    """Return the names of the images of the report that the folder holds already."""
+    try:
+        names = json.loads((folder / REPORT).read_bytes())["outputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    known = {f"{name}.tif" for name in (*METHODS, *EXTRAS)}
+    return [name for name in names if name in known] if isinstance(names, list) else []
 
 
 def _planes(options: Options) -> tuple[str, ...]:
@@ -327,6 +344,7 @@ def _tile(options: Options, canvas: Profile, layers: int, pool: Pool | None) -> 
 
 def _tags(canvas: Profile, options: Options, frames: int) -> dict[str, Mapping[str, str]]:
     tags = without_provenance(canvas.tags)
+    tags.pop("COLOR_PROFILE", None)  # it is written with EXIF
     plain = {k: v for k, v in tags[""].items() if not k.startswith("EXIF_") and k != "TIFFTAG_SOFTWARE"}
     provenance = Provenance(__version__, scale=options.scale, frames=frames)
     return {**tags, "": {**plain, **provenance.to_tags()}}

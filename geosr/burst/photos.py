@@ -98,6 +98,7 @@ def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     if all(photo.metadata.taken for photo in photos):
         photos.sort(key=lambda photo: photo.metadata.taken)
     _check_alike(photos)
+    _check_colours(photos)
     return photos
 
 
@@ -330,6 +331,17 @@ def _check_alike(photos: Sequence[Photo]) -> None:
                 )
         if photo.profile.crs != first.profile.crs:
             raise BurstError(f"{photo.name!r} and {first.name!r} have different CRSs; leave one out")
+
+
+def _check_colours(photos: Sequence[Photo]) -> None:
+    # A photo without a profile is taken for one with that of the others: optional metadata stop no photo.
+    first, *others = [photo for photo in photos if photo.metadata.icc] or photos
+    for photo in others:
+        if not exif.same_colours(photo.metadata.icc, first.metadata.icc):
+            raise BurstError(
+                f"{photo.name!r} and {first.name!r} have different colour profiles; convert them to the same one: "
+                "magick IN -profile PROFILE.icc OUT"
+            )
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from PIL import Image
+from PIL import Image, ImageCms
 
 from geosr import pools
 from geosr.burst import exif, hugin, job
@@ -18,6 +18,7 @@ from geosr.errors import BurstError, HuginError, OptionError, OutputError
 from geosr.rasters.source import RasterSource
 from tests.photographs import SIZE, distance, fake_tool, frames, moves, need_hugin, save_burst
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NONE = Options(align="none", sharpen=0.0)
 
 
@@ -207,16 +208,36 @@ def test_what_the_reference_says_is_carried_over(tmp_path):
         said[271], said[274] = f"Maker {i}", 6
         said.get_ifd(0x8769).update({36867: f"2024:01:01 00:00:0{i}", 33434: 0.004})
         said.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 30.5)})
-        Image.fromarray(image).save(tmp_path / "in" / f"{i}.jpg", exif=said, quality=95, icc_profile=b"icc" * 50)
+        Image.fromarray(image).save(tmp_path / "in" / f"{i}.jpg", exif=said, quality=95, icc_profile=SRGB)
     stacked(tmp_path / "in", tmp_path / "out", Options(align="none", reference="2.jpg"))
     found = exif.read(tmp_path / "out" / "robust.tif")
     assert found.main[271].data == b"Maker 2\0"
     assert found.orientation == 1
-    assert found.icc == b"icc" * 50
+    assert found.icc == SRGB
     assert found.gps[1].data.startswith(b"N")
     assert found.main[exif.SOFTWARE].data.startswith(b"geosr")
     with rasterio.open(tmp_path / "out" / "robust.tif") as out:
         assert (out.width, out.height) == (140, 180)
+
+
+def test_a_colour_profile_of_other_bands_is_not_carried_over(tmp_path):
+    (tmp_path / "in").mkdir()
+    cmyk = SRGB[:16] + b"CMYK" + SRGB[20:]
+    for name in "ab":
+        image = Image.fromarray(frames([np.eye(3)], size=(90, 70))[0]).convert("CMYK")
+        image.save(tmp_path / "in" / f"{name}.jpg", quality=95, icc_profile=cmyk)
+    stacked(tmp_path / "in", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "mean.tif") as image:
+        assert image.mode == "RGB"
+        assert "icc_profile" not in image.info
+
+
+def test_overwriting_leaves_no_image_of_the_older_report(tmp_path, still):
+    stacked(still, tmp_path / "out", replace(NONE, coverage=True))
+    (tmp_path / "out" / "trimmed.tif").write_text("mine")
+    stacked(still, tmp_path / "out", replace(NONE, methods=("median",)), overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tif")) == ["median.tif", "trimmed.tif"]
+    assert (tmp_path / "out" / "trimmed.tif").read_text() == "mine"
 
 
 @pytest.mark.parametrize("jobs", [0, 1, 3])

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
-from PIL import Image
+from PIL import Image, ImageCms
 
 from geosr.burst import photos
 from geosr.errors import BurstError, RasterError, UnsupportedRaster
@@ -217,3 +217,15 @@ def test_what_does_not_exist_is_said_before_photos_are_counted(tmp_path, picture
             photos.scan(given)
     with pytest.raises(BurstError, match=r"a\.png' has one photo"):
         photos.scan([tmp_path / "a.png"])
+
+
+def test_photos_of_different_colour_profiles_are_refused_with_the_command_that_helps(tmp_path, picture):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    later = srgb[:24] + bytes(12) + srgb[36:]
+    other = srgb[:-8] + bytes(8)
+    for name, profile in (("a", srgb), ("b", later), ("c", b"")):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png", icc_profile=profile)
+    assert len(photos.scan([tmp_path])) == 3
+    Image.fromarray(picture).save(tmp_path / "d.png", icc_profile=other)
+    with pytest.raises(BurstError, match=r"'d\.png' and 'a\.png' have different colour profiles.*magick"):
+        photos.scan([tmp_path])
