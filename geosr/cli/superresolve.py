@@ -79,7 +79,7 @@ def superresolve(
     target = Path(output)
     with options.ending() as end, warning_count() as warnings:
         speech = Speech(as_json=as_json, quiet=bool(quiet), warnings=warnings)
-        with preparation(Path(scenes[0]).name, quiet=not speech.summaries):
+        with preparation(Path(scenes[0]).name or scenes[0], quiet=not speech.summaries):
             from geosr.rasters.writer import name_in
             from geosr.superresolve.folder import Result, Running, output_pairs, perform, prepare
 
@@ -139,7 +139,7 @@ def _perform_all(
     results = []
     # Another program gets the events of each raster, as it may have to remove what that one has begun.
     each = events.wanted() and not running.dask
-    with progress(output.name, "rasters", quiet=speech.quiet or each, each_unit="output Mpx") as show:
+    with progress(output.name or str(output), "rasters", quiet=speech.quiet or each, each_unit="output Mpx") as show:
         rasters = Rasters(show) if show and not events.wanted() else None
         watch = _watch(end, quiet=speech.quiet, created=created, rasters=rasters)
         count = rasters.count if rasters else show
