@@ -41,6 +41,7 @@ LOSSES = {
     "l1": "geosr.models.losses:l1",
     "l2": "geosr.models.losses:l2",
     "charbonnier": "geosr.models.losses:charbonnier",
+    "fourier": "geosr.models.losses:fourier",
     "ssim": "geosr.models.losses:ssim",
     "ms-ssim": "geosr.models.losses:ms_ssim",
 }

@@ -37,6 +37,18 @@ def charbonnier(truth: Any, result: Any) -> Any:
     return ops.mean(ops.sqrt(ops.square(truth - result) + 1e-6), axis=(1, 2, 3))
 
 
+def fourier(truth: Any, result: Any) -> Any:
+    """Return the mean absolute value of the error's Fourier transform of each image, real and imaginary parts added.
+
+    The transform is orthonormal. Source: S.-J. Cho et al., Rethinking Coarse-to-Fine Approach in Single Image
+    Deblurring, ICCV 2021.
+    """
+    error = ops.transpose(ops.cast(truth - result, "float32"), (0, 3, 1, 2))
+    real, imaginary = ops.fft2((error, ops.zeros_like(error)))
+    rows, cols = error.shape[2:]
+    return ops.mean(ops.abs(real) + ops.abs(imaginary), axis=(1, 2, 3)) / (rows * cols) ** 0.5
+
+
 def ssim(truth: Any, result: Any) -> Any:
     """Return 1 - SSIM of each image, with the Gaussian window of 11 pixels and sigma 1.5 that the paper uses.
 

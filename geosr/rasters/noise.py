@@ -6,6 +6,7 @@ A. Buades, Analysis and Extension of the Ponomarenko et al. Method, IPOL 3 (2013
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ CALM = 0.005
 LEAST = 60
 """Fewest blocks that noise is measured on."""
 MOST = 60_000
-"""Blocks that are looked at in a window."""
+"""Blocks that are looked at, of all windows together."""
 LOW, HIGH = 5, 11
 """Orders of the cosine transform, sums of both indices: texture lies below the first, noise from the second on."""
 NORMAL_MEDIAN = 0.4549
@@ -34,7 +35,7 @@ def noise_level(windows: Sequence[Block], valid: Sequence[NDArray[np.bool_]]) ->
         windows: Parts of the band (rows, cols).
         valid: Masks of the same shapes, True where valid. Blocks with an invalid pixel or of one value do not count.
     """
-    spectra = [_spectra(window, good) for window, good in zip(windows, valid, strict=True)]
+    spectra = [_spectra(window, good, MOST // len(windows)) for window, good in zip(windows, valid, strict=True)]
     powers = np.square(np.concatenate(spectra)) if spectra else np.empty((0, SIDE, SIDE))
     if len(powers) < LEAST:
         return None
@@ -45,12 +46,12 @@ def noise_level(windows: Sequence[Block], valid: Sequence[NDArray[np.bool_]]) ->
     return float(np.sqrt(np.median(powers[calm][:, order >= HIGH]) / NORMAL_MEDIAN))
 
 
-def _spectra(window: Block, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the cosine transforms (n, SIDE, SIDE) of a window's blocks, which overlap, on an even lattice."""
+def _spectra(window: Block, valid: NDArray[np.bool_], most: int) -> NDArray[np.float64]:
+    """Return the cosine transforms (n, SIDE, SIDE) of at most so many blocks, on an even lattice, of a window."""
     if min(window.shape) < SIDE:
         return np.empty((0, SIDE, SIDE))
     blocks, whole = (np.lib.stride_tricks.sliding_window_view(plane, (SIDE, SIDE)) for plane in (window, valid))
-    step = max(1, round((blocks.shape[0] * blocks.shape[1] / MOST) ** 0.5))
+    step = max(1, math.ceil((blocks.shape[0] * blocks.shape[1] / most) ** 0.5))
     blocks, whole = blocks[::step, ::step].reshape(-1, SIDE, SIDE), whole[::step, ::step].reshape(-1, SIDE, SIDE)
     blocks = blocks[whole.all(axis=(1, 2))].astype(np.float64)
     blocks = blocks[np.ptp(blocks, axis=(1, 2)) > 0]

@@ -18,6 +18,15 @@ def test_ssim_is_scikit_image_s():
     assert abs(1 - float(ssim(a[None, ..., None], b[None, ..., None])[0]) - similarity[5:-5, 5:-5].mean()) < 1e-5
 
 
+def test_fourier_is_numpy_s():
+    from geosr.models.losses import fourier
+
+    a, b = np.random.default_rng(0).random((2, 2, 20, 24, 3), "float32")
+    spectrum = np.fft.fft2(a - b, axes=(1, 2), norm="ortho")
+    expected = (np.abs(spectrum.real) + np.abs(spectrum.imag)).mean(axis=(1, 2, 3))
+    assert np.allclose(np.asarray(fourier(a, b)), expected, atol=1e-5)
+
+
 def test_psnr_is_scikit_image_s():
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -52,7 +61,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_losses(text, parts):
 def test_a_loss_that_is_none_is_refused(text):
     from geosr.models.losses import Mixture
 
-    with pytest.raises(OptionError, match="a loss is a sum of l1, l2, charbonnier, ssim, ms-ssim"):
+    with pytest.raises(OptionError, match="a loss is a sum of l1, l2, charbonnier, fourier, ssim, ms-ssim"):
         Mixture(text)
 
 

@@ -205,7 +205,7 @@ def test_a_network_is_traced_once_for_blocks_of_any_shape(monkeypatch):
         inputs, predict_on_batch = model.inputs, model.predict_on_batch
 
         def __call__(self, blocks, training):
-            shapes.append(blocks.shape)
+            shapes.append(blocks[0].shape)
             return model(blocks, training=training)
 
     monkeypatch.setattr(models, "load", lambda *_, **__: Counted())
