@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 LEAST_SHARPNESS = 0.35
 """Least sharpness, as a share of the median of the burst; motion blur leaves a tenth."""
-CLEARLY_SHARPER = 1.1
-"""Times that a frame must be sharper than one nearer to the middle to become the reference."""
-TYPICAL_BRIGHTNESS = 1.5
-"""Largest brightness ratio allowed between reference and burst median."""
+TYPICAL_BRIGHTNESS = 1.15
+"""Largest brightness ratio allowed between reference and burst median: the frames of a bracket differ by more."""
+TYPICAL_CLIPPED = 0.02
+"""Share of its pixels by which the reference may clip more than the burst's median."""
 CLIPPED_EARLIER = 0.02
 """Share of the range by which a frame must clip before another for its clipped pixels to have no weight."""
 
@@ -100,19 +100,20 @@ def judge_frames(
 
 
 def best_reference(frames: Sequence[Frame]) -> Frame:
-    """Return the reference: the frame nearest to the middle, unless one near it is clearly sharper.
+    """Return the reference: the sharpest of the well exposed frames, of equal ones the nearest to the middle.
 
-    Frames much brighter or darker than the others are not taken: the outputs have the reference's exposure.
+    The outputs have the reference's exposure: its brightness is near the burst's median, and it clips little more than
+    the others do. Where no frame is so, the nearest in brightness is taken.
     """
-    brightness = np.array([max(frame.brightness, 1e-9) for frame in frames])
-    typical = np.abs(np.log(brightness / np.median(brightness))) <= np.log(TYPICAL_BRIGHTNESS)
+    brightness = np.log([max(frame.brightness, 1e-9) for frame in frames])
+    off = np.abs(brightness - np.median(brightness))
+    clipped_shares = np.array([frame.clipped for frame in frames])
+    good = (off <= np.log(TYPICAL_BRIGHTNESS)) & (clipped_shares <= np.median(clipped_shares) + TYPICAL_CLIPPED)
+    if not good.any():
+        good = off <= off.min() + 1e-9
     middle = (len(frames) - 1) // 2
-    near = sorted(range(len(frames)), key=lambda i: (abs(i - middle), i))[: max(2, (len(frames) + 1) // 2)]
-    best, *others = [frames[i] for i in near if typical[i]] or [frames[i] for i in near]
-    for frame in others:
-        if frame.sharpness > CLEARLY_SHARPER * best.sharpness:
-            best = frame
-    return best
+    best = min(np.flatnonzero(good).tolist(), key=lambda i: (-frames[i].sharpness, abs(i - middle)))
+    return frames[best]
 
 
 def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules, tools: Hugin) -> Judgement:

@@ -27,7 +27,7 @@ class Options:
         ("mean", "median", "robust"), "How the frames become one image; several give several images."
     )
     reference: str = option(
-        "auto", "Name of the photo that the others are aligned with; auto is the sharpest near the middle."
+        "auto", "Name of the photo that the others are aligned with; auto is the sharpest of the well exposed."
     )
     align: str = option(
         "hugin", "none: take the photos as they lie, or where their CRS puts them.", choices=ALIGN_MODES

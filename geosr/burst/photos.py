@@ -76,6 +76,8 @@ class Frame:
     brightness: float
     sharpness: float
     """Variance of the Laplacian of the gray image at half size, over the variance of that image."""
+    clipped: float = 0.0
+    """Share of the pixels that are clipped or invalid."""
 
 
 def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
@@ -156,7 +158,8 @@ def prepare(photo: Photo, folder: Path) -> Frame:
     save_plain(proxy, np.stack([shrinker.gray, shrinker.usable]))
     plain = folder / "plain.tif"
     save_plain(plain, _plain(shrinker.gray, shrinker.usable > 0, plain_factor(photo.profile)))
-    return Frame(photo, ready, proxy, plain, brightness, shrinker.sharpness)
+    clipped = 1 - float(shrinker.usable.mean())
+    return Frame(photo, ready, proxy, plain, brightness, shrinker.sharpness, clipped)
 
 
 def plain_factor(profile: Profile) -> int:

@@ -16,25 +16,29 @@ from geosr.rasters.profile import Profile
 
 
 def burst_of(*frames):
-    """Frames of these sharpnesses and brightnesses; nothing else of them is looked at."""
+    """Frames of these sharpnesses, brightnesses and clipped shares; nothing else of them is looked at."""
     return [
-        Frame(SimpleNamespace(name=str(i)), None, Path(), Path(), bright, sharp)
-        for i, (sharp, bright) in enumerate(frames)
+        Frame(SimpleNamespace(name=str(i)), None, Path(), Path(), bright, sharp, clipped)
+        for i, (sharp, bright, clipped) in enumerate(frames)
     ]
 
 
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        ([(1, 100)] * 5, 2),
-        ([(1, 100)] * 6, 2),
-        ([(1, 100), (1.05, 100), (1, 100), (1.05, 100), (3, 100)], 2),
-        ([(1, 100), (1, 100), (1, 100), (1.3, 100), (3, 100)], 3),
-        ([(1, 100), (1, 100), (2, 20), (1, 100), (1, 100)], 1),
-        ([(1, 100), (1, 100)], 0),
+        ([(1, 100, 0)] * 5, 2),
+        ([(1, 100, 0)] * 6, 2),
+        ([(1, 100, 0)] * 2, 0),
+        ([(1, 100, 0), (1.05, 100, 0), (1, 100, 0), (1.05, 100, 0), (3, 100, 0)], 4),
+        ([(1, 100, 0), (1, 100, 0), (2, 20, 0), (1, 100, 0), (1, 100, 0)], 1),
+        ([(1, 100, 0), (1.2, 100, 0), (1, 100, 0), (3, 110, 0.1), (1, 100, 0)], 1),
+        ([(1.0, 50, 0), (2, 200, 0), (1.5, 90, 0), (2, 20, 0)], 2),
+        # A bracket of three exposures, taken twice: middle, dark, washed out.
+        ([(1.18, 160, 0.1), (1.14, 135, 0.08), (1.11, 187, 0.15), (1.19, 160, 0.11), (1.16, 135, 0.08),
+          (1.21, 185, 0.19)], 3),
     ],
-)
-def test_the_reference_is_near_the_middle_unless_one_is_clearly_sharper(frames, expected):
+)  # fmt: skip
+def test_the_reference_is_the_sharpest_of_the_well_exposed(frames, expected):
     assert judging.best_reference(burst_of(*frames)).photo.name == str(expected)
 
 
