@@ -362,8 +362,13 @@ def _check_options(burst: Sequence[Photo], options: Options) -> None:
         for tool in hugin.TOOLS:
             hugin.find(tool)
     if (needs := max(map(photos.decoder_bytes, burst))) + BASE_MEMORY > options.memory:
+        why = (
+            f"a progressive JPEG of this size takes {-(-needs // 2**20)} MiB to decode"
+            if needs
+            else "that is too little"
+        )
         raise OptionError(
-            f"a progressive JPEG of this size takes {-(-needs // 2**20)} MiB to decode; "
+            f"--memory {size_text(options.memory)}: {why}; "
             f"give --memory {-(-(needs + BASE_MEMORY) // 2**20)}MiB or more"
         )
     profile = burst[0].profile

@@ -240,6 +240,11 @@ def test_overwriting_leaves_no_image_of_the_older_report(tmp_path, still):
     assert (tmp_path / "out" / "trimmed.tif").read_text() == "mine"
 
 
+def test_too_little_memory_is_said_as_such(still, tmp_path):
+    with pytest.raises(OptionError, match=r"--memory 10.* too little; give --memory 320MiB"):
+        stacked(still, tmp_path / "out", replace(NONE, memory=10_000_000))
+
+
 @pytest.mark.parametrize("jobs", [0, 1, 3])
 def test_the_same_burst_gives_the_same_bytes_whatever_the_pool(tmp_path, still, jobs):
     stacked(still, tmp_path / "one")
