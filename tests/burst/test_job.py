@@ -397,7 +397,7 @@ def test_the_real_bursts_align(shared, tmp_path):
     need_hugin()
     with pools.threads(2) as pool:
         said = stacked(shared / "bursts" / "dji_drone", tmp_path / "drone", Options(methods=("robust",)), pool=pool)
-        assert [frame["name"] for frame in said["frames"] if frame["kept"]] == ["19.jpg", "20.jpg", "21.jpg"]
+        assert [frame["name"] for frame in said["frames"] if frame["kept"]] == ["22.jpg", "23.jpg", "24.jpg"]
         assert all(frame["reason"] for frame in said["frames"] if not frame["kept"])
         said = stacked(shared / "bursts" / "maitek", tmp_path / "maitek", Options(methods=("robust",)), pool=pool)
     assert said["kept"] == 8
