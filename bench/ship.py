@@ -74,24 +74,24 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True)
     parser.add_argument("--training-data", required=True, help="the scenes that it learnt, in words")
     parser.add_argument("--command", action="append", default=[], help="how it was trained; may be repeated")
-    asked = parser.parse_args()
-    target = cards.WEIGHTS / asked.model.name
+    arguments = parser.parse_args()
+    target = cards.WEIGHTS / arguments.model.name
     cards.WEIGHTS.mkdir(exist_ok=True)
-    network = models.load(asked.model)
+    network = models.load(arguments.model)
     _round_experts(network)
     models.save(network, target)
     inference.write(models.load(target), target)
     card = cards.describe(target, cards.digest_of(target))
-    name = asked.model.stem.rpartition("_")[0]
-    scores = {"PSNR over bicubic on scenes never trained on, dB": gains(target, asked.val, Degradation())}
+    name = arguments.model.stem.rpartition("_")[0]
+    scores = {"PSNR over bicubic on scenes never trained on, dB": gains(target, arguments.val, Degradation())}
     if card.knows_sensors:
-        scores["the same, blurred to MTF 0.26 and noised by 0.4 %, dB"] = gains(target, asked.val, BLURRED)
+        scores["the same, blurred to MTF 0.26 and noised by 0.4 %, dB"] = gains(target, arguments.val, BLURRED)
     content = {field: getattr(card, field) for field in card.__slots__} | {
         "name": name,
         "purpose": PURPOSE[f"{name} x{card.scale}"],
-        "training_data": asked.training_data,
+        "training_data": arguments.training_data,
         "licence": LICENCE,
-        "commands": asked.command,
+        "commands": arguments.command,
         "date": date.today().isoformat(),
         "scores": scores,
     }

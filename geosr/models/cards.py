@@ -223,7 +223,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "scores": lambda value: isinstance(value, dict) and all(map(_is_score, value.values())),
     "psnr_cost": lambda value: value is None or _is_number(value),
 }
-"""Whether a value of a card's JSON is allowed, for each field; card.schema.json says the same to other programs."""
+"""Checks of the values of a card's JSON, by field; card.schema.json says the same to other programs."""
 
 
 def digest_of(path: Path) -> str:

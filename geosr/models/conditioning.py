@@ -9,7 +9,7 @@ from geosr import models
 from geosr.models import libraries
 
 SUFFIX = "_for_sensors"
-"""What the name of a conditioned architecture adds to that of the plain one."""
+"""Ending of the names of conditioned architectures."""
 CONDITIONED = ("SensorConv2D", "FoldedSensorConv2D")
 REFERENCE = (0.936, 0.486, 0.0)
 """The sensor that a conditioned network is described for: the bicubic kernel, without noise."""

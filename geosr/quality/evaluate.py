@@ -129,8 +129,8 @@ def evaluate_model(
     while waiting:
         scene = waiting.pop(0)  # whose files are closed when it is done
         sums, maps = None, Maps(scene)
-        told = told_of(scene, upscaler, options)
-        work = partial(measured, scene=scene, upscaler=told, label=label, mapped=bool(plots_folder))
+        scene_upscaler = upscaler_for(scene, upscaler, options)
+        work = partial(measured, scene=scene, upscaler=scene_upscaler, label=label, mapped=bool(plots_folder))
         for tile, scores_here in engine.run(work, scene.grid, pool):
             sums = _added(sums, scores_here.sums)
             maps.place(tile, scores_here.maps)
@@ -139,7 +139,7 @@ def evaluate_model(
                 progress(done, total)
         results.append(_result(scene, sums or {}))
         if plots_folder:
-            files = _plotted(scene, sums or {}, maps, told, label)
+            files = _plotted(scene, sums or {}, maps, scene_upscaler, label)
             Path(plots_folder).mkdir(parents=True, exist_ok=True)
             for what, content in files.items():
                 write_file(Path(plots_folder) / f"{names[len(results) - 1]}_{what}.png", content)
@@ -150,7 +150,7 @@ def evaluate_model(
     return report
 
 
-def told_of(scene: Scene, upscaler: Upscaler, options: Options) -> Upscaler:
+def upscaler_for(scene: Scene, upscaler: Upscaler, options: Options) -> Upscaler:
     """Return the upscaler, told how the scene was degraded if it knows sensors."""
     if not isinstance(upscaler, (Network, Blended)) or not upscaler.knows_sensors:
         return upscaler

@@ -116,7 +116,7 @@ def make_plan(
     if not options.skip_errors:
         source.read(Window(window.col_off, window.row_off, 1, 1))
     values = fixed(*options.range, profile.count) if options.range else scene_range(source)
-    upscaler = told(upscaler, source, values, options)
+    upscaler = upscaler_for(source, upscaler, values, options)
     provenance = _provenance(
         source, upscaler, values, window, options, {"driver": driver, "overviews": overviews, **creation}
     )
@@ -140,7 +140,7 @@ def make_plan(
     return job
 
 
-def told(upscaler: Upscaler, source: Source, values: Range, options: Options) -> Upscaler:
+def upscaler_for(source: Source, upscaler: Upscaler, values: Range, options: Options) -> Upscaler:
     """Return the upscaler, told the blur and the noise of the scene's bands if it knows sensors.
 
     Raises:

@@ -45,11 +45,11 @@ class Identity:
         >>> Identity("span_x2", sha256="0123", settings=(Setting(0.71, 0.26, 0.005),)).words
         'span_x2, told MTF 0.26 and noise 0.5 %'
         """
-        told = [
+        numbers = [
             f"MTF {setting.nyquist:.2g} and noise {100 * setting.noise:.2g} %"
             for setting in dict.fromkeys(self.settings)
         ]
-        sensor = f", told {'; '.join(told)}" if told else ""
+        sensor = f", told {'; '.join(numbers)}" if numbers else ""
         return f"{self.name}{sensor}{', limited' * self.limit}"
 
     @classmethod
