@@ -118,7 +118,8 @@ def _check(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, 
     for name, value in stored.items():
         try:
             # As text, since an option for whole numbers would turn 4.7 into 4.
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            ranges = isinstance(value, list) and isinstance(parameters[name].type, options.Numbers)
+            text = ",".join(map(str, value)) if ranges else str(value)
             converted[name] = parameters[name].process_value(ctx, None if value is None else text)
             if converted[name] is None and defaults[name] is not None:
                 raise click.BadParameter("it has no value")
