@@ -83,7 +83,8 @@ def train(
     if newest:
         _restore(model, newest)
     elif options.fine_tune:
-        missing = models.begin_with(model, models.load(cards.path_of(options.fine_tune, options.scale)))
+        source = models.load(cards.path_of(options.fine_tune, options.scale))
+        missing = models.begin_with(model, source if conditioning.is_conditioned(model) else conditioning.plain(source))
         if missing:
             log.warning("%d layers of %r do not fit: they begin at random", missing, options.fine_tune)
     new_folder(checkpoints)

@@ -257,10 +257,17 @@ def test_the_disk_holds_no_more_than_is_said(make_raster, tmp_path, options, mos
 def test_overviews_of_the_input_do_not_change_the_output(make_raster, tmp_path):
     source = make_raster(texture(1, 1200, 1200, dtype="uint16", high=3000))
     options = replace(BICUBIC, overviews=False)
-    before = result(source, tmp_path, options).read_bytes()
+
+    def content():
+        with rasterio.open(result(source, tmp_path, options)) as out:
+            # What identifies the input is another file's now.
+            tags = {name: value for name, value in out.tags().items() if name != "GEOSR_INPUT"}
+            return out.read().tobytes(), out.profile, tags
+
+    before = content()
     with rasterio.open(source, "r+") as out:
         out.build_overviews([2], rasterio.enums.Resampling.average)
-    assert result(source, tmp_path, options).read_bytes() == before
+    assert content() == before
 
 
 def test_a_tile_that_memory_does_not_hold_is_refused(make_raster):
