@@ -184,16 +184,16 @@ def test_a_model_file_that_changes_is_read_again(make_raster, random_idn, tmp_pa
 
 @pytest.mark.slow
 def test_a_network_is_loaded_once_by_many_threads(make_raster, random_idn, tmp_path, monkeypatch):
-    from geosr import models
+    from geosr.models import runtimes
 
     loads = []
-    load_one = models.load
+    load_one = runtimes.load
     path = tmp_path / "once.keras"
     path.write_bytes(random_idn().read_bytes())
     options = Options(model=str(path), tile=32)
     source = make_raster(texture(1, 100, 100))
     make_plan(source, options)
-    monkeypatch.setattr(models, "load", lambda *args, **kwargs: loads.append(args) or load_one(*args, **kwargs))
+    monkeypatch.setattr(runtimes, "load", lambda *args, **kwargs: loads.append(args) or load_one(*args, **kwargs))
     with pools.threads(4) as pool:
         result(source, tmp_path, options, pool=pool)
     assert len(loads) == 1
