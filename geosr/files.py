@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,16 @@ def size_text(size: float) -> str:
     """
     power = max(i for i in range(len(UNITS)) if i == 0 or size >= 1000**i)
     return f"{size / 1000**power:.1f} {UNITS[power]}" if power else f"{size:.0f} {UNITS[0]}"
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Return the first names in a line, and how many others there are.
+
+    >>> listed(["a.tif", "b.tif", "c.tif"], most=2)
+    'a.tif, b.tif and 1 more'
+    """
+    others = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + others
 
 
 def json_text(value: object, *, indent: int | None = 1) -> str:

@@ -23,11 +23,11 @@ from geosr import __version__, engine, pools
 from geosr.dataset import polygons, records, storage
 from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
-from geosr.dataset.splits import GUARD, SPLITS, Shares, assign
+from geosr.dataset.splits import GUARD, SPLITS, assign, wanted
 from geosr.dataset.storage import LEFT_OUT, Place, Summary
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, OptionError, OutputError, WorkersDied
-from geosr.files import output_folder, size_text
+from geosr.files import listed, output_folder, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.rasters.nodata import filled_block
@@ -93,7 +93,7 @@ class Plan:
         counts, most = self.tiles, self.options.max_tiles
         if most is None:
             return dict.fromkeys(SPLITS, float("inf"))
-        there = [split for split in SPLITS if counts[split]][:most]
+        there = [split for split in SPLITS if counts[split]]
         quotas: dict[str, float] = {split: 1 + (most - len(there)) * counts[split] // counts.total() for split in there}
         largest = max(there, key=counts.__getitem__)
         quotas[largest] += most - sum(quotas.values())
@@ -129,19 +129,15 @@ def build(
     Raises:
         OptionError: the options contradict each other or the scenes.
         OutputError: there is a training set already and not `overwrite`, or it cannot be written.
-        DatasetError: no tile is left.
+        DatasetError: a split that is wanted gets no tile.
         RasterError: a scene cannot be read.
     """
     folder = Path(out) / f"x{options.scale}"
     storage.check_folder(folder, overwrite=overwrite)
-    job = plan(scenes, options)
-    pools.check_reach(pool, check_readable, [scene.source.path for scene in job.scenes])
+    job = plan(scenes, options, pool)
     with output_folder(Path(out)), Parts(folder, manifest(job), restart=restart) as parts:
         _check_space(job, folder, done=sum(parts.has(task.number) for task in job.tasks))
         progress_state = _made(job, parts, pool, progress)
-        if not progress_state.places[SPLITS[0]]:
-            parts.discard()
-            raise DatasetError(_nothing(job, progress_state.left_out))
         summary = Summary(
             {
                 split: len(places)
@@ -162,51 +158,40 @@ def build(
     return summary
 
 
-def plan(scenes: Sequence[str | os.PathLike[str]], options: Options) -> Plan:
-    """The tiles of the scenes and their splits.
+def plan(scenes: Sequence[str | os.PathLike[str]], options: Options, pool: Pool | None = None) -> Plan:
+    """Return the tiles of the scenes that pass the filters, and their splits; the pool looks at their pixels.
 
     Raises:
         OptionError: the scenes differ in bands or dtype, or the options do not fit them.
-        DatasetError: no tile is left.
+        DatasetError: a split that is wanted gets no tile.
     """
     sources = [_closed_source(path, options) for path in scenes]
     dtype = _one_kind(sources, options)
-    areas = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
+    vectors = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
     profiles = [source.profile for source in sources]
     tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
     _check_sizes(sources, tiles, options)
     left_out: Counter[str] = Counter()
-    used = dict.fromkeys(areas, False)
-    for i, profile in enumerate(profiles):
-        for what, shapes in areas.items():
-            windows = [tile.core for tile in tiles[i]]
-            try:
-                good = shapes.covering(profile, windows) if what == "aoi" else ~shapes.touching(profile, windows)
-            except OptionError as error:
-                raise OptionError(f"{sources[i].path!r}: {error}") from error
-            left_out[what] += int((~good).sum())
-            used[what] |= bool((good if what == "aoi" else ~good).any())
-            tiles[i] = [tile for tile, inside in zip(tiles[i], good, strict=True) if inside]
-    for what in (what for what, touched in used.items() if not touched):
-        log.warning(
-            "the areas of --%s touch no tile of the scenes; are x and y swapped, or is their CRS another one?", what
-        )
-    shares = Shares(options.split, options.validation, options.test, options.block, options.seed)
-    fates = assign(
-        profiles,
-        tiles,
-        shares,
-        halo=sample_halo(options),
-    )
-    left_out[GUARD] += sum(scene_fates.count(GUARD) for scene_fates in fates)
+    for what, vector in vectors.items():
+        tiles = _in_areas(what, vector, sources, tiles, left_out)
     scene_list = []
     for source, name in zip(sources, storage.scene_names([source.path for source in sources]), strict=True):
         scene_list.append(Scene(source, name, scene_range(source), dtype))
         source.close()
-    job = Plan(options, tuple(scene_list), _tasks(scene_list, tiles, fates, options), left_out, _digest(areas))
-    if not job.tiles[SPLITS[0]]:
-        raise DatasetError(_nothing(job, left_out))
+    pools.check_reach(pool, check_readable, [source.path for source in sources])
+    tiles = _passing(scene_list, tiles, options, left_out, pool)
+    fates = assign(profiles, tiles, options, halo=sample_halo(options))
+    left_out[GUARD] += sum(scene_fates.count(GUARD) for scene_fates in fates)
+    job = Plan(options, tuple(scene_list), _tasks(scene_list, tiles, fates, options), left_out, _digest(vectors))
+    _check_splits(job)
     return job
+
+
+def fates(task: Task, *, options: Options) -> list[list[str]]:
+    """Return for each tile of a task why its samples are left out, one or one for each band; empty if they are not."""
+    with closing(task.scene.source.copy()) as source:
+        pixels = [source.read(tile.core) for tile in task.tiles]
+    return [_fates(of.block, of.valid, task.scene.range, options) for of in pixels]
 
 
 def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) -> list[Sample | str]:
@@ -216,18 +201,14 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
     """
     pixels = source.read(tile.outer)
     outer, valid = pixels.block, pixels.valid
-    count = len(outer)
-    groups = [[i] for i in range(count)] if options.each_band else [list(range(count))]
-    fates = [
-        _fate(tile.trim(outer)[group], tile.trim(valid)[group], scene.range.bands(group), options) for group in groups
-    ]
-    if all(fates):
-        return list(fates)
+    reasons = _fates(tile.trim(outer), tile.trim(valid), scene.range, options)
+    if all(reasons):
+        return list(reasons)
     outer = filled_block(source, tile, pixels, halo=sample_halo(options))
     down, up = _degraded(tile, outer, scene, options)
     crs, transform = place_of(source.profile, tile.core)
     return [
-        fate
+        reason
         or Sample(
             gt=tile.trim(outer)[group].astype(scene.dtype),
             down=down[group],
@@ -239,7 +220,7 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
             transform=tuple(transform)[:6],
             bands=tuple(source.indexes[i] for i in group),
         )
-        for group, fate in zip(groups, fates, strict=True)
+        for group, reason in zip(_groups(len(outer), options), reasons, strict=True)
     ]
 
 
@@ -283,6 +264,16 @@ def _degraded(tile: Tile, outer: Block, scene: Scene, options: Options) -> tuple
         up = to_dtype(tile.trim(enlarge(down, k)), outer.dtype)
     low = Tile(tile.index, _divided(tile.core, k), _divided(tile.outer, k))
     return low.trim(down).astype(scene.dtype), up.astype(scene.dtype)
+
+
+def _groups(count: int, options: Options) -> list[list[int]]:
+    """Return the positions of the bands of each sample that a tile gives."""
+    return [[i] for i in range(count)] if options.each_band else [list(range(count))]
+
+
+def _fates(core: Block, valid: NDArray[np.bool_], values: Range, options: Options) -> list[str]:
+    """Return why each sample of a tile is left out; empty if it is not."""
+    return [_fate(core[g], valid[g], values.bands(g), options) for g in _groups(len(core), options)]
 
 
 def _fate(core: Block, valid: NDArray[np.bool_], values: Range, options: Options) -> str:
@@ -338,6 +329,81 @@ def _keep(state: _Kept, task: Task, part: Path, quotas: Mapping[str, float]) -> 
             state.places[split].append(place)
             state.means.append(means)
             state.scenes.setdefault(task.scene.name, Counter())[split] += 1
+
+
+def _in_areas(
+    what: str,
+    vector: polygons.Areas,
+    sources: Sequence[RasterSource],
+    tiles: Sequence[Sequence[Tile]],
+    left_out: Counter[str],
+) -> list[list[Tile]]:
+    """Return the tiles of each scene that lie in the areas of --aoi, or do not touch those of --exclude."""
+    kept = []
+    for source, scene_tiles in zip(sources, tiles, strict=True):
+        windows = [tile.core for tile in scene_tiles]
+        try:
+            good = (
+                vector.covering(source.profile, windows) if what == "aoi" else ~vector.touching(source.profile, windows)
+            )
+        except OptionError as error:
+            raise OptionError(f"{source.path!r}: {error}") from error
+        left_out[what] += int((~good).sum())
+        kept.append([tile for tile, inside in zip(scene_tiles, good, strict=True) if inside])
+    vector.warn_of_far([source.profile for source in sources], f"--{what}")
+    return kept
+
+
+def _passing(
+    scenes: Sequence[Scene],
+    tiles: Sequence[Sequence[Tile]],
+    options: Options,
+    left_out: Counter[str],
+    pool: Pool | None,
+) -> list[list[Tile]]:
+    """Return the tiles of each scene of which a sample passes the filters, so that splits are shares of samples."""
+    looked_at = [
+        Task(i, scene, tuple(batch), ())
+        for i, scene in enumerate(scenes)
+        if options.min_variance or _may_be_invalid(scene.source)
+        for batch in batches(tiles[i], BATCH)
+    ]
+    kept = [list(scene_tiles) for scene_tiles in tiles]
+    for number in {task.number for task in looked_at}:
+        kept[number] = []
+    for task, reasons in engine.run(partial(fates, options=options), looked_at, pool):
+        for tile, why in zip(task.tiles, reasons, strict=True):
+            if all(why):
+                left_out.update(why)
+            else:
+                kept[task.number].append(tile)
+    empty = [scene.source.path for scene, old, new in zip(scenes, tiles, kept, strict=True) if old and not new]
+    if empty and any(kept):
+        log.warning("%d scenes have no tile that passes the filters and are passed over: %s", len(empty), listed(empty))
+    return kept
+
+
+def _may_be_invalid(source: RasterSource) -> bool:
+    """Return True if a pixel may be invalid as far as the headers of a scene say."""
+    profile = source.profile
+    return (
+        profile.masked
+        or profile.nodata is not None
+        or profile.alpha is not None
+        or np.dtype(profile.dtype).kind not in "iu"
+    )
+
+
+def _check_splits(job: Plan) -> None:
+    """Refuse a set of which a wanted split is empty."""
+    counts, options = job.tiles, job.options
+    if not counts[SPLITS[0]]:
+        raise DatasetError(_nothing(job, job.left_out))
+    if empty := [split.lower() for split in wanted(options) if not counts[split]]:
+        raise DatasetError(
+            f"no tile is left for {' and '.join(empty)}: the {counts.total()} that pass the filters lie in too few "
+            f"places; give more scenes, a smaller --size, --split block with a smaller --block, or --{empty[0]} 0"
+        )
 
 
 def _tasks(
@@ -420,7 +486,8 @@ def _check_sizes(sources: Sequence[RasterSource], tiles: Sequence[Sequence[Tile]
             f"no training tile of {options.size} x {options.size} pixels in {len(sources)} scenes: {first}; use a "
             "smaller --size"
         )
-    log.warning("%d scenes are smaller than a tile and are passed over: %s", len(small), first)
+    names = listed([source.path for source in small])
+    log.warning("%d scenes are smaller than a tile and are passed over: %s", len(small), names)
 
 
 def _nothing(job: Plan, left_out: Mapping[str, int]) -> str:

@@ -77,6 +77,12 @@ class Options:
             raise OptionError(
                 f"validation and test must leave tiles for training, got {self.validation:g} and {self.test:g}"
             )
+        splits = 1 + (self.validation > 0) + (self.test > 0)
+        if self.max_tiles is not None and self.max_tiles < splits:
+            raise OptionError(
+                f"max_tiles must hold a tile of each split, {splits} or more, got {self.max_tiles}; take more, or "
+                "--validation 0"
+            )
         if self.block is not None and self.split != "block":
             raise OptionError("a size of blocks is for --split block")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
+from geosr.dataset.options import Options
 from geosr.errors import OptionError
 from geosr.grid import Tile
 from geosr.rasters.placement import crs_of, footprint, outlines, place_of, projected
@@ -30,43 +31,11 @@ log = logging.getLogger(__name__)
 TRAINING, VALIDATION, TEST, GUARD = "Training", "Validation", "Test", "guard"
 SPLITS = (TRAINING, VALIDATION, TEST)
 """In the order in which they give way: a training tile too near to a validation tile is left out, not that."""
-WAYS = ("scene", "block")
 BLOCK_TILES = 8
 """Rows and columns of a block, in tiles, unless told."""
 
 Boxes = NDArray[np.float64]
 """Left, top, right and bottom (n, 4) in the pixels of the first scene of a place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """The division of tiles among splits.
-
-    Raises:
-        OptionError: the shares leave nothing to train with.
-    """
-
-    way: str = "scene"
-    validation: float = 0.1
-    test: float = 0.0
-    block: int | None = None
-    """Rows and columns of a block in pixels of the first scene of its place."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.way not in WAYS:
-            raise OptionError(f"the split must be by one of {', '.join(WAYS)}, got {self.way!r}")
-        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
-            raise OptionError(
-                f"validation and test must be shares that leave some for training, got {self.validation:g} and "
-                f"{self.test:g}"
-            )
-        if self.block is not None and self.way != "block":
-            raise OptionError("a size of blocks is for a split by blocks: --split block")
-
-    def wanted(self, total: float) -> dict[str, float]:
-        """Return the amount of a total that each split but training should have, in the order in which they choose."""
-        return {split: total * share for split, share in ((TEST, self.test), (VALIDATION, self.validation)) if share}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +47,39 @@ class Region:
     split: str
 
 
+def wanted(options: Options, total: float = 1) -> dict[str, float]:
+    """Return the amount of a total that each split but training should have, in the order in which they choose."""
+    return {split: total * share for split, share in ((TEST, options.test), (VALIDATION, options.validation)) if share}
+
+
 def assign(
-    profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]], shares: Shares, *, halo: int
+    profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]], options: Options, *, halo: int
 ) -> list[list[str]]:
     """For each scene, for each of its tiles, a split or `guard`; about the shares asked for, by number of tiles.
 
     `halo` is what a tile's degradation looks at on either side. Scenes without a CRS may show the same ground: all
     train, unless there are no others. When all is one place, or all but those, it is cut across its longer side into
-    the splits.
+    the splits. A split may get nothing where there are too few places or blocks.
     """
     size = max((tile.core.width for tile in chain.from_iterable(tiles)), default=1)
-    if shares.block is not None and shares.block < size + halo:
-        raise OptionError(f"a block must hold a tile and its halo, {size + halo} pixels, got {shares.block}")
+    if options.block is not None and options.block < size + halo:
+        raise OptionError(f"a block must hold a tile and its halo, {size + halo} pixels, got {options.block}")
     grounds = [footprint(profile, margin=size + halo) for profile in profiles]
     groups = [place for place in places(grounds) if any(tiles[i] for i in place)]
     if not groups:
         return [[] for _ in profiles]
-    choosing = _choosing(groups, grounds, shares)
-    if shares.way == "scene" and len(choosing) > 1:
-        splits = _whole_places(choosing, [len(scene_tiles) for scene_tiles in tiles], shares)
+    choosing = _choosing(groups, grounds, options)
+    if options.split == "scene" and len(choosing) > 1:
+        splits = _whole_places(choosing, [len(scene_tiles) for scene_tiles in tiles], options)
         return [[splits[i]] * len(scene_tiles) for i, scene_tiles in enumerate(tiles)]
     frames = [_frame([profiles[i] for i in place], [tiles[i] for i in place]) for place in groups]
     guards = [_side(frame) * (1 + halo / size) for frame in frames]
     free = [place in choosing for place in groups]
-    if shares.way == "block":
-        cut = _blocks(frames, guards, free, shares, size=size)
+    if options.split == "block":
+        cut = _blocks(frames, guards, free, options, size=size)
     else:
-        ways = [shares if own else Shares(validation=0) for own in free]
-        cut = [_strips(*row) for row in zip(frames, guards, ways, strict=True)]
+        shares = [wanted(options) if own else {} for own in free]
+        cut = [_strips(*row) for row in zip(frames, guards, shares, strict=True)]
     fates: list[list[str]] = [[] for _ in profiles]
     for place, frame, guard, regions in zip(groups, frames, guards, cut, strict=True):
         scene_fates = iter(_fates(frame, regions, guard))
@@ -123,11 +97,11 @@ def places(grounds: Sequence[BaseGeometry]) -> list[list[int]]:
     return [[i for i, g in enumerate(group) if g == place] for place in dict.fromkeys(group)]
 
 
-def _choosing(groups: list[list[int]], grounds: Sequence[BaseGeometry], shares: Shares) -> list[list[int]]:
+def _choosing(groups: list[list[int]], grounds: Sequence[BaseGeometry], options: Options) -> list[list[int]]:
     """The places that may go to another split than training."""
     known = [place for place in groups if not grounds[place[0]].is_empty]
     lost = len(groups) - len(known)
-    if not lost or len(groups) == 1 or not shares.wanted(1):
+    if not lost or len(groups) == 1 or not wanted(options):
         return groups
     if known:
         log.warning("%d scenes have no CRS: all of them train, as they may show the same ground", lost)
@@ -136,17 +110,17 @@ def _choosing(groups: list[list[int]], grounds: Sequence[BaseGeometry], shares: 
     return groups
 
 
-def _whole_places(groups: list[list[int]], counts: Sequence[int], shares: Shares) -> dict[int, str]:
+def _whole_places(groups: list[list[int]], counts: Sequence[int], options: Options) -> dict[int, str]:
     """A split for each scene; at least one place is left for training."""
 
     def size(place: list[int]) -> int:
         return sum(counts[i] for i in place)
 
     order = list(groups)
-    random.Random(shares.seed).shuffle(order)
+    random.Random(options.seed).shuffle(order)
     splits: dict[int, str] = {}
     left = len(order)
-    for split, share in shares.wanted(sum(counts)).items():
+    for split, share in wanted(options, sum(counts)).items():
         had = 0
         # Of places larger than what is wanted the smallest, and only if there is no other.
         for place in sorted(order, key=lambda place: max(size(place), share)):
@@ -154,18 +128,7 @@ def _whole_places(groups: list[list[int]], counts: Sequence[int], shares: Shares
                 splits |= dict.fromkeys(place, split)
                 had += size(place)
                 left -= 1
-    _warn_of_empty(shares, set(splits.values()), "places")
     return {i: splits.get(i, TRAINING) for i in range(len(counts))}
-
-
-def _warn_of_empty(shares: Shares, filled: set[str], parts: str) -> None:
-    """Log the splits that are wanted and got nothing, as there are too few places or blocks for all."""
-    if empty := [split for split in shares.wanted(1) if split not in filled]:
-        log.warning(
-            "there are too few %s to keep any for %s; give more scenes, or cut them smaller: --split block --block N",
-            parts,
-            " and ".join(split.lower() for split in empty),
-        )
 
 
 def _frame(profiles: Sequence[Profile], tiles: Sequence[Sequence[Tile]]) -> Boxes:
@@ -205,15 +168,14 @@ def _ends(boxes: Boxes) -> Boxes:
     return np.concatenate([finite[:, :2].min(axis=0), finite[:, 2:].max(axis=0)])
 
 
-def _strips(frame: Boxes, guard: float, shares: Shares) -> list[Region]:
-    """A place cut across its longer side."""
+def _strips(frame: Boxes, guard: float, shares: Mapping[str, float]) -> list[Region]:
+    """A place cut across its longer side; one that is too small for all strips trains as a whole."""
     ends = _ends(frame)
     axis = int(ends[3] - ends[1] >= ends[2] - ends[0])
     length, side = float(ends[axis + 2] - ends[axis]), _side(frame)
     # The grid of tiles does not begin at the cut: a strip of two tiles holds one.
-    strips = {split: max(length_wanted, 2 * side) for split, length_wanted in shares.wanted(length).items()}
+    strips = {split: max(length * share, 2 * side) for split, share in shares.items()}
     if sum(strips.values()) + guard * len(strips) > length / 2:
-        log.warning("the scenes show one place, which is too small to keep a part of it for validation")
         strips = {}
     edge = float(ends[axis + 2])
     regions: list[Region] = []
@@ -228,11 +190,11 @@ def _strips(frame: Boxes, guard: float, shares: Shares) -> list[Region]:
 
 
 def _blocks(
-    frames: Sequence[Boxes], guards: Sequence[float], free: Sequence[bool], shares: Shares, *, size: int
+    frames: Sequence[Boxes], guards: Sequence[float], free: Sequence[bool], options: Options, *, size: int
 ) -> list[list[Region]]:
     """Each place cut into blocks that go to the splits by chance; those of a place that is not free all train."""
     counts: list[tuple[int, tuple[int, int], int]] = []
-    sides = [max(shares.block or BLOCK_TILES * size, guard) for guard in guards]
+    sides = [max(options.block or BLOCK_TILES * size, guard) for guard in guards]
     touched = []
     for number, (frame, side) in enumerate(zip(frames, sides, strict=True)):
         boxes = frame[np.isfinite(frame).all(axis=1)] - np.tile(_ends(frame)[:2], 2)
@@ -240,15 +202,14 @@ def _blocks(
         counts += [(number, cell, count) for cell, count in sorted(cells.items())]
         # A block is no smaller than a tile, which therefore touches no others than its corners do.
         touched.append({cell for x in (0, 2) for y in (1, 3) for cell in _cells(boxes[:, [x, y]], side)})
-    random.Random(shares.seed).shuffle(counts)
+    random.Random(options.seed).shuffle(counts)
     splits: list[dict[tuple[int, int], str]] = [{} for _ in frames]
     left = iter([entry for entry in counts[1:] if free[entry[0]]])
-    for split, share in shares.wanted(sum(count for *_, count in counts)).items():
+    for split, share in wanted(options, sum(count for *_, count in counts)).items():
         had = 0
         while had < share and (entry := next(left, None)):
             splits[entry[0]][entry[1]] = split
             had += entry[2]
-    _warn_of_empty(shares, {split for cells in splits for split in cells.values()}, "blocks")
     return [
         list(_squares(dict.fromkeys(sorted(cells), TRAINING) | picked, side, _ends(frame)))
         for cells, picked, side, frame in zip(touched, splits, sides, frames, strict=True)

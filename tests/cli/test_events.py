@@ -68,11 +68,12 @@ def test_a_raster_is_told_as_events(make_raster, tmp_path):
 
 
 def test_a_training_set_is_told_as_events_with_its_warnings(make_raster, tmp_path):
-    child = supervised("dataset", make_raster(texture(1, 64, 64)), tmp_path / "out", "--size", "32")
+    scenes = make_raster(texture(1, 64, 64)), make_raster(texture(1, 8, 8), "small.tif")
+    child = supervised("dataset", *scenes, tmp_path / "out", "--size", "32", "--validation", "0")
     told = events_of(child)
     assert child.returncode == 0
     assert [one["text"] for one in told if one["event"] == "warning"] == [
-        "the scenes show one place, which is too small to keep a part of it for validation"
+        f"1 scenes are smaller than a tile and are passed over: {scenes[1]}"
     ]
     first = next(one for one in told if one["event"] == "progress")
     assert first["temporary"] == [str(tmp_path / "out" / ".x2.geosr"), str(tmp_path / "out" / ".x2.lock")]

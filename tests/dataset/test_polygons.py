@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from pyogrio import raw
 from rasterio.crs import CRS
 
 from geosr.dataset import job, polygons
@@ -35,7 +36,8 @@ def test_polygons_in_collections_count_and_points_do_not(tmp_path, caplog):
     nested = {"type": "GeometryCollection", "geometries": [collection, far]}
     areas = polygons.read(write(tmp_path / "areas.geojson", nested))
     assert areas.geometry.area == shapely.Polygon(SQUARE).area * 2
-    assert "1 points and lines are passed over" in caplog.text
+    assert "features 1 of '" in caplog.text
+    assert "hold points, lines or nothing, which are passed over" in caplog.text
 
 
 def test_open_rings_are_closed(tmp_path):
@@ -45,11 +47,29 @@ def test_open_rings_are_closed(tmp_path):
 
 def test_a_ring_of_two_points_is_refused_with_its_feature(tmp_path):
     good, bad = ({"type": "Polygon", "coordinates": [ring]} for ring in (SQUARE, [[0, 0], [1, 1]]))
-    path = write(tmp_path / "bad.geojson", good, bad)
-    try:
-        assert polygons.read(path).geometry.area == 12  # GDAL or GEOS made nothing of it
-    except DatasetError as error:
-        assert "feature 2" in str(error)
+    with pytest.raises(
+        DatasetError, match=r"feature 2 of '.*bad\.geojson' has a ring of fewer than three points; mend"
+    ):
+        polygons.read(write(tmp_path / "bad.geojson", good, bad))
+
+
+@pytest.mark.parametrize("number", [np.inf, np.nan])
+def test_a_coordinate_that_is_no_number_is_refused_with_its_feature(tmp_path, number):
+    path = tmp_path / "bad.gpkg"
+    shapes = [shapely.Polygon(SQUARE), shapely.Polygon([[0, 0], [number, 0], [4, 3], [0, 0]])]
+    raw.write(path, shapely.to_wkb(np.array(shapes)), [], [], crs="EPSG:32633", geometry_type="Polygon")
+    with pytest.raises(DatasetError, match=r"feature 2 of '.*bad\.gpkg' has a coordinate that is infinite or no"):
+        polygons.read(path)
+
+
+def test_whatever_has_no_area_is_named(tmp_path, caplog):
+    good = {"type": "Polygon", "coordinates": [SQUARE]}
+    line = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [2, 2], [0, 0]]]}
+    empty, point = {"type": "Polygon", "coordinates": []}, {"type": "Point", "coordinates": [1, 1]}
+    areas = polygons.read(write(tmp_path / "some.geojson", point, good, line, empty, None))
+    assert areas.features == ("2",)
+    assert "features 1, 5 of" in caplog.text
+    assert "features 3, 4 of" in caplog.text
 
 
 def test_a_tile_that_cannot_be_placed_may_touch_and_does_not_lie_within(tmp_path):
@@ -61,10 +81,23 @@ def test_a_tile_that_cannot_be_placed_may_touch_and_does_not_lie_within(tmp_path
     assert areas.covering(profile, windows).tolist() == [False]
 
 
-def test_areas_that_touch_nothing_are_suspected_aloud(make_raster, tmp_path, caplog):
+def test_areas_that_touch_nothing_are_named(make_raster, tmp_path, caplog):
     path = write(tmp_path / "far.geojson", {"type": "Polygon", "coordinates": [SQUARE]})
     job.plan([make_raster(texture(1, 64, 64))], Options(size=16, exclude=path, validation=0))
-    assert "the areas of --exclude touch no tile of the scenes; are x and y swapped" in caplog.text
+    assert f"1 of 1 areas of --exclude touch no scene (features 1 of '{path}'); is their CRS another" in caplog.text
+
+
+def test_swapped_axes_are_suspected_aloud(make_raster, tmp_path, caplog):
+    scene = make_raster(texture(1, 64, 64), transform=Affine(10, 0, 400_000, 0, -10, 5_000_000))
+    [near, swapped] = (
+        {"type": "Polygon", "coordinates": [[[x, y][::turn] for x, y in ring]]}
+        for turn in (1, -1)
+        for ring in [[(400_000, 5_000_000), (400_640, 5_000_000), (400_640, 4_999_000), (400_000, 4_999_000)]]
+    )
+    path = write(tmp_path / "areas.geojson", near, swapped)
+    job.plan([scene], Options(size=16, aoi=path, validation=0))
+    assert "1 of 2 areas of --aoi touch no scene (features 2 of" in caplog.text
+    assert "with x and y swapped they would: mend the file" in caplog.text
 
 
 def test_options_take_what_python_has(tmp_path, make_raster):

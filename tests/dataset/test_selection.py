@@ -22,12 +22,52 @@ def test_splits_never_share_a_scene(make_raster, tmp_path):
     assert made.tiles == {"Training": 9, "Validation": 9, "Test": 9}
 
 
-def test_a_small_single_scene_keeps_a_tile_for_validation_or_says_that_it_cannot(make_raster, tmp_path, caplog):
+def test_a_small_single_scene_keeps_a_tile_for_validation_or_is_refused(make_raster, tmp_path):
     made = job.build([make_raster(texture(1, 250, 100))], tmp_path / "a", Options(size=32))
     assert made.tiles["Validation"]
-    made = job.build([make_raster(texture(1, 100, 100))], tmp_path / "b", Options(size=32))
-    assert (made.tiles, made.left_out) == ({"Training": 9, "Validation": 0}, {})
-    assert "too small to keep a part of it for validation" in caplog.text
+    with pytest.raises(
+        DatasetError, match=r"no tile is left for validation: the 9 .* too few places; .*--validation 0$"
+    ):
+        job.build([make_raster(texture(1, 100, 100))], tmp_path / "b", Options(size=32))
+    assert not (tmp_path / "b").exists()
+
+
+def halves(make_raster, *, valid):
+    """Eight scenes far from each other, of which the first are valid and the others nodata."""
+    pixels = [texture(1, 64, 64, seed=i) * (i < valid) for i in range(8)]
+    return [
+        make_raster(block, f"s{i}.tif", transform=at(400_000 + 5000 * i, 5e6), nodata=0)
+        for i, block in enumerate(pixels)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_scene_of_nodata_never_takes_the_place_of_one_that_validates(make_raster, tmp_path, caplog, seed):
+    scenes = halves(make_raster, valid=4)
+    made = job.build(scenes, tmp_path / "out", Options(size=32, validation=0.25, test=0.25, seed=seed))
+    assert made.tiles == {"Training": 8, "Validation": 4, "Test": 4}
+    assert made.left_out == {"nodata": 16}
+    assert f"4 scenes have no tile that passes the filters and are passed over: {scenes[4]}, " in caplog.text
+
+
+def test_flat_tiles_of_each_band_count_once_and_shares_are_of_the_others(make_raster, tmp_path):
+    scenes = [
+        make_raster(texture(2, 64, 64, seed=i) // (1 if i < 2 else 255), f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6))
+        for i in range(4)
+    ]
+    made = job.build(scenes, tmp_path / "out", Options(size=32, validation=0.5, each_band=True, min_variance=1e-4))
+    assert made.tiles == {"Training": 8, "Validation": 8}
+    assert made.left_out == {"flat": 16}
+
+
+@pytest.mark.parametrize("more", [{}, {"split": "block"}])
+def test_a_split_that_would_be_empty_is_refused(make_raster, tmp_path, more):
+    scenes = halves(make_raster, valid=2)
+    with pytest.raises(DatasetError, match=r"no tile is left for validation: .*--split block .*--validation 0$"):
+        job.build(scenes, tmp_path / "out", Options(size=32, validation=0.3, test=0.3, **more))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(OptionError, match="max_tiles must hold a tile of each split, 3 or more, got 2"):
+        Options(max_tiles=2, validation=0.1, test=0.1)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32633", None])
@@ -153,7 +193,7 @@ def test_so_many_tiles_are_taken_by_chance_and_shared_out(make_raster, tmp_path)
 
 def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
     scenes = three_places(make_raster)
-    for most, tiles in ((1, [1, 0, 0]), (2, [1, 1, 0]), (5, [3, 1, 1])):
+    for most, tiles in ((3, [1, 1, 1]), (5, [3, 1, 1])):
         made = job.build(scenes, tmp_path / f"{most}", Options(size=16, validation=0.3, test=0.3, max_tiles=most))
         assert [made.tiles.get(split, 0) for split in storage.TFDS_SPLITS] == tiles
     job.build(scenes, tmp_path / "some", Options(size=16, validation=0, max_tiles=30))
@@ -163,7 +203,7 @@ def test_so_many_tiles_are_no_more_and_of_all_scenes(make_raster, tmp_path):
     assert len({one.window.row_off for one in found}) == len({one.window.col_off for one in found}) == 6
 
 
-@pytest.mark.parametrize("most", range(1, 12))
+@pytest.mark.parametrize("most", range(3, 12))
 def test_every_split_gets_a_tile_before_one_gets_two(make_raster, tmp_path, most):
     places = [make_raster(texture(1, 16, 16), f"s{i}.tif", transform=at(400_000 + 5000 * i, 5e6)) for i in range(10)]
     made = job.build(places, tmp_path / "out", Options(size=16, validation=0.1, test=0.8, max_tiles=most))
@@ -189,6 +229,6 @@ def test_no_tiles_are_made_for_a_split_that_is_full(make_raster, tmp_path, monke
     encoded_part = job.encoded_part
     monkeypatch.setattr(job, "encoded_part", lambda task, **how: made.append(task) or encoded_part(task, **how))
     found = job.build([full, poor], tmp_path / "out", Options(size=16, validation=0.5, max_tiles=40, min_valid=0.5))
-    [rich] = {split for split, tiles in found.tiles.items() if tiles == 20}
-    assert sum(task.splits[0] == rich for task in made) == 20
-    assert sum(task.splits[0] != rich for task in made) == 100
+    # Of 100 and 10 tiles that pass; those of nodata are never looked at again.
+    assert sorted(found.tiles.values()) == [4, 36]
+    assert len(made) == 40

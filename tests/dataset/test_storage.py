@@ -115,12 +115,13 @@ def test_a_set_is_made_and_looked_at_without_tensorflow(make_raster, tmp_path):
     import subprocess
 
     scene = make_raster(texture(1, 64, 64))
+    out = tmp_path / "out"
     code = (
         "import sys\n"
         "from click.testing import CliRunner\n"
         "from geosr.cli.main import main\n"
-        f"for line in (['{scene}', '{tmp_path / 'out'}', '--size', '32'], ['info', '{tmp_path / 'out'}'],\n"
-        f"    ['audit', '{tmp_path / 'out'}'], ['preview', '{tmp_path / 'out'}', '{tmp_path / 'a.png'}']):\n"
+        f"for line in (['{scene}', '{out}', '--size', '32', '--validation', '0'], ['info', '{out}'],\n"
+        f"    ['audit', '{out}'], ['preview', '{out}', '{tmp_path / 'a.png'}']):\n"
         "    done = CliRunner().invoke(main, ['dataset', *line])\n"
         "    assert done.exit_code == 0, done.output\n"
         "heavy = {name.partition('.')[0] for name in sys.modules} & {'tensorflow', 'keras', 'dask', 'jax', 'torch'}\n"
