@@ -36,7 +36,7 @@ DAMAGED = 3
 @click.argument("output", type=click.Path())
 @options.of(Options, ("scale", "-s"), ("model", "-m"), model={"type": options.Model()})
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
-@options.of(Options, "sensor", "mtf", "noise", "limit")
+@options.of(Options, "sensor", "mtf", "noise", "limit", "consistent")
 @options.of(Options, ("bands", "-b"), "bands_mode", "alpha", "range", "window", "bounds", ("dtype", "-t"), "nodata")
 @options.of(Options, ("format", "-f", "--format", "--driver"), "overviews")
 @options.extension

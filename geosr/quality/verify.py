@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
+from scipy.ndimage import minimum_filter
 from skimage import filters
 from skimage.registration import phase_cross_correlation
 
@@ -16,16 +17,17 @@ from geosr.errors import RasterError
 from geosr.grid import Block, Tile, Window
 from geosr.models import cards
 from geosr.models.computing import Computing
-from geosr.quality.metrics import inconsistencies
+from geosr.quality.metrics import inconsistencies, inner
 from geosr.rasters.containers import open_raster
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile, differences
-from geosr.rasters.source import RasterSource
+from geosr.rasters.source import Pixels, RasterSource
 from geosr.superresolve.job import output_block
 from geosr.superresolve.options import Options
 from geosr.superresolve.plan import Plan, make_plan
 from geosr.superresolve.provenance import Identity, Provenance, without_provenance
 from geosr.superresolve.tiles import enlarged_tiles
+from geosr.superresolve.upscalers import Consistent
 
 SIDE = 256
 """Rows and columns of a window, in pixels of the input."""
@@ -41,6 +43,8 @@ STEPS = 1.0
 """Most that a pixel computed again may differ, in steps of an integer; of floats in thousandths of the range."""
 FLOAT32 = 1e-5
 """The same in shares of the range, for integers of which a network in float32 cannot tell two steps apart."""
+UNLIKE = 1e-3
+"""Most that what the sensor would see of a result with the input's radiometry may differ, in shares of the range."""
 LOSS = 0.25
 """The same after a compression with loss."""
 BIAS, RMSE = 0.02, 0.1
@@ -74,6 +78,9 @@ class Report:
     """Items of the input's metadata that the output lacks."""
     recomputed: float | None
     """Largest difference, in steps of an integer or thousandths of the range."""
+    unlike: float | None
+    """Largest difference of what the sensor would see of the output from the input, in the input's unit, where
+    the output was made to keep the input's radiometry."""
     shift: tuple[float, ...] | None
     """Rows and columns, in pixels of the input."""
     rmse: float | None
@@ -104,6 +111,8 @@ class Measured:
     """Shrunk output less input, of the valid pixels."""
     shift: tuple[float, float] | None
     recomputed: float | None
+    unlike: float | None
+    """Largest difference of what the sensor would see of the output from the input, where the two are to be equal."""
 
 
 def verify_output(
@@ -161,7 +170,7 @@ def _job(
         raise RasterError(f"{output.path!r} is no larger than {os.fspath(source)!r}, and no tag says what made it")
     identity = provenance.model or Identity("bicubic", scale)
     shipped = {f"{card.name}_x{card.scale}": card.name for card in cards.shipped()}
-    known = bool(model) or identity.name in shipped
+    known = bool(model) or identity.name in (*shipped, "bicubic")
     options = Options(
         scale=scale,
         model=model or shipped.get(identity.name, "bicubic"),
@@ -171,6 +180,7 @@ def _job(
         alpha=provenance.alpha,
         settings=identity.settings or None if known else None,
         limit=identity.limit if known and identity.settings else None,
+        consistent=identity.consistent or None if known else None,
         window=astuple(provenance.window) if provenance.window else None,
         # Of another program's output, what it chose is not known.
         dtype=provenance.dtype if provenance.model else profile.dtype,
@@ -218,7 +228,30 @@ def _measured(job: Plan, result: RasterSource, spot: Window, *, again: bool) -> 
         errors[usable],
         _shift(before, after, usable),
         _recomputed(job, result, spot) if again else None,
+        _unlike(job, ring, before_pixels, after_pixels) if again else None,
     )
+
+
+def _unlike(job: Plan, ring: Tile, before: Pixels, after: Pixels) -> float | None:
+    """Return the largest difference in a window, or None if nothing was promised or no pixel can be judged.
+
+    Pixels count whose blur sees valid pixels of the output alone and, but for means over a pixel, none at an end of
+    the data type.
+    """
+    upscaler, colours = job.upscaler, job.source.profile.colours
+    if not isinstance(upscaler, Consistent):
+        return None
+    low, high = before.block[colours], after.block[colours]
+    seen = upscaler.observed(np.where(after.valid[colours], high, 0))
+    usable = after.valid[colours]
+    if upscaler.kind == "sensor" and high.dtype.kind in "iu":
+        usable = usable & (high > np.iinfo(low.dtype).min) & (high < np.iinfo(low.dtype).max)
+    k, side = upscaler.scale, max(map(len, upscaler.taps)) // upscaler.scale
+    cells = usable.reshape(len(low), low.shape[1], k, low.shape[2], k).all((2, 4))
+    counted = minimum_filter(cells, (1, side, side), mode="nearest") & inner(ring.outer, job.window, side // 2)
+    counted = ring.trim(counted)
+    off = np.abs(ring.trim(seen) - ring.trim(low))[counted]
+    return float(off.max()) if off.size else None
 
 
 def _gdal_masks(source: RasterSource, window: Window) -> NDArray[np.bool_] | None:
@@ -291,6 +324,7 @@ def _report(job: Plan, result: RasterSource, measured: Sequence[Measured]) -> Re
         bounds_error=_bounds_error(job, result.profile),
         missing=missing,
         recomputed=max(again) if again else None,
+        unlike=max((window.unlike for window in measured if window.unlike is not None), default=None),
         shift=tuple(np.median(moved, axis=0).tolist()) if moved.size else None,
         rmse=float(np.sqrt(np.mean(errors**2))) if errors.size else None,
         bias=float(errors.mean()) if errors.size else None,
@@ -326,6 +360,8 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
         whole = 1000 if np.dtype(job.profile.dtype).kind == "f" else span
         same = report.recomputed <= max(STEPS, (LOSS if lossy else FLOAT32) * whole)
         checks.append(Check("computed again", same, text))
+    if report.unlike is not None:
+        checks.append(_radiometry(report.unlike, job, lossy=lossy, span=span))
     if report.shift is None:
         checks.append(Check("shift", None, "there is too little texture to measure it"))
     else:
@@ -340,6 +376,18 @@ def _judged(report: Report, job: Plan, *, same_holes: bool, lossy: bool, pixels:
         consistent = same or (bool(np.isfinite(report.rmse)) and (pixels < ENOUGH or close))
         checks.append(Check("consistency", consistent, text))
     return checks
+
+
+def _radiometry(unlike: float, job: Plan, *, lossy: bool, span: float) -> Check:
+    """Return the check that the sensor would see the input in the output, but for rounding."""
+    whole = np.dtype(job.profile.dtype).kind in "iu"
+    weights = (
+        max(float(np.abs(taps).sum() ** 2) for taps in job.upscaler.taps)
+        if isinstance(job.upscaler, Consistent)
+        else 1.0
+    )
+    most = 0.5 * weights + UNLIKE * span if whole else UNLIKE * span
+    return Check("radiometry", None if lossy else unlike <= most, f"seen by the sensor again: {unlike:.3g} off at most")
 
 
 def _bounds_error(job: Plan, profile: Profile) -> float:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NARROWEST = 0.15
 """Standard deviation in pixels of a Gaussian that is all but the mean of the nearest pixels."""
+GAUSSIAN = 0.05
+"""Most that the exponent of a Gaussian's transfer, 2, is missed by where transfers are rounded."""
 WIDEST_MTF = 0.01
 """The transfer of the widest Gaussian that is searched."""
 
@@ -132,6 +134,28 @@ def gaussian_taps(gain: float, k: int) -> NDArray[np.float64]:
         raise OptionError(f"mtf must be below {highest:.3f} at scale {k}, got {gain:g}")
     sigma = brentq(lambda sigma: float(weights(sigma) @ wave) - gain, NARROWEST, 2 * _sigma(WIDEST_MTF, k), xtol=1e-12)
     return weights(sigma)
+
+
+def power_taps(gain: float, exponent: float, k: int) -> NDArray[np.float64]:
+    """Return the weights of a blur with transfer exp(-a f^exponent), which is `gain` at the Nyquist frequency.
+
+    They reach two pixels of the result to each side, where a cosine brings them to 0.
+    """
+    distance = np.arange(5 * k) - (5 * k - 1) / 2
+    frequency = (np.arange(2048) + 0.5) / 2048
+    response = np.exp(np.log(gain) * (frequency * k) ** exponent)
+    taps = (response * np.cos(np.pi * distance[:, None] * frequency)).mean(axis=1)
+    taps *= np.sqrt(np.cos(np.pi * distance / (5 * k + 1)))
+    return np.asarray(taps / taps.sum())
+
+
+def blur_taps(half: float, nyquist: float, k: int) -> NDArray[np.float64]:
+    """Return the weights of a blur with these transfers at half of the Nyquist frequency and at it.
+
+    A Gaussian where both are one's, as a setting by MTF has; see `power_taps` otherwise.
+    """
+    exponent = float(np.log2(np.log(nyquist) / np.log(half)))
+    return gaussian_taps(nyquist, k) if abs(exponent - 2) < GAUSSIAN else power_taps(nyquist, exponent, k)
 
 
 def _sigma(gain: float, k: int) -> float:

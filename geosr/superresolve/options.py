@@ -13,6 +13,7 @@ from geosr.rasters.kinds import ALPHA_MODES, DTYPES
 from geosr.rasters.sensors import NATURAL, SENSORS, Setting, gaussian
 
 BANDS_MODES = ("auto", "each", "luma")
+CONSISTENT = ("sensor", "area")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,12 @@ class Options:
         None,
         "Keep results near the values of the input around them, without overshoot; by default with the natural "
         "setting of a network that knows sensors.",
+    )
+    consistent: str | None = option(
+        None,
+        "Keep the input's radiometry: `sensor`, what the sensor would see of the output is the input; `area`, the "
+        "mean of the output over each pixel of the input is that pixel.",
+        choices=CONSISTENT,
     )
     settings: tuple[Setting, ...] | None = None
     """What a network that knows sensors is told of each band, in place of sensor, mtf and noise."""

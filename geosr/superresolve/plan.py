@@ -23,7 +23,7 @@ from geosr.superresolve import budget
 from geosr.superresolve.options import Options
 from geosr.superresolve.provenance import Provenance, without_provenance
 from geosr.superresolve.settings import scene_settings
-from geosr.superresolve.upscalers import Blended, Network, Upscaler, check_bands, load_upscaler
+from geosr.superresolve.upscalers import Blended, Consistent, Network, Upscaler, check_bands, load_upscaler
 
 log = logging.getLogger(__name__)
 
@@ -141,11 +141,18 @@ def make_plan(
 
 
 def upscaler_for(source: Source, upscaler: Upscaler, values: Range, options: Options) -> Upscaler:
-    """Return the upscaler, told the blur and the noise of the scene's bands if it knows sensors.
+    """Return the upscaler as the options and the scene want it, or refuse what it cannot do.
+
+    One that knows sensors is told the blur and the noise of the scene's bands.
 
     Raises:
         OptionError: it does not, and a sensor is named; or the sensor does not fit the bands.
     """
+    upscaler = _told(source, upscaler, values, options)
+    return Consistent(upscaler, options.consistent) if options.consistent else upscaler
+
+
+def _told(source: Source, upscaler: Upscaler, values: Range, options: Options) -> Upscaler:
     if isinstance(upscaler, (Network, Blended)) and upscaler.knows_sensors:
         settings = options.settings or scene_settings(source, values, options)
         natural = options.mtf is None and options.sensor == NATURAL and options.settings is None

@@ -31,12 +31,16 @@ class Identity:
     """The blur and the noise of each band that a network which knows sensors was told."""
     limit: bool = False
     """True if results are kept near the values of the input around them."""
+    consistent: str = ""
+    """The way in which results keep the input's radiometry, `sensor` or `area`, if they do."""
 
     def __str__(self) -> str:
+        consistent = f" consistent {self.consistent}" if self.consistent else ""
         if not self.sha256:
-            return f"{self.name} x{self.scale}"
+            return f"{self.name} x{self.scale}{consistent}"
         sensor = " sensor " + "/".join(map(str, self.settings)) if self.settings else ""
-        return f"{self.name} sha256:{self.sha256} {self.mode}{self.computing}{sensor}{' limited' * self.limit}"
+        limited = " limited" * self.limit
+        return f"{self.name} sha256:{self.sha256} {self.mode}{self.computing}{sensor}{limited}{consistent}"
 
     @property
     def words(self) -> str:
@@ -50,7 +54,8 @@ class Identity:
             for setting in dict.fromkeys(self.settings)
         ]
         sensor = f", told {'; '.join(numbers)}" if numbers else ""
-        return f"{self.name}{sensor}{', limited' * self.limit}"
+        consistent = f", consistent ({self.consistent})" if self.consistent else ""
+        return f"{self.name}{sensor}{', limited' * self.limit}{consistent}"
 
     @classmethod
     def parse(cls, text: str) -> Identity:
@@ -62,10 +67,11 @@ class Identity:
         Raises:
             ValueError: the settings of a sensor are none.
         """
+        text, _, consistent = text.partition(" consistent ")
         name, _, words = text.partition(" ")
         digest, _, settings = words.partition(" ")
         if not digest.startswith("sha256:"):
-            return cls(name, int(digest[1:]) if digest[1:].isdecimal() else None)
+            return cls(name, int(digest[1:]) if digest[1:].isdecimal() else None, consistent=consistent)
         settings, _, rest = settings.partition(" sensor ")
         sensor, _, limit = rest.partition(" ")
         return cls(
@@ -75,6 +81,7 @@ class Identity:
             computing=Computing.parse(settings),
             settings=tuple(map(Setting.parse, sensor.split("/"))) if sensor else (),
             limit=limit == "limited",
+            consistent=consistent,
         )
 
 

@@ -25,7 +25,7 @@ from geosr.rasters import gdal
 from geosr.rasters.placement import footprint, geographic_bounds
 from geosr.rasters.profile import Profile
 from geosr.superresolve.plan import Plan
-from geosr.superresolve.upscalers import Blended, Network
+from geosr.superresolve.upscalers import Blended, Consistent, Network
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,8 @@ def _processing(job: Plan) -> dict[str, Any]:
 
 
 def _network(job: Plan) -> Network | None:
-    upscaler = job.upscaler.network if isinstance(job.upscaler, Blended) else job.upscaler
+    upscaler = job.upscaler.upscaler if isinstance(job.upscaler, Consistent) else job.upscaler
+    upscaler = upscaler.network if isinstance(upscaler, Blended) else upscaler
     return upscaler if isinstance(upscaler, Network) else None
 
 

@@ -17,9 +17,11 @@ from geosr.models import cards, inspection, runtimes
 from geosr.models.cards import Card
 from geosr.models.computing import Computing
 from geosr.models.runtimes import Runtime
+from geosr.rasters.degrading import blur_taps
 from geosr.rasters.radiometry import Range
-from geosr.rasters.resample import REACH, enlarge
+from geosr.rasters.resample import REACH, decimate, enlarge, shrinking_taps
 from geosr.rasters.sensors import Setting, mean_setting
+from geosr.superresolve.consistency import Projection, with_means
 from geosr.superresolve.limits import limited
 from geosr.superresolve.provenance import Identity
 
@@ -243,6 +245,58 @@ class Blended:
                 high = (..., slice(row * k, (row + 2 * step) * k), slice(col * k, (col + 2 * step) * k))
                 total[high] += window * np.outer(ramp, ramp)
         return total[..., : rows * k, : cols * k]
+
+
+class Consistent:
+    """An upscaler whose results keep the input's radiometry; see geosr.superresolve.consistency.
+
+    With `sensor` the blur is the one that a network was told for each band, or the bicubic kernel; with `area` it is
+    the mean over a pixel of the input.
+    """
+
+    def __init__(self, upscaler: Upscaler, kind: str) -> None:
+        self.upscaler, self.kind = upscaler, kind
+        self.scale, self.step, self.bands = upscaler.scale, upscaler.step, upscaler.bands
+        self.concurrent, self.gpu = upscaler.concurrent, upscaler.gpu
+        self.knows_sensors, self.multiply_adds = upscaler.knows_sensors, upscaler.multiply_adds
+        self.identity = replace(upscaler.identity, consistent=kind)
+        settings = self.identity.settings or (None,)
+        self.projections = [projection(setting, self.scale) for setting in settings] if kind == "sensor" else []
+        reach = max((part.reach for part in self.projections), default=0)
+        self.halo = upscaler.halo + -(-reach // self.step) * self.step
+        mean = np.full(self.scale, 1 / self.scale)
+        self.taps = [part.taps for part in self.projections] or [mean]
+        """The weights of each band's blur, or of all bands'."""
+
+    def memory(self, pixels: int) -> int:
+        return self.upscaler.memory(pixels) + 24 * pixels * self.scale**2
+
+    def __call__(self, blocks: Block, values: Range, /) -> Block:
+        results = self.upscaler(blocks, values)
+        info = np.iinfo(blocks.dtype) if blocks.dtype.kind in "iu" else None
+        ends = (float(info.min), float(info.max)) if info else (-np.inf, np.inf)
+        for low, high in zip(blocks, results, strict=True):
+            for i, band in enumerate(low):
+                if self.projections:
+                    high[i] = self.projections[i if len(self.projections) > 1 else 0](high[i], band)
+                else:
+                    high[i] = with_means(high[i], band, self.scale, ends)
+        return results
+
+    def observed(self, results: Block) -> Block:
+        """Return what the sensor would see of results (bands, rows, cols), mirrored past the edges, in float64."""
+        taps = self.taps * len(results) if len(self.taps) == 1 else self.taps
+        return np.stack(
+            [
+                decimate(band.astype(np.float64), self.scale, weights)
+                for band, weights in zip(results, taps, strict=True)
+            ]
+        )
+
+
+def projection(setting: Setting | None, scale: int) -> Projection:
+    """Return the projection for the blur of a setting; for the bicubic kernel's without one."""
+    return Projection(scale, blur_taps(setting.half, setting.nyquist, scale) if setting else shrinking_taps(scale))
 
 
 def load_upscaler(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geosr.grid import Block
-from geosr.rasters.degrading import gaussian_taps, transfer
+from geosr.rasters.degrading import gaussian_taps, power_taps, transfer
 from geosr.rasters.resample import keys, shrinking_taps
 from geosr.rasters.sensors import Setting
 from geosr.training.options import Options
@@ -73,19 +73,6 @@ def draw_sensor(rng: np.random.Generator, options: Options) -> Simulation:
         exponent = rng.uniform(*SHAPES)
         down, across = (power_taps(gain, exponent, k) for gain in gains)
     return Simulation(down, across, noise, k)
-
-
-def power_taps(gain: float, exponent: float, k: int) -> NDArray[np.float64]:
-    """Return the weights of a blur with transfer exp(-a f^exponent), which is `gain` at the Nyquist frequency.
-
-    They reach two pixels of the result to each side, where a cosine brings them to 0.
-    """
-    distance = np.arange(5 * k) - (5 * k - 1) / 2
-    frequency = (np.arange(2048) + 0.5) / 2048
-    response = np.exp(np.log(gain) * (frequency * k) ** exponent)
-    taps = (response * np.cos(np.pi * distance[:, None] * frequency)).mean(axis=1)
-    taps *= np.sqrt(np.cos(np.pi * distance / (5 * k + 1)))
-    return np.asarray(taps / taps.sum())
 
 
 def simulate(truth: Block, sensor: Simulation, options: Options, rng: np.random.Generator) -> tuple[Block, Block]:

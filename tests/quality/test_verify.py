@@ -63,6 +63,8 @@ def test_what_was_made_is_what_it_claims(pair):
         ({"format": "COG"}, {}),
         ({"creation": {"COMPRESS": "ZSTD"}}, {}),
         ({"scale": 3}, {}),
+        ({"consistent": "area"}, {}),
+        ({"consistent": "sensor", "window": (20, 30, 200, 150)}, {}),
         ({}, {"dtype": "float32", "nodata": np.nan}),
         ({}, {"alpha": "YES", "photometric": "RGB"}),
     ],
@@ -77,6 +79,18 @@ def test_outputs_of_any_options_are_what_they_claim(make_raster, random_idn, tmp
     report = verify_output(source, tmp_path / "out.tif", windows=4)
     assert report.ok, report.checks
     assert report.recomputed is not None
+
+
+def test_radiometry_that_was_not_kept_is_found(make_raster, tmp_path):
+    source, output = make_raster(texture(2, 200, 200, low=10, high=240)), tmp_path / "out.tif"
+    super_resolve(source, output, Options(model="bicubic", scale=2, consistent="area"))
+    report = verify_output(source, output)
+    assert report.ok
+    assert report.unlike <= 0.5
+    rewritten(output, lambda block: block + (np.arange(400) == 199).astype("uint8") * 3)
+    report = verify_output(source, output)
+    assert "radiometry" in off(report)
+    assert report.unlike == pytest.approx(1.5, abs=0.5)
 
 
 def test_a_network_of_one_s_own_is_computed_again_when_it_is_given(make_raster, random_idn, tmp_path):
