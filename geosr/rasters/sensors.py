@@ -80,13 +80,25 @@ SENSORS: Mapping[str, Mapping[str, float]] = {
     # quality reports.
     "sentinel2-10m": {"b2 blue": 0.26, "b3 green": 0.28, "b4 red": 0.24, "b8 nir": 0.26},
     "sentinel2-20m": {"b5": 0.38, "b6": 0.34, "b7": 0.34, "b8a": 0.33, "b11": 0.22, "b12": 0.23},
-    "sentinel2-60m": {"b1 coastal": 0.32, "b9": 0.26},
-    # J. Lee et al., RER, FWHM, MTF from Landsat-8 OLI Lunar Data (2014).
+    # B10 from M. Ciotola et al., Hyperspectral Pansharpening and its toolbox (2025).
+    "sentinel2-60m": {"b1 coastal": 0.32, "b9": 0.26, "b10 cirrus": 0.30},
+    # J. Lee et al., RER, FWHM, MTF from Landsat-8 OLI Lunar Data (2014). Landsat 9 has a copy of the instrument.
     "landsat8": {"b2 blue": 0.55, "b3 green": 0.55, "b4 red": 0.55, "b5 nir": 0.53},
-    # G. Vivone et al., A Critical Comparison Among Pansharpening Algorithms, IEEE TGRS 53 (2015), and its toolbox.
+    "landsat8-pan": {"b8 pan": 0.40},
+    "landsat9": {"b2 blue": 0.55, "b3 green": 0.55, "b4 red": 0.55, "b5 nir": 0.53},
+    "landsat9-pan": {"b8 pan": 0.40},
+    # G. Vivone et al., A Critical Comparison Among Pansharpening Algorithms, IEEE TGRS 53 (2015), and its toolbox; those
+    # of Pleiades are the toolbox's nominal ones.
     "quickbird": {"b1 blue": 0.34, "b2 green": 0.32, "b3 red": 0.30, "b4 nir": 0.22},
     "ikonos": {"b1 blue": 0.26, "b2 green": 0.28, "b3 red": 0.29, "b4 nir": 0.28},
     "geoeye1": {"b1 blue": 0.23, "b2 green": 0.23, "b3 red": 0.23, "b4 nir": 0.23},
+    "quickbird-pan": {"pan": 0.15},
+    "ikonos-pan": {"pan": 0.17},
+    "geoeye1-pan": {"pan": 0.16},
+    "worldview2-pan": {"pan": 0.11},
+    "worldview3-pan": {"pan": 0.14},
+    "pleiades": {"b0 blue": 0.30, "b1 green": 0.30, "b2 red": 0.30, "b3 nir": 0.30},
+    "pleiades-pan": {"pan": 0.15},
     "worldview2": {
         "b1 coastal": 0.35,
         "b2 blue": 0.35,

@@ -22,6 +22,12 @@ def test_bands_have_their_own_transfer(names, gains):
     assert transfers("sentinel2-10m", names) == gains
 
 
+def test_panchromatic_bands_and_those_counted_from_0_are_found():
+    assert transfers("landsat8-pan", ["B8"]) == transfers("landsat9-pan", ["Panchromatic (pan)"]) == (0.40,)
+    assert transfers("worldview3-pan", [None]) == (0.14,)
+    assert transfers("pleiades", ["B2", "B1", "B0"]) == (0.30,) * 3
+
+
 def test_bands_that_a_sensor_lacks_are_named():
     with pytest.raises(OptionError, match=r"has the bands b2 blue, .*; the raster has B11, a band without a name"):
         transfers("sentinel2-10m", ["B11", None])
