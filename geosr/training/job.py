@@ -25,7 +25,7 @@ from geosr.dataset import records
 from geosr.dataset.records import Examples
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
-from geosr.files import json_text, write_file
+from geosr.files import json_text, listed, write_file
 from geosr.models import cards, conditioning, inference, libraries
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, SimulatedBatches, whole_tiles
@@ -35,6 +35,8 @@ from geosr.training.options import Options
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = 3
+NAME = re.compile(r"epoch-(\d+)\.keras")
+"""Name of a checkpoint."""
 VALIDATION_TILES = 400
 """Largest number of tiles in an epoch's validation, spread over the set."""
 OPTIONS = "options.json"
@@ -55,12 +57,12 @@ def train(
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train on DATA/x<scale> and return the path of RUNS/x<scale>/<model>_x<scale>.keras.
+    """Train on DATA/x<scale>, or the set DATA; return the path of RUNS/x<scale>/<model>_x<scale>.keras.
 
     A checkpoint is written to RUNS/x<scale>/ckpts after each epoch, and a run that was interrupted goes on from
-    the newest, or from `restore` (`restart` begins anew). TensorBoard logs go to RUNS/x<scale>/Log: the losses,
-    PSNR and SSIM beside bicubic's, the learning rate, and pictures of the first validation tiles. `progress` counts
-    steps.
+    the newest that can be read, or from `restore` (`restart` begins anew). TensorBoard logs go to
+    RUNS/x<scale>/Log: the losses, PSNR and SSIM beside bicubic's, the learning rate, and pictures of the first
+    validation tiles. `progress` counts steps.
 
     Raises:
         DatasetError: the set is missing, empty, for another scale, or has tiles smaller than the crop.
@@ -70,25 +72,25 @@ def train(
     """
     if restore and restart:
         raise OptionError("--restore goes on with a run and --restart begins anew; give one of them")
-    data, folder = Path(data) / f"x{options.scale}", Path(runs) / f"x{options.scale}"
+    given, folder = Path(data), Path(runs) / f"x{options.scale}"
+    data = given if (given / records.CARD).exists() else given / f"x{options.scale}"
     training, validation = _examples(data, options)
     checkpoints = folder / "ckpts"
-    newest = None if restart else max(checkpoints.glob("epoch-*.keras"), key=_epoch, default=None)
-    newest = Path(restore) if restore else newest
-    first = _epoch(newest) if newest else 0
-    if newest and first > options.epochs:
-        raise OptionError(f"{os.fspath(newest)!r} is beyond the last epoch, {options.epochs}; give a larger --epochs")
+    if restore:
+        _epoch_within(Path(restore), options)
     steps = max(1, len(training) // options.batch)
     model = _compiled(options, steps)
-    if newest:
-        _restore(model, newest)
-    elif options.fine_tune:
+    if restore:
+        first = _restore(model, models.load(Path(restore), compiled=True), Path(restore), options)
+    else:
+        first = 0 if restart else _resume(model, checkpoints, options)
+    if not first and options.fine_tune:
         source = models.load(cards.path_of(options.fine_tune, options.scale))
         missing = models.begin_with(model, source if conditioning.is_conditioned(model) else conditioning.plain(source))
         if missing:
             log.warning("%d layers of %r do not fit: they begin at random", missing, options.fine_tune)
     new_folder(checkpoints)
-    _write_options(folder / OPTIONS, _record(options, data, restore), resume=newest is not None)
+    _write_options(folder / OPTIONS, _record(options, data, restore), resume=first > 0)
     _clear(folder, last=first)
     validation_tiles = _validation_tiles(validation, options)
     with pools.threads(2) as pool:
@@ -106,7 +108,7 @@ def train(
         )
     path = folder / f"{options.model}_x{options.scale}.keras"
     return _save_result(
-        model, path, scores=scores, training_data=os.fspath(data), commands=[_command(data, folder, options)]
+        model, path, scores=scores, training_data=os.fspath(data), commands=[_command(given, folder, options)]
     )
 
 
@@ -264,7 +266,7 @@ def _diverged(checkpoints: Path) -> TrainingError:
 def _checkpoint(model: Any, folder: Path, epoch: int) -> None:
     """Write weights and optimizer, and remove the oldest checkpoints."""
     models.save(model, folder / f"epoch-{epoch:04d}.keras")
-    for path in sorted(folder.glob("epoch-*.keras"), key=_epoch)[:-CHECKPOINTS]:
+    for path in _checkpoints(folder)[CHECKPOINTS:]:
         path.unlink()
 
 
@@ -286,7 +288,7 @@ def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_f
 
 def _command(data: Path, folder: Path, options: Options) -> str:
     """Return the command that repeats the run: geosr train, with the options that are not the defaults."""
-    words = ["geosr", "train", os.fspath(data.parent), os.fspath(folder.parent)]
+    words = ["geosr", "train", os.fspath(data), os.fspath(folder.parent)]
     for field in fields(Options):
         value = getattr(options, field.name)
         if value != field.default:
@@ -314,7 +316,7 @@ def _finite(model: Any) -> bool:
 
 def _clear(folder: Path, *, last: int) -> None:
     """Remove the checkpoints of epochs beyond `last`, which a run makes again; with 0 the logs too."""
-    for path in (folder / "ckpts").glob("epoch-*.keras"):
+    for path in _checkpoints(folder / "ckpts"):
         if _epoch(path) > last:
             path.unlink()
     if not last:
@@ -323,17 +325,52 @@ def _clear(folder: Path, *, last: int) -> None:
 
 
 def _epoch(checkpoint: Path) -> int:
-    number = re.fullmatch(r"epoch-(\d+)", checkpoint.stem)
+    number = NAME.fullmatch(checkpoint.name)
     if not number:
         raise OptionError(
-            f"a checkpoint is called epoch-0007.keras, got {checkpoint.name!r}; begin with it by --fine-tune"
+            f"a checkpoint is called epoch-0007.keras, got {os.fspath(checkpoint)!r}; begin with it by --fine-tune"
         )
     return int(number[1])
 
 
-def _restore(model: Any, path: Path) -> None:
-    """Load weights and optimizer state of a checkpoint; the learning rate follows this run's schedule."""
-    checkpoint = models.load(path, compiled=True)
+def _epoch_within(checkpoint: Path, options: Options) -> int:
+    """Return the epoch of a checkpoint, which must not be beyond the last."""
+    if (epoch := _epoch(checkpoint)) > options.epochs:
+        raise OptionError(
+            f"{os.fspath(checkpoint)!r} is beyond the last epoch, {options.epochs}; give a larger --epochs"
+        )
+    return epoch
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the newest first."""
+    return sorted(filter(lambda path: NAME.fullmatch(path.name), folder.glob("*")), key=_epoch, reverse=True)
+
+
+def _resume(model: Any, folder: Path, options: Options) -> int:
+    """Restore the newest checkpoint in a folder that can be read, and return its epoch; 0 if there are none.
+
+    Raises:
+        ModelError: none can be read.
+    """
+    paths = _checkpoints(folder)
+    if strays := sorted(path.name for path in folder.glob("*") if path not in paths):
+        log.warning("%s in %r are no checkpoints and are passed over", listed(strays), os.fspath(folder))
+    for path in paths:
+        try:
+            checkpoint = models.load(path, compiled=True)
+        except ModelError as error:
+            log.warning("a checkpoint is damaged and is passed over: %s", error)
+        else:
+            return _restore(model, checkpoint, path, options)
+    if paths:
+        raise ModelError(f"no checkpoint in {os.fspath(folder)!r} can be read; begin anew with --restart")
+    return 0
+
+
+def _restore(model: Any, checkpoint: Any, path: Path, options: Options) -> int:
+    """Take weights and optimizer state of a checkpoint, and return its epoch; the learning rate follows this run."""
+    epoch = _epoch_within(path, options)
     first, second = (
         {layer.name: [w.shape for w in layer.weights] for layer in network.layers if layer.weights}
         for network in (model, checkpoint)
@@ -353,6 +390,7 @@ def _restore(model: Any, path: Path) -> None:
         raise ModelError(
             f"{os.fspath(path)!r} was trained in another way; choose another folder, or begin with it by --fine-tune"
         ) from error
+    return epoch
 
 
 def _record(options: Options, data: Path, restore: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -366,6 +366,29 @@ def test_going_on_from_an_older_checkpoint_replaces_the_newer_ones(data, tmp_pat
 
 
 @pytest.mark.slow
+def test_strays_and_truncated_checkpoints_are_passed_over(data, tmp_path, caplog):
+    folder = job.train(data, tmp_path / "runs", QUICK).parent / "ckpts"
+    (folder / "epoch-last.keras").write_bytes(b"mine")
+    newest = folder / "epoch-0002.keras"
+    newest.write_bytes(newest.read_bytes()[:2000])
+    epochs = []
+    # The set's own folder is taken too.
+    job.train(data / "x2", tmp_path / "runs", QUICK, report=lambda epoch, *_: epochs.append(epoch))
+    assert epochs == [2]
+    assert f"epoch-last.keras in '{folder}' are no checkpoints and are passed over" in caplog.text
+    assert f"a checkpoint is damaged and is passed over: '{newest}' is no .keras file" in caplog.text
+    assert models.load(newest, compiled=True).optimizer
+    assert (folder / "epoch-last.keras").read_bytes() == b"mine"
+    with pytest.raises(OptionError, match=r"got '.*ckpts/epoch-last\.keras'; begin with it by --fine-tune"):
+        job.train(data, tmp_path / "runs", QUICK, restore=folder / "epoch-last.keras")
+    for path in (newest, folder / "epoch-0001.keras"):
+        path.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"no checkpoint in '.*ckpts' can be read; begin anew with --restart"):
+        job.train(data, tmp_path / "runs", QUICK)
+    assert newest.exists()
+
+
+@pytest.mark.slow
 def test_a_damaged_shard_is_said_in_one_line(data, tmp_path):
     [shard] = records.shards(data / "x2" / "Training")
     content = bytearray(shard.read_bytes())
