@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from geosr.errors import Cancelled, OutputError
-from geosr.files import NO_LINK, check_own, sync_folder, write_error, write_file
+from geosr.files import NO_LINK, check_own, json_text, sync_folder, write_error, write_file
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Parts:
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
         self.output = output
         self.folder, lock = leftovers(output)
-        self._manifest = json.loads(json.dumps(manifest))
+        self._manifest = json.loads(json_text(manifest))
         self._restart = restart
         self._lock = FileLock(lock)
         self._journal: dict[int, tuple[int, str]] = {}
@@ -142,7 +142,7 @@ class Parts:
                 if not path.is_dir():
                     with path.open("rb") as file:
                         os.fsync(file.fileno())
-            write_file(self.folder / PUBLICATION, json.dumps([path.name for path in beside.values()]).encode())
+            write_file(self.folder / PUBLICATION, json_text([path.name for path in beside.values()]).encode())
             self._older.mkdir(exist_ok=True)
             sync_folder(self.folder)
             for path in replaced:
@@ -179,7 +179,7 @@ class Parts:
         return content if self._journal.get(index) == (len(content), hashlib.sha256(content).hexdigest()) else None
 
     def _line(self, index: int) -> bytes:
-        return f"{json.dumps([index, *self._journal[index]])}\n".encode()
+        return f"{json_text([index, *self._journal[index]], indent=None)}\n".encode()
 
     def _bring_back(self) -> None:
         """Undo a publication that began and did not end, as the draft that is still there tells.
@@ -221,7 +221,7 @@ class Parts:
                 _remove(leftover)
         except OSError as error:
             raise write_error(self.output.parent, error) from error
-        write_file(manifest, json.dumps(self._manifest, indent=1).encode())
+        write_file(manifest, json_text(self._manifest).encode())
         if self._journal:
             # Without a last line that was cut short, which the next would be appended to.
             write_file(self.folder / JOURNAL, b"".join(map(self._line, self._journal)))

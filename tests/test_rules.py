@@ -58,6 +58,11 @@ def test_tests_use_no_private_names():
         assert not private.findall(path.read_text()), path
 
 
+def test_json_is_written_by_one_function():
+    writers = [path for path in modules() if re.search(r"\bjson\.dumps?\b", (ROOT / "geosr" / path).read_text())]
+    assert writers == [Path("files.py")]
+
+
 def test_imports_need_no_alias():
     for path in modules():
         text = (ROOT / "geosr" / path).read_text()

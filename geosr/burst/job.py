@@ -25,7 +25,7 @@ from geosr.burst.photos import Frame, Photo
 from geosr.burst.stacking import BASE_MEMORY, EXTRAS, SHARPEN_SIGMA, Layer, Stack, halo_of, stacked_parts, tile_size
 from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
-from geosr.files import output_folder, size_text
+from geosr.files import json_text, output_folder, size_text
 from geosr.grid import Grid
 from geosr.parts import Parts
 from geosr.rasters import compression, writer
@@ -64,11 +64,12 @@ class Aligned:
     """Rows and columns of a tile, chosen by the first run for its memory and threads."""
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return json_text(asdict(self), indent=None).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Aligned:
-        content = json.loads(data)
+        # JSON has null for a number that is none.
+        content = json.loads(data, object_hook=lambda o: {name: np.nan if o[name] is None else o[name] for name in o})
         return cls(tuple(map(Judgement.from_dict, content["judgements"])), content["tile"])
 
 

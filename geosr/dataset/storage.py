@@ -85,7 +85,7 @@ class Place:
 
 def pack(header: Mapping[str, Any], examples: Sequence[bytes]) -> bytes:
     """A part: a header, and examples, each with its length before it."""
-    pieces = [json.dumps(header).encode(), *examples]
+    pieces = [json_text(header, indent=None).encode(), *examples]
     return b"".join(_LENGTH.pack(len(piece)) + piece for piece in pieces)
 
 
@@ -309,7 +309,7 @@ def lines(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _short(value: object) -> str:
-    return json.dumps(value).replace('"', "")
+    return json_text(value, indent=None).replace('"', "")
 
 
 def _write_json(path: Path, content: object) -> None:

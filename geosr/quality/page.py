@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +15,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geosr import pictures
+from geosr.files import json_text
 from geosr.grid import Block, Window
 
 PARTS = Path(__file__).with_name("page.html")
@@ -109,7 +109,7 @@ def page(comparison: Comparison) -> str:
         spectra=_spectra(comparison),
         overview=_overview(comparison),
         # A script ends where the letters say so, whatever its type.
-        data=json.dumps(_data(comparison), separators=(",", ":")).replace("<", "\\u003c"),
+        data=json_text(_data(comparison), indent=None).replace("<", "\\u003c"),
     )
 
 

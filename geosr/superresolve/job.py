@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from geosr import __version__, engine
 from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError, WorkersDied
-from geosr.files import absolute_path, check_output, contains, size_text
+from geosr.files import absolute_path, check_output, contains, json_text, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.rasters import compression, writer
@@ -284,7 +284,8 @@ def output_block(tile: Tile, enlarged: Block, pixels: Pixels, *, job: Job) -> tu
 
 def _encoded(tile: Tile, enlarged: Block, pixels: Pixels, *, job: Plan) -> bytes:
     damage = job.source.damage(tile.core)
-    note = json.dumps([[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]) if damage else None
+    windows = [[band, w.col_off, w.row_off, w.width, w.height] for band, w in damage]
+    note = json_text(windows, indent=None) if damage else None
     return writer.encode(*output_block(tile, enlarged, pixels, job=job), note=note)
 
 
