@@ -87,8 +87,8 @@ SENSORS: Mapping[str, Mapping[str, float]] = {
     "landsat8-pan": {"b8 pan": 0.40},
     "landsat9": {"b2 blue": 0.55, "b3 green": 0.55, "b4 red": 0.55, "b5 nir": 0.53},
     "landsat9-pan": {"b8 pan": 0.40},
-    # G. Vivone et al., A Critical Comparison Among Pansharpening Algorithms, IEEE TGRS 53 (2015), and its toolbox; those
-    # of Pleiades are the toolbox's nominal ones.
+    # G. Vivone et al., A Critical Comparison Among Pansharpening Algorithms, IEEE TGRS 53 (2015), and its toolbox;
+    # those of Pleiades are the toolbox's nominal ones.
     "quickbird": {"b1 blue": 0.34, "b2 green": 0.32, "b3 red": 0.30, "b4 nir": 0.22},
     "ikonos": {"b1 blue": 0.26, "b2 green": 0.28, "b3 red": 0.29, "b4 nir": 0.28},
     "geoeye1": {"b1 blue": 0.23, "b2 green": 0.23, "b3 red": 0.23, "b4 nir": 0.23},
