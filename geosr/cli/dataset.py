@@ -59,7 +59,7 @@ A folder of scenes with such a name is ./info."""
 )
 @degradation.options
 @options.of(Options, "split", "validation", "test", "block", "aoi", "exclude", "min_valid", "min_variance", "max_tiles")
-@options.of(Options, "bic_up", "gzip", bic_up={"show_default": False})
+@options.of(Options, "format", "bic_up", "gzip", bic_up={"show_default": False})
 @options.extension
 @options.of(Options, "seed")
 @options.jobs
@@ -86,8 +86,8 @@ def build(
     """Build a training set from scenes.
 
     Cuts SCENES (files, folders of them, quoted patterns as 'scenes/**/*.tif', VRTs, /vsi paths) into tiles, degrades
-    each by SCALE, and writes TFRecords to OUT/x<SCALE>/Training and OUT/x<SCALE>/Validation, which never show the same
-    place. An interrupted run continues when the same command is given again.
+    each by SCALE, and writes TFRecords, or what --format names, to OUT/x<SCALE>/Training and OUT/x<SCALE>/Validation,
+    which never show the same place. An interrupted run continues when the same command is given again.
 
     \b
     Example:

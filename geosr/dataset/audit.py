@@ -22,7 +22,7 @@ from scipy.fft import dctn
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from geosr.dataset import records
+from geosr.dataset import formats, records
 from geosr.dataset.records import Sample
 from geosr.dataset.storage import TFDS_SPLITS
 from geosr.engine import Progress
@@ -101,7 +101,7 @@ def audit_set(out: str | os.PathLike[str], progress: Progress | None = None) -> 
         DatasetError: there is no set, or it is damaged.
     """
     folder = records.sets_in(Path(out))
-    examples = {split: samples for split in TFDS_SPLITS if len(samples := records.split(folder, split))}
+    examples = {split: samples for split in TFDS_SPLITS if len(samples := formats.split(folder, split))}
     total = sum(len(samples) for samples in examples.values())
     tiles: list[_Seen] = []
     for split, samples in examples.items():

@@ -1,4 +1,4 @@
-"""Training sets from scenes: tiles at full resolution, degraded by the scale, and enlarged again, as TFRecords."""
+"""Training sets from scenes: tiles at full resolution, degraded by the scale, and enlarged again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import __version__, engine, pools
-from geosr.dataset import polygons, records, storage
+from geosr.dataset import formats, polygons, records, storage
 from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
 from geosr.dataset.splits import GUARD, SPLITS, assign, wanted
@@ -120,7 +120,7 @@ def build(
     pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    """Write the tiles of `scenes` as TFRecords to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
+    """Write the tiles of `scenes` to OUT/x<scale>/Training and OUT/x<scale>/Validation (and Test).
 
     The degraded image and the enlarged one are made from the tile and
     its surroundings and have the dtype of the tile. The folder has its name only when it is whole; a build that was
@@ -154,6 +154,7 @@ def build(
             storage.mean_values(progress_state.means),
             seed=options.seed,
             zipped=options.gzip,
+            form=options.format,
         )
     return summary
 
@@ -167,6 +168,7 @@ def plan(scenes: Sequence[str | os.PathLike[str]], options: Options, pool: Pool 
     """
     sources = [_closed_source(path, options) for path in scenes]
     dtype = _one_kind(sources, options)
+    formats.check_images(options.format, dtype, 1 if options.each_band else sources[0].profile.count)
     vectors = {what: polygons.read(path) for what in ("aoi", "exclude") if (path := getattr(options, what))}
     profiles = [source.profile for source in sources]
     tiles = [_whole_tiles(profile.width, profile.height, options) for profile in profiles]
@@ -250,7 +252,11 @@ def manifest(job: Plan) -> dict[str, Any]:
         "sizes and times of the scenes": [scene.source.fingerprint for scene in job.scenes],
         "ranges": [str(scene.range) for scene in job.scenes],
         "areas": job.areas,
-        **{name: value for name, value in job.options.settings.items() if name not in ("aoi", "exclude", "gzip")},
+        **{
+            name: value
+            for name, value in job.options.settings.items()
+            if name not in ("aoi", "exclude", "gzip", "format")
+        },
         "version": __version__,
     }
 
@@ -530,6 +536,7 @@ def _card(job: Plan, summary: Summary, state: _Kept) -> dict[str, Any]:
         "scale": options.scale,
         "size": options.size,
         "degradation": str(options.degradation),
+        "format": options.format,
         "tiles": dict(summary.tiles),
         "left_out": dict(summary.left_out),
         "options": options.settings,

@@ -13,6 +13,7 @@ from geosr.rasters.degradation import Degradation
 from geosr.rasters.kinds import DTYPES
 
 SPLIT_MODES = ("scene", "block")
+FORMATS = ("tfrecord", "webdataset", "png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class Options:
     max_tiles: int | None = option(None, "Largest number of tiles, chosen at random.", least=1)
     seed: int = option(0, "Random seed.", least=0, most=2**32 - 1)
     bic_up: bool = option(True, "Store the enlarged image too, or make it while reading.")
+    format: str = option(
+        "tfrecord",
+        "Files of the set: TFRecords, tar files of webdataset, or PNG files in folders HR and LR. The last two have no "
+        "enlarged image.",
+        choices=FORMATS,
+    )
     gzip: bool = option(False, "Compress the shards; TensorFlow Datasets does not read them then.")
 
     def __post_init__(self) -> None:
@@ -69,6 +76,10 @@ class Options:
         if self.bands is not None:
             object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))
         check_options(self)
+        if self.format != FORMATS[0]:
+            object.__setattr__(self, "bic_up", False)
+            if self.gzip:
+                raise OptionError(f"gzip is for --format {FORMATS[0]}, got {self.format}")
         if self.size < self.scale or self.size % self.scale:
             raise OptionError(
                 f"the tile size must be a multiple of the scale {self.scale}, got {self.size}; change --size"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from geosr.dataset import records
+from geosr.dataset import formats, records
 from geosr.dataset.records import Sample
 from geosr.dataset.storage import TFDS_SPLITS
 from geosr.engine import Progress
@@ -53,7 +53,7 @@ def draw_sheet(
     folder = records.sets_in(Path(out))
     triples = []
     for split in TFDS_SPLITS:
-        examples = records.split(folder, split)
+        examples = formats.split(folder, split)
         picked = np.unique(np.linspace(0, len(examples) - 1, min(tiles, len(examples))).round().astype(int))
         triples += [_triple(split, examples.sample(int(i))) for i in picked]
     if not triples:

@@ -25,6 +25,7 @@ import google_crc32c
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from geosr.dataset.options import FORMATS
 from geosr.errors import DatasetError
 from geosr.grid import Block, Window
 from geosr.protobuf import message_classes
@@ -220,22 +221,6 @@ def read(folder: str | os.PathLike[str]) -> Examples:
     return Examples(shards(Path(folder)))
 
 
-def split(folder: Path, name: str) -> Examples:
-    """The samples of a split of the set in a folder; none if it has no shards, and its card says so.
-
-    Raises:
-        DatasetError: there is no set, or its shards hold fewer samples than its card says.
-    """
-    count = read_card(folder)["tiles"].get(name, 0)
-    examples = read(folder / name) if count or any((folder / name).glob("*.tfrecord-*")) else Examples([])
-    if len(examples) < count:
-        raise DatasetError(
-            f"{os.fspath(folder / name)!r} holds {len(examples)} samples, and the set's card says {count}; make the "
-            "set again with geosr dataset"
-        )
-    return examples
-
-
 def sets_in(folder: Path) -> Path:
     """The folder of the one set that is in a folder, or is it.
 
@@ -299,6 +284,8 @@ def _damage(card: Any) -> str | None:
             return f"scene {i} has no {lacking[0]!r}"
         if not isinstance(scene.get("tiles", {}), dict):
             return f"the 'tiles' of scene {i} are {scene['tiles']!r}"
+    if card.get("format", FORMATS[0]) not in FORMATS:
+        return f"its 'format' is {card['format']!r}"
     for name in ("left_out", "options"):
         if not isinstance(card.get(name, {}), dict):
             return f"its {name!r} is {card[name]!r}"

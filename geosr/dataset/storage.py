@@ -13,17 +13,18 @@ import os
 import random
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from geosr import __version__
-from geosr.dataset import records
+from geosr.dataset import formats, records
+from geosr.dataset.options import FORMATS
 from geosr.dataset.records import IMAGES, Sample
 from geosr.errors import DatasetError, OutputError
 from geosr.files import json_text, size_text, write_error
@@ -36,8 +37,11 @@ SHARD_BYTES = 128 * 2**20
 TFDS_SPLITS = {"Training": "train", "Validation": "validation", "Test": "test"}
 """The folder of each split, and what TensorFlow Datasets calls it."""
 FILES = {*TFDS_SPLITS, records.CARD, MEANS}
-SPLIT_FILES = {"dataset_info.json", "features.json"}
-"""Names that may be in the folder of a set."""
+SPLIT_FILES = re.compile(
+    r".*\.tfrecord-\d+-of-\d+|dataset_info\.json|features\.json|"
+    rf"{NAME}-\w+-\d+\.tar|{re.escape(formats.SAMPLES)}|(HR|LR)(/\d+\.png)?"
+)
+"""Names that may be in the folder of a set, and in that of a split."""
 
 LEFT_OUT = {
     "aoi": "outside the areas of --aoi",
@@ -120,8 +124,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; choose another folder")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    inside = {path.name for split in TFDS_SPLITS for path in (folder / split).glob("*")}
-    others = {name for name in inside if not re.search(r"\.tfrecord-\d+-of-\d+$", name)} - SPLIT_FILES
+    inside = (path.relative_to(folder / split) for split in TFDS_SPLITS for path in (folder / split).rglob("*"))
+    others = any(not SPLIT_FILES.fullmatch(path.as_posix()) for path in inside)
     if others or names - FILES or (names and records.CARD not in names):
         raise OutputError(f"{os.fspath(folder)!r} holds other files than a training set; choose another folder")
     if names and not overwrite:
@@ -136,10 +140,11 @@ def assemble(
     *,
     seed: int = 0,
     zipped: bool = False,
+    form: str = FORMATS[0],
 ) -> None:
-    """Publishes the set: the examples of each split in an order by chance, that of the seed, and the card.
+    """Publish the set: the examples of each split in an order by chance, that of the seed, and the card.
 
-    The card gets their digest, as `sha256`.
+    The card gets their digest, as `sha256`, whatever the format `form`.
     """
     draft, digest = parts.draft, hashlib.sha256()
     try:
@@ -147,7 +152,10 @@ def assemble(
             (draft / split).mkdir(parents=True)
             order = list(places)
             random.Random(seed).shuffle(order)
-            if order:
+            if order and form in formats.WRITERS:
+                examples = _read_in_order(order, digest)
+                formats.WRITERS[form](draft / split, f"{NAME}-{TFDS_SPLITS[split]}", examples, _ends(order))
+            elif order:
                 _write_split(draft / split, split, order, card, zipped=zipped, digest=digest)
         _write_json(draft / MEANS, means)
         _write_json(draft / records.CARD, {**card, "sha256": digest.hexdigest()})
@@ -156,22 +164,32 @@ def assemble(
     parts.publish()
 
 
+def _ends(places: Sequence[Place]) -> list[int]:
+    """Return the numbers between which the examples of each shard lie."""
+    count = min(len(places), -(-sum(place.size for place in places) // SHARD_BYTES))
+    return [len(places) * k // count for k in range(count + 1)]
+
+
+def _read_in_order(places: Iterable[Place], digest: Any) -> Iterator[bytes]:
+    for place in places:
+        example = place.read()
+        digest.update(example)
+        yield example
+
+
 def _write_split(
     folder: Path, split: str, places: Sequence[Place], card: Mapping[str, Any], *, zipped: bool, digest: Any
 ) -> None:
-    total = sum(place.size for place in places)
-    count = min(len(places), -(-total // SHARD_BYTES))
-    ends = [len(places) * k // count for k in range(count + 1)]
+    ends = _ends(places)
+    examples, count = _read_in_order(places, digest), len(ends) - 1
     stem = f"{NAME}-{TFDS_SPLITS[split]}.tfrecord"
     for k, (start, end) in enumerate(pairwise(ends)):
         with _shard(folder / f"{stem}-{k:05d}-of-{count:05d}", zipped=zipped) as file:
-            for place in places[start:end]:
-                example = place.read()
-                digest.update(example)
+            for example in islice(examples, end - start):
                 file.write(records.framed(example))
     if not zipped:
         lengths = [end - start for start, end in pairwise(ends)]
-        _write_json(folder / "dataset_info.json", _info(split, lengths, total, card))
+        _write_json(folder / "dataset_info.json", _info(split, lengths, sum(place.size for place in places), card))
         _write_json(folder / "features.json", _features(records.decode(places[0].read())))
 
 
@@ -261,7 +279,7 @@ def summary(out: Path) -> dict[str, Any]:
     card = records.read_card(folder)
     splits = {}
     for split in TFDS_SPLITS:
-        examples = records.split(folder, split)
+        examples = formats.split(folder, split)
         if len(examples):
             splits[split] = {
                 "tiles": len(examples),
@@ -271,7 +289,7 @@ def summary(out: Path) -> dict[str, Any]:
             }
     if not splits:
         raise DatasetError(f"{os.fspath(folder)!r} has a card but no tiles; make the set again with geosr dataset")
-    first = records.read(folder / next(iter(splits))).sample(0)
+    first = formats.split(folder, next(iter(splits))).sample(0)
     return {
         "folder": os.fspath(folder),
         "scale": card["scale"],
@@ -280,6 +298,7 @@ def summary(out: Path) -> dict[str, Any]:
         "dtype": str(first.gt.dtype),
         "degradation": card.get("degradation", "bicubic"),
         "bic_up": first.bic_up is not None,
+        "format": card.get("format", FORMATS[0]),
         "splits": splits,
         "left_out": card.get("left_out", {}),
         "options": card.get("options", {}),
@@ -296,7 +315,7 @@ def lines(card: Mapping[str, Any]) -> Iterator[str]:
     for split, entry in card["splits"].items():
         yield (
             f"{split}: {entry['tiles']} tiles ({entry['share']:.1%}), {size_text(entry['bytes'])} in {entry['shards']} "
-            "shards"
+            f"files ({card['format']})"
         )
     yield f"left out: {Summary({}, card['left_out'], Path()).reasons}"
     options = {name: value for name, value in card["options"].items() if value not in (None, False)}

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr import engine
-from geosr.dataset.records import Examples, Sample
+from geosr.dataset.formats import Samples
+from geosr.dataset.records import Sample
 from geosr.engine import Pool
 from geosr.training.options import Options
 from geosr.training.simulation import MARGIN, Simulation, draw_sensor, simulate
@@ -27,7 +28,7 @@ class Batches:
     Every pass over the examples has an order of its own. Iteration begins with the batch numbered `first`.
     """
 
-    examples: Examples
+    examples: Samples
     _: KW_ONLY
     batch: int
     crop: int
@@ -86,7 +87,7 @@ def turned(low: Images, high: Images, rng: np.random.Generator) -> tuple[Images,
 class SimulatedBatches:
     """Like Batches, of inputs [images, sensors (n, 3)] that are simulated of the truth: each batch by one sensor."""
 
-    examples: Examples
+    examples: Samples
     options: Options
     _: KW_ONLY
     first: int = 0
@@ -117,7 +118,7 @@ class SimulatedBatches:
         return turned(low, high, rng)
 
 
-def whole_tiles(examples: Examples, *, bands: int, most: int) -> tuple[Images, Images]:
+def whole_tiles(examples: Samples, *, bands: int, most: int) -> tuple[Images, Images]:
     """Return inputs and truths of at most `most` whole tiles, spread over the examples.
 
     A network of one band gets one band of each tile: the first of the first tile, the second of the next, and so on.

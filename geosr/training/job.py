@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from geosr import __version__, models, pools
-from geosr.dataset import records
-from geosr.dataset.records import Examples
+from geosr.dataset import formats, records
+from geosr.dataset.formats import Samples
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
 from geosr.files import json_text, listed, write_file
@@ -113,7 +113,7 @@ def train(
 
 
 def _batches(
-    training: Examples, options: Options, conditioned: bool, *, first: int, pool: Pool
+    training: Samples, options: Options, conditioned: bool, *, first: int, pool: Pool
 ) -> Batches | SimulatedBatches:
     """Return the batches from a number on: of the set's own inputs, or simulated for a network for sensors."""
     if conditioned:
@@ -122,12 +122,12 @@ def _batches(
     return Batches(training, **{name: getattr(options, name) for name in names}, first=first, pool=pool)
 
 
-def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
+def _examples(data: Path, options: Options) -> tuple[Samples, Samples]:
     """Return the training and the validation examples, and refuse those that do not fit the options."""
     scale = records.read_card(data)["scale"]
     if scale != options.scale:
         raise DatasetError(f"the set in {os.fspath(data)!r} is for scale {scale}, not {options.scale}; change --scale")
-    training, validation = (records.split(data, name) for name in records.SPLITS)
+    training, validation = (formats.split(data, name) for name in records.SPLITS)
     if not len(training):
         raise DatasetError(f"{os.fspath(data)!r} has no training tiles")
     sample = training.sample(0)
@@ -142,7 +142,7 @@ def _examples(data: Path, options: Options) -> tuple[Examples, Examples]:
     return training, validation
 
 
-def _validation_tiles(validation: Examples, options: Options) -> tuple[Images, Images] | None:
+def _validation_tiles(validation: Samples, options: Options) -> tuple[Images, Images] | None:
     """Return the tiles that are validated on, as many as the devices can share."""
     if not len(validation):
         return None

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from geosr.cli.main import main
-from geosr.dataset import job, records
+from geosr.dataset import formats, job, records
 from geosr.dataset.options import Options
 from geosr.dataset.records import Sample
 from geosr.errors import DatasetError
@@ -100,7 +100,7 @@ def test_a_set_that_has_fewer_samples_than_it_says_is_none(make_raster, tmp_path
     card["tiles"]["Training"] += 1
     (folder / records.CARD).write_text(json.dumps(card))
     with pytest.raises(DatasetError, match="Training' holds 16 samples, and the set's card says 17; make the set"):
-        records.split(folder, "Training")
+        formats.split(folder, "Training")
 
 
 def test_missing_shards_and_empty_folders_are_said(tmp_path):
