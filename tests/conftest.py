@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -25,6 +26,14 @@ settings.load_profile("geosr")
 DATA = Path(__file__).parents[1] / "data"
 # They run in QGIS's Python.
 collect_ignore = ["qgis/in_qgis.py", "qgis/in_qgis_window.py"]
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+    """Commands that tests run in their own process set what is logged; the next test finds it as it was."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from geosr import models
 from geosr.dataset import job
 from geosr.dataset.options import Options
+from geosr.models import conditioning
 from tests.conftest import texture
 
 PICTURE = """
@@ -18,9 +19,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from geosr import models
-from geosr.models import libraries
+from geosr.models import conditioning, libraries
 model = models.load(Path(sys.argv[1]))
-made = model.predict_on_batch(np.load(sys.argv[2]))
+made = model.predict_on_batch(conditioning.inputs(model, np.load(sys.argv[2])))
 np.save(sys.argv[3], libraries.keras().ops.convert_to_numpy(made))
 assert "tensorflow" not in sys.modules, "TensorFlow was loaded"
 """
@@ -62,7 +63,8 @@ def test_a_weight_file_gives_the_same_pictures_on_every_backend(backend, name, t
     x = np.random.default_rng(1).random((1, 40, 44, 1), "float32")
     np.save(tmp_path / "x.npy", x)
     run(backend, "-c", PICTURE, str(tmp_path / "m.keras"), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
-    here = np.asarray(models.load(tmp_path / "m.keras")(x))
+    here = models.load(tmp_path / "m.keras")
+    here = np.asarray(here(conditioning.inputs(here, x)))
     other = np.load(tmp_path / "y.npy")
     assert np.abs(here).max() > 0.5
     assert np.abs(here - other).max() < 1e-5
