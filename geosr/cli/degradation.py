@@ -83,8 +83,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             (
                 "mtf",
                 Transfer(),
-                "Modulation transfer at the Nyquist frequency of the small image, of all bands or each; or a sensor: "
-                f"{', '.join(SENSORS)}.",
+                "Modulation transfer at the Nyquist frequency of the small image, of all bands or each; or a sensor, "
+                "as sentinel2-10m.",
             ),
             (
                 "noise",

@@ -156,7 +156,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "mtf": {"type": Numbers("N,N,...", float)},
     "nodata": {"type": Number()},
     "noise": {"type": Noise()},
-    "sensor": {"type": click.Choice((NATURAL, *SENSORS))},
+    "sensor": {"type": click.Choice((NATURAL, *SENSORS)), "metavar": "SENSOR"},
     "range": {"type": Pair()},
     "scale": {"type": click.IntRange(2, 8)},
     "tile": {"type": click.IntRange(16)},

@@ -44,8 +44,8 @@ class Options:
     range: tuple[float, float] | None = option(None, "Values that become 0 and 1 for the network, of every band.")
     sensor: str = option(
         NATURAL,
-        "Sensor whose blur is undone, by the names of the bands; natural is the picture that the same sensor would "
-        "take from half the height.",
+        "Sensor whose blur is undone, as sentinel2-10m or landsat8-pan, by the names of the bands (a wrong name lists "
+        "all sensors); natural is the picture that the same sensor would take from half the height.",
     )
     mtf: tuple[float, ...] | None = option(
         None, "Modulation transfer at the Nyquist frequency of the input, of all bands or each, in place of a sensor."
