@@ -14,7 +14,6 @@ import pickletools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,8 @@ VALIDATING = ("validation", "val", "valid")
 """Names of folders whose files validate, in upper case or lower."""
 INSTRUCTIONS = 2000
 """Most instructions of a pickle of means."""
+SHARED = 8
+"""Most times that a pickle may name a tuple again: each may double what is to be hashed."""
 LARGEST = 2**20
 """Bytes of a pickle that holds three means, at the most."""
 Means = dict[str, Block]
@@ -60,7 +61,7 @@ class _Dtype:
     """Stands in for numpy's: only the name of a number's type is believed."""
 
     def __init__(self, name: object, *_: object) -> None:
-        self.name, self.order = str(name), "<"
+        self.name, self.order = name if isinstance(name, str) else "no name", "<"
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         self.order = state[1] if state[1] in ("<", ">") else "<"
@@ -189,8 +190,7 @@ def read_means(path: str | os.PathLike[str]) -> Means:
         if Path(path).stat().st_size > LARGEST:
             raise OptionError(f"{name!r} is too large to hold three means")
         data = Path(path).read_bytes()
-        # Deep nesting overflows the stack; three means are a few hundred instructions.
-        if sum(1 for _ in islice(pickletools.genops(data), INSTRUCTIONS + 1)) > INSTRUCTIONS:
+        if _is_large(data):
             raise OptionError(f"{name!r} is too large to hold three means")
         content = _Reader(io.BytesIO(data), encoding="latin1").load()
     except OSError as error:
@@ -202,16 +202,48 @@ def read_means(path: str | os.PathLike[str]) -> Means:
         raise OptionError(f"the means in {name!r} are not read: {error or type(error).__name__}") from error
     try:
         if isinstance(content, Mapping):
-            named = {str(key).strip().lower(): value for key, value in content.items()}
-            values = [named[one] for one in IMAGES] if set(IMAGES) <= set(named) else list(named.values())
+            named = {key.strip().lower() if isinstance(key, str) else key: value for key, value in content.items()}
+            values = [named[image] for image in IMAGES] if set(IMAGES) <= set(named) else list(named.values())
         else:
             values = list(content)
-        one, two, three = (np.array(value, np.float64).reshape(-1) for value in values)
-    except (TypeError, ValueError) as error:
+        one, two, three = map(_numbers, values)
+    except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(f"{name!r} holds no three means, of {', '.join(IMAGES)}") from error
     if not all(len(value) in (1, 3) and np.isfinite(value).all() for value in (one, two, three)):
         raise OptionError(f"{name!r} holds no three means, of {', '.join(IMAGES)}")
     return dict(zip(IMAGES, (one, two, three), strict=True))
+
+
+def _is_large(data: bytes) -> bool:
+    """Return True if a pickle does more than three means need: many steps, or tuples in tuples again and again."""
+    previous, shared, memo = "", 0, dict[int, bool]()
+    for number, (step, argument, _) in enumerate(pickletools.genops(data)):
+        if number >= INSTRUCTIONS or step.name == "DUP":  # pickle itself never writes that one
+            return True
+        if step.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            plain = any(word in previous for word in ("UNICODE", "STRING", "BYTES", "GLOBAL", "REDUCE"))
+            memo[len(memo) if argument is None else argument] = plain
+            continue
+        if step.name in ("GET", "BINGET", "LONG_BINGET"):
+            shared += not memo.get(argument or 0)
+        if shared > SHARED:
+            return True
+        previous = step.name
+    return False
+
+
+def _numbers(value: object) -> Block:
+    """Return the numbers in lists of lists, a few at the most, whatever is nested how deep."""
+    numbers, rest = list[float](), [value]
+    for _ in range(INSTRUCTIONS):
+        item = rest.pop()
+        if isinstance(item, list | tuple):
+            rest += item[:4][::-1]
+        else:
+            numbers.append(float(item))  # type: ignore[arg-type]
+        if not rest or len(numbers) > 3:
+            return np.array(numbers, np.float64)
+    raise ValueError("it is nested too deep")
 
 
 def _files(old: Sequence[str | os.PathLike[str]]) -> list[tuple[Path, str]]:

@@ -222,11 +222,17 @@ def _described(sample: Sample) -> dict[str, Any]:
 
 
 def _sample(told: Mapping[str, Any], high: Block, low: Block) -> Sample:
+    ends = [tuple(map(float, values)) for values in told["range"]]
+    scale = int(told["scale"])
+    if high.shape != (low.shape[0], low.shape[1] * scale, low.shape[2] * scale) or not low.size:
+        raise ValueError(f"its images of {high.shape} and {low.shape} are not of scale {scale}")
+    if any(len(values) != len(high) for values in ends):
+        raise ValueError("its range is of other bands")
     return Sample(
         gt=high,
         down=low,
         bic_up=None,
-        range=Range(*(tuple(map(float, ends)) for ends in told["range"])),
+        range=Range(*ends),
         scene=str(told["scene"]),
         window=Window(*map(int, told["window"])),
         crs=str(told["crs"]),

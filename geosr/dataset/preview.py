@@ -28,6 +28,8 @@ GAP = 8
 LEAST = 96
 """Rows and columns that a tile is shown with at the least."""
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+LARGEST = {"WEBP": 16383, "JPEG": 65535}
+"""Rows and columns that a format holds."""
 STRETCH = (1.0, 99.0)
 """Percentiles of a tile that become black and white, the same for its three images."""
 
@@ -44,7 +46,8 @@ def draw_sheet(
 
     Raises:
         DatasetError: there is no set, or it is damaged.
-        OutputError: the sheet exists and not `overwrite`, is of no known format, or cannot be written.
+        OutputError: the sheet exists and not `overwrite`, is of no known format or too large for it, or cannot
+            be written.
     """
     sheet = Path(sheet)
     if sheet.suffix.lower() not in FORMATS:
@@ -104,6 +107,11 @@ def _sheet(triples: list[Image.Image]) -> Image.Image:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    drawn = io.BytesIO()
-    sheet.save(drawn, Image.registered_extensions()[path.suffix.lower()])
+    drawn, form = io.BytesIO(), Image.registered_extensions()[path.suffix.lower()]
+    if max(sheet.size) > LARGEST.get(form, max(sheet.size)):
+        raise OutputError(
+            f"{os.fspath(path)!r} would have {sheet.width} x {sheet.height} pixels, and {form} holds {LARGEST[form]} "
+            "at the most; draw fewer --tiles, or a .png"
+        )
+    sheet.save(drawn, form)
     write_file(path, drawn.getvalue())

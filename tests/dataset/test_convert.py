@@ -188,6 +188,26 @@ def test_a_folder_named_twice_is_converted_once(tmp_path):
     assert twice.tiles["Training"] == 3
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"(" * 950 + b"t" * 950 + b"K\x01K\x01\x87.",
+        b"}" + b"(" * 900 + b"t" * 900 + b"K\x01s.",
+        b"K\x01" + b"2\x86" * 400 + b"K\x01K\x01\x87.",
+        b"}K\x01" + b"2\x86" * 400 + b"K\x01s.",
+        b"}K\x01\x94" + b"".join(b"h%c\x86\x94" % i for i in range(200)) + b"K\x01s.",
+        b"\x80\x04cnumpy\ndtype\nK\x01" + b"2\x86" * 60 + b"\x85R.",
+        b"cnumpy\ndtype\nK\x01\x85\x94" + b"".join(b"h%ch%c\x86\x94" % (i, i) for i in range(60)) + b"\x85R.",
+        b"}K\x01\x85\x94" + b"".join(b"h%ch%c\x86\x94" % (i, i) for i in range(200)) + b"K\x01s.",
+        b"I%d\nK\x01K\x01\x87." % 10**400,
+    ],
+)
+def test_a_pickle_that_is_nested_or_shared_again_and_again_is_refused_at_once(tmp_path, code):
+    (tmp_path / "m.pickle").write_bytes(code)
+    with pytest.raises(OptionError, match=r"m\.pickle' (holds no|is too large)|in '.*m\.pickle' are not read"):
+        convert.read_means(tmp_path / "m.pickle")
+
+
 def test_a_pickle_of_objects_is_no_means(tmp_path):
     with pytest.raises(OptionError, match=r"holds 'O8', no numbers|asks for"):
         convert.read_means(pickled(tmp_path / "m.pickle", np.array([0.1, None, "x"], object), 2))

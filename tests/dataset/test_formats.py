@@ -185,6 +185,9 @@ def test_damaged_files_are_named(make_raster, tmp_path):
     image.unlink()
     with pytest.raises(DatasetError, match=r"LR/00000001\.png' cannot be read: No such file"):
         list(formats.split(tmp_path / "png" / "x2", "Training"))
+    image.write_bytes((folder / "HR" / image.name).read_bytes())
+    with pytest.raises(DatasetError, match=r"sample 1: .* its images of \(3, 32, 32\) and \(3, 32, 32\) are not of"):
+        formats.split(tmp_path / "png" / "x2", "Training").sample(1)
     lines = (folder / "samples.jsonl").read_text().splitlines()
     (folder / "samples.jsonl").write_text("\n".join(lines[:2]))
     with pytest.raises(DatasetError, match="holds 2 samples, and the set's card says 12"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geosr.dataset import job
+from geosr.dataset import job, preview
 from geosr.dataset.options import Options
 from geosr.dataset.preview import draw_sheet
 from geosr.errors import OutputError
@@ -58,3 +58,12 @@ def test_what_cannot_be_written_is_said(made, tmp_path):
         draw_sheet(made, tmp_path / "sheet.doc")
     with pytest.raises(OutputError, match="there is no folder"):
         draw_sheet(made, tmp_path / "none" / "sheet.png")
+
+
+def test_a_sheet_that_is_too_large_for_its_format_is_refused_in_one_line(make_raster, tmp_path):
+    job.build([make_raster(texture(1, 64, 64))], tmp_path / "out", Options(size=16, validation=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preview, "LEAST", 6000)
+        with pytest.raises(OutputError, match=r"sheet\.webp' would have \d+ x \d+ pixels, and WEBP holds 16383 at the"):
+            draw_sheet(tmp_path / "out", tmp_path / "sheet.webp", tiles=1)
+    draw_sheet(tmp_path / "out", tmp_path / "sheet.webp", tiles=1)
