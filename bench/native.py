@@ -137,20 +137,33 @@ def visible(data: Path, model: str) -> Iterator[tuple[str, str]]:
 
 
 def measures(result: Picture, low: Picture) -> tuple[float, ...]:
-    plain, span = enlarge(low, 2), float(np.subtract(*np.percentile(low, (99.9, 0.1))))
-    edges, calm, over = look(result, plain, low, span)
+    plain = enlarge(low, 2)
+    edges, calm, over = look(result, plain, low)
+    _, mask_calm, mask_over = look(masked(result, plain, low), plain, low)
+    return edges, calm, over, mask_calm, mask_over, blocks(result) / max(blocks(plain), 1e-12)
+
+
+def unsharp(result: Picture, plain: Picture, low: Picture) -> Picture:
+    """Return bicubic's bands (bands, rows, cols) under unsharp masks whose edges are as steep as the result's."""
+    return np.stack([masked(*bands) for bands in zip(result, plain, low, strict=True)])
+
+
+def masked(result: Picture, plain: Picture, low: Picture) -> Picture:
+    edges, detail = look(result, plain, low)[0], plain - gaussian_filter(plain, 2)
     least, most = 0.0, 4.0
-    for _ in range(8):  # of an unsharp mask, edges grow with the amount
+    for _ in range(8):  # edges grow with the amount
         amount = (least + most) / 2
-        masked = look(plain + amount * (plain - gaussian_filter(plain, 2)), plain, low, span)
-        least, most = (amount, most) if masked[0] < edges else (least, amount)
-    return edges, calm, over, masked[1], masked[2], blocks(result) / max(blocks(plain), 1e-12)
+        steep = look(plain + amount * detail, plain, low)[0] < edges
+        least, most = (amount, most) if steep else (least, amount)
+    return np.asarray(plain + amount * detail)
 
 
-def look(picture: Picture, plain: Picture, low: Picture, span: float) -> tuple[float, float, float]:
+def look(picture: Picture, plain: Picture, low: Picture) -> tuple[float, float, float]:
+    span = max(float(np.subtract(*np.percentile(low, (99.9, 0.1)))), 1e-9)
     slope = steepness(gaussian_filter(plain, 1))
     edge, calm = slope >= np.percentile(slope, 98), slope <= np.percentile(slope, 30)
-    top, bottom = (np.kron(ends(low, 5), np.ones((2, 2))) for ends in (maximum_filter, minimum_filter))
+    k = plain.shape[0] // low.shape[0]
+    top, bottom = (np.kron(ends(low, 5), np.ones((k, k))) for ends in (maximum_filter, minimum_filter))
     over = max(0.0, float(np.percentile(np.maximum(picture - top, bottom - picture), 99.9)) / span)
     rough = fine(picture)[calm].std() / max(fine(plain)[calm].std(), 1e-9)
     return float(steepness(picture)[edge].mean() / steepness(plain)[edge].mean()), float(rough), over
