@@ -143,6 +143,9 @@ def test_the_site_is_built_with_no_link_broken(tmp_path):
         assert (tmp_path / "site" / page.stem / "index.html").exists(), page.stem
     commands = (tmp_path / "site" / "commands" / "index.html").read_text()
     assert all(f"geosr {name}" in commands for name in COMMANDS)
+    reference = (tmp_path / "site" / "reference" / "index.html").read_text()
+    assert all(f"geosr.{name}" in reference for name in ("superresolve.job.super_resolve", "burst.job.stack", "errors"))
+    assert "the output exists and not" in reference
     for page in (tmp_path / "site").rglob("index.html"):
         sources = re.findall(r"<(?:script|img|link)[^>]+(?:src|href)=[\"']?(https?:[^\"' >]+)", page.read_text())
         assert not sources, f"{page}: {sources}"
