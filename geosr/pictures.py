@@ -32,10 +32,9 @@ def stretched(plane: Block, low: float | Block, high: float | Block) -> Picture:
     return levels
 
 
-def colours(block: Block, low: float | Block, high: float | Block) -> Picture:
-    """Return a block (bands, rows, cols) as a picture: its first three bands as red, green and blue, or its first."""
-    bands = block[2::-1] if len(block) >= 3 else block[:1].repeat(3, axis=0)
-    return np.ascontiguousarray(np.moveaxis(stretched(bands, low, high), 0, -1))
+def colours(block: Block, low: float | Block, high: float | Block, channels: Sequence[int] = (0, 1, 2)) -> Picture:
+    """Return a block (bands, rows, cols) as a picture; `channels` are the positions of red, green and blue."""
+    return np.ascontiguousarray(np.moveaxis(stretched(block[list(channels)[::-1]], low, high), 0, -1))
 
 
 def heatmap(plane: Block, top: float) -> Picture:

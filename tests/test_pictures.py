@@ -26,10 +26,11 @@ def test_the_largest_floats_are_stretched_without_a_warning(end):
         assert pictures.stretched(np.full((1, 2), end), end, end).tolist() == [[0, 0]]
 
 
-def test_the_first_three_bands_are_red_green_and_blue():
+def test_the_channels_are_red_green_and_blue():
     block = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), np.uint8) * 80
     assert pictures.colours(block, 0, 255)[0, 0].tolist() == [160, 80, 0]
-    assert pictures.colours(block[1:2], 0, 255)[0, 0].tolist() == [80, 80, 80]
+    assert pictures.colours(block, 0, 255, (2, 1, 0))[0, 0].tolist() == [0, 80, 160]
+    assert pictures.colours(block[1:2], 0, 255, (0, 0, 0))[0, 0].tolist() == [80, 80, 80]
 
 
 def test_a_heatmap_has_the_colours_of_opencv():

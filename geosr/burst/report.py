@@ -20,6 +20,7 @@ from geosr.burst.photos import Photo
 from geosr.burst.stacking import Layer, Stack, stacked
 from geosr.files import json_text
 from geosr.grid import Block, Tile, Window
+from geosr.rasters.composites import composites
 from geosr.rasters.source import RasterSource
 
 REPORT, PAGE, PICTURE = "report.json", "report.html", "report.png"
@@ -66,6 +67,7 @@ def write(
     crop = _textured_window(work, work.layers[first])
     frames = stacked(Tile(0, crop, crop), work)[0] * work.factor
     image = RasterSource(draft.with_name(f"{best}.tif"), alpha="band")
+    channels = composites(image.profile)[0].channels
     result = image.read(crop).block.astype(np.float32)
     image.close()
     size = photo.profile.width, photo.profile.height
@@ -83,7 +85,7 @@ def write(
         "spectrum": spectrum(frames.mean(axis=1), result.mean(axis=0), scale=options.scale),
         "crop": crop.toranges(),
     }
-    image_bytes = picture(frames[first], result, maps, title=f"reference, bicubic | {best}")
+    image_bytes = picture(frames[first], result, maps, channels, title=f"reference, bicubic | {best}")
     draft.with_name(PICTURE).write_bytes(image_bytes)
     draft.with_name(PAGE).write_text(page(report, image_bytes))
     draft.write_text(json_text(report) + "\n")
@@ -160,10 +162,13 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     }
 
 
-def picture(single: Block, result: Block, maps: Block, *, title: str) -> bytes:
-    """Return a PNG: reference and result (bands, rows, cols) side by side, coverage and deviation below."""
+def picture(single: Block, result: Block, maps: Block, channels: tuple[int, int, int], *, title: str) -> bytes:
+    """Return a PNG: reference and result (bands, rows, cols) side by side, coverage and deviation below.
+
+    `channels` are the positions of red, green and blue.
+    """
     low, high = np.percentile(single, 0.5), np.percentile(single, 99.5)
-    crops = [pictures.panel(pictures.colours(block, low, high), PANEL) for block in (single, result)]
+    crops = [pictures.panel(pictures.colours(block, low, high, channels), PANEL) for block in (single, result)]
     planes = [
         pictures.panel(pictures.heatmap(plane, float(np.percentile(plane, 99.5))), PANEL, smooth=True) for plane in maps
     ]

@@ -173,8 +173,9 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("sheet", type=click.Path(path_type=Path), metavar="SHEET.png")
 @click.option("--tiles", type=click.IntRange(1, 200), default=12, show_default=True, help="Of each split.")
+@options.rgb
 @options.overwrite
-def preview(out: Path, sheet: Path, tiles: int, overwrite: bool) -> None:
+def preview(out: Path, sheet: Path, tiles: int, rgb: tuple[int | str, ...] | None, overwrite: bool) -> None:
     """Draw tiles of a training set beside their degraded and enlarged images.
 
     \b
@@ -183,7 +184,7 @@ def preview(out: Path, sheet: Path, tiles: int, overwrite: bool) -> None:
     """
     from geosr.dataset.preview import draw_sheet
 
-    draw_sheet(out, sheet, tiles=tiles, overwrite=overwrite)
+    draw_sheet(out, sheet, tiles=tiles, rgb=rgb, overwrite=overwrite)
     click.echo(sheet)
 
 

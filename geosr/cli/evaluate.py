@@ -43,6 +43,7 @@ COLUMNS = {
     metavar="DIR",
     help="Draw for each scene maps of errors, power spectra, and crops of the most detailed windows (PNG).",
 )
+@options.rgb
 @options.jobs
 @options.as_json
 @options.overwrite

@@ -250,6 +250,11 @@ quiet: Decorator = click.option("-q", "--quiet", count=True, help="No progress; 
 seed: Decorator = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed."
 )
+rgb: Decorator = click.option(
+    "--rgb",
+    type=Bands(),
+    help="Bands that are shown as red, green and blue, or one in gray: numbers or names; true colour by default.",
+)
 extension: Decorator = click.option(
     "--ext",
     default="tif",

@@ -32,6 +32,7 @@ from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.rasters.nodata import filled_block
 from geosr.rasters.placement import place_of
+from geosr.rasters.profile import band_name
 from geosr.rasters.radiometry import Range, to_dtype
 from geosr.rasters.resample import REACH, enlarge
 from geosr.rasters.source import RasterSource, check_readable, scene_range
@@ -546,6 +547,7 @@ def _card(job: Plan, summary: Summary, state: _Kept) -> dict[str, Any]:
                 "file": scene.name,
                 "tiles": {split: state.scenes.get(scene.name, Counter())[split] for split in summary.tiles},
                 "bands": 1 if options.each_band else scene.source.profile.count,
+                "names": [band_name(scene.source.profile, i) for i in scene.source.profile.colours],
                 "dtype": scene.source.profile.dtype,
                 "range": str(scene.range),
             }

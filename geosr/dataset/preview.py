@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from geosr.errors import DatasetError, OutputError
 from geosr.files import check_output, write_file
 from geosr.grid import Block
 from geosr.pictures import stretched
+from geosr.rasters.composites import Composite, composites
 from geosr.rasters.nodata import enlarge_nearest
-from geosr.rasters.profile import RGB
+from geosr.rasters.profile import Profile
 
 TILES = 12
 """Tiles of each split by default."""
@@ -39,13 +41,18 @@ def draw_sheet(
     sheet: str | os.PathLike[str],
     *,
     tiles: int = TILES,
+    rgb: Sequence[int | str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Draw `tiles` samples of each split, spread over it, and returns how many there are.
+    """Draw `tiles` samples of each split, spread over it, and return how many there are.
+
+    They are shown in true colour where the names of the scenes' bands tell it, else by their first three bands, or the
+    first one. `rgb` are the numbers or names of one band or three that are shown instead.
 
     Raises:
         DatasetError: there is no set, or it is damaged.
+        OptionError: a band of `rgb` is none of a scene's.
         OutputError: the sheet exists and not `overwrite`, is of no known format or too large for it, or cannot
             be written.
     """
@@ -54,11 +61,13 @@ def draw_sheet(
         raise OutputError(f"{os.fspath(sheet)!r} must end in one of {', '.join(FORMATS)}")
     check_output(sheet, (), overwrite=overwrite)
     folder = records.sets_in(Path(out))
+    names = {scene["file"]: scene.get("names", ()) for scene in records.read_card(folder)["scenes"]}
     triples = []
     for split in TFDS_SPLITS:
         examples = formats.split(folder, split)
         picked = np.unique(np.linspace(0, len(examples) - 1, min(tiles, len(examples))).round().astype(int))
-        triples += [_triple(split, examples.sample(int(i))) for i in picked]
+        samples = [examples.sample(int(i)) for i in picked]
+        triples += [_triple(split, sample, _composite(sample, names.get(sample.scene, ()), rgb)) for sample in samples]
     if not triples:
         raise DatasetError(f"{os.fspath(folder)!r} has no tiles; make the set again with geosr dataset")
     if progress:
@@ -67,9 +76,16 @@ def draw_sheet(
     return len(triples)
 
 
-def _triple(split: str, sample: Sample) -> Image.Image:
-    """A tile's three images side by side, at one size, under a caption."""
-    bands = [0, 1, 2] if len(sample.gt) >= len(RGB) else [0]
+def _composite(sample: Sample, names: Sequence[str | None], rgb: Sequence[int | str] | None) -> Composite:
+    """Return the bands of a sample that are shown, where its scene's bands have these names."""
+    bands, rows, cols = sample.gt.shape
+    descriptions = tuple(names) if len(names) == bands else ()
+    return composites(Profile(cols, rows, bands, str(sample.gt.dtype), descriptions=descriptions), rgb)[0]
+
+
+def _triple(split: str, sample: Sample, composite: Composite) -> Image.Image:
+    """Return a tile's three images side by side, at one size, under a caption."""
+    bands = list(composite.positions)
     images = [sample.gt[bands], enlarge_nearest(sample.down[bands], sample.scale), sample.enlarged()[bands]]
     low, high = np.percentile(images[0].astype(np.float64), STRETCH, axis=(1, 2))
     factor = max(1, -(-LEAST // images[0].shape[-1]))
@@ -79,8 +95,8 @@ def _triple(split: str, sample: Sample) -> Image.Image:
     sheet = Image.new("RGB", (3 * width + 2 * GAP, height + 34), "white")
     draw = ImageDraw.Draw(sheet)
     window = sample.window
-    numbers = f" band {sample.bands[0]}" if len(sample.bands) == 1 else ""
-    caption = f"{split}: {sample.scene} {window.col_off},{window.row_off}{numbers}"
+    bands_shown = f"band {sample.bands[0]}" if len(sample.bands) == 1 else composite.name
+    caption = f"{split}: {sample.scene} {window.col_off},{window.row_off}, {bands_shown}"
     while draw.textlength(caption, font=font) > sheet.width:
         caption = caption[:-4] + "..."
     draw.text((0, 2), caption, "black", font=font)

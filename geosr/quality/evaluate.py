@@ -27,6 +27,7 @@ from geosr.quality.metrics import Mean, Spectra
 from geosr.quality.options import Options
 from geosr.quality.scores import Judged, Report, Result, Sums
 from geosr.rasters import gdal
+from geosr.rasters.composites import composites
 from geosr.rasters.nodata import enlarge_nearest, filled_block, off_nodata
 from geosr.rasters.radiometry import Range, fixed, to_dtype
 from geosr.rasters.source import THUMBNAIL, RasterSource, Source, scene_range
@@ -56,6 +57,8 @@ class Scene:
     border: int
     colours: bool
     """True if the truth is 8-bit red, green and blue."""
+    rgb: tuple[int | str, ...] | None = None
+    """Bands that plots show."""
 
     @property
     def peak(self) -> NDArray[np.float64]:
@@ -231,6 +234,7 @@ def open_scene(path: str, upscaler: Upscaler, model: str, options: Options) -> S
         raise RasterError(f"{path!r} has no valid pixel to compare; leave it out")
     own = fixed(0, 255, 1) if paper else scene_range(pixels)
     values = fixed(*options.range, len(own.low)) if options.range else own
+    composites(pixels.profile, options.rgb)  # tried now, not after all the work
     pixels.close()
     truth = Cropped(Luma(pixels) if paper else pixels, width, height)
     low = Degraded(truth, k, "float64" if paper else whole.dtype, own, options.degradation)
@@ -239,7 +243,7 @@ def open_scene(path: str, upscaler: Upscaler, model: str, options: Options) -> S
     size = max(options.side // k // step, 1) * step
     halo = _ring(k) + max(upscaler.halo, REACH)
     grid = Grid(width // k, height // k, size, halo)
-    return Scene(path, pixels, copy, truth, low, values, grid, border, colours and not paper)
+    return Scene(path, pixels, copy, truth, low, values, grid, border, colours and not paper, options.rgb)
 
 
 def _opened(path: str, options: Options) -> tuple[RasterSource, MemoryFile | None]:
@@ -332,8 +336,9 @@ def _added(sums: dict[str, Sums] | None, more: dict[str, Sums]) -> dict[str, Sum
 
 def _plotted(scene: Scene, sums: Mapping[str, Sums], maps: Maps, upscaler: Upscaler, label: str) -> dict[str, bytes]:
     """The PNGs of a scene, by what they show."""
-    title = f"{Path(scene.path).name}, x{upscaler.scale}"
-    overview = plots.picture(*scene.raster.thumbnail(MAP))
+    composite = composites(scene.raster.profile, scene.rgb)[0]
+    title = f"{Path(scene.path).name}, x{upscaler.scale}, {composite.name}"
+    overview = plots.picture(*scene.raster.thumbnail(MAP), composite.channels)
     errors = {method: np.sqrt(total.value) for method, total in maps.errors.items()}
     spectra = sums["bicubic"].spectra
     curves = {"truth": _curve(spectra, spectra.truth, scene)}
@@ -377,8 +382,9 @@ def _crops(tile: Tile, *, scene: Scene, upscaler: Upscaler, label: str) -> tuple
     high = scene.truth.read(there)
     truth, valid = high.block, high.valid
     results = dict(methods(tile, scene=scene, upscaler=upscaler, label=label))
-    pictures = {"truth": plots.picture(truth, valid, truth)}
-    pictures |= {name: plots.picture(block, valid, truth) for name, block in results.items()}
+    channels = (0, 0, 0) if len(truth) == 1 else composites(scene.raster.profile, scene.rgb)[0].channels
+    pictures = {"truth": plots.picture(truth, valid, channels)}
+    pictures |= {name: plots.picture(block, valid, channels, like=truth) for name, block in results.items()}
     near = {
         name: scores.mean(metrics.psnr(block, truth, peak=scene.peak, valid=valid)) for name, block in results.items()
     }

@@ -25,6 +25,9 @@ class Options:
     bands: tuple[int | str, ...] | None = option(
         None, "Bands to use, in this order: numbers from 1, or names, as B4,red."
     )
+    rgb: tuple[int | str, ...] | None = option(
+        None, "Bands that plots show: three as red, green and blue, or one; true colour by default."
+    )
     alpha: str = option(
         "auto",
         "Treat a band labelled alpha as transparency (mask) or as data (band); near infrared is often mislabelled.",

@@ -18,14 +18,15 @@ STYLES = {"truth": "k-", "nearest": "C7:", "bilinear": "C0--", "bicubic": "C1-",
 OTHER = "C3-"
 
 
-def picture(block: Block, valid: NDArray[np.bool_], like: Block | None = None) -> Block:
-    """The block (bands, rows, cols) as red, green and blue from 0 to 1, gray if it has fewer than three bands.
+def picture(
+    block: Block, valid: NDArray[np.bool_], channels: tuple[int, int, int], *, like: Block | None = None
+) -> Block:
+    """Return a block (bands, rows, cols) as (rows, cols, 3) from 0 to 1; `channels` are red, green and blue.
 
-    The ends are percentiles of each band of `like`, or of the block itself; what is not valid is gray.
+    The ends are percentiles of each band of `like`, or of the block itself; pixels that are not valid are gray.
     """
-    bands = [0, 1, 2] if len(block) >= 3 else [0, 0, 0]
     rgb = np.empty((*block.shape[1:], 3))
-    for i, band in enumerate(bands):
+    for i, band in enumerate(channels):
         good = valid[band] & np.isfinite(block[band])
         values = (block if like is None else like)[band]
         values = values[good] if like is None else values[np.isfinite(values)]

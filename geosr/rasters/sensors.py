@@ -148,6 +148,46 @@ def transfers(sensor: str, names: Sequence[str | None]) -> tuple[float, ...]:
     )
 
 
+_EARLY_LANDSAT = {"blue": "b1", "green": "b2", "red": "b3", "nir": "b4"}, {"b1", "b2", "b3", "b4", "b5", "b7"}
+"""Colours of Landsat 4 to 7, and the bands of its usual products, which leave the thermal one out."""
+
+
+def colour_bands(names: Sequence[str | None]) -> dict[str, int]:
+    """Return the positions of the bands that descriptions call red, green, blue or nir, in words or as a sensor's.
+
+    Numbers that only count the bands, as 1, 2, 3, tell no colour.
+
+    >>> colour_bands(["B02", "B03", "B04", "B08"])
+    {'blue': 0, 'green': 1, 'red': 2, 'nir': 3}
+    >>> colour_bands(["Near Infrared", "Red band", None]), colour_bands(["Band 1", "Band 2", "Band 3"])
+    ({'red': 1, 'nir': 0}, {})
+    """
+    keys = [band_keys(name) for name in names]
+    words = {
+        colour: next(i for i, band in enumerate(keys) if colour in band)
+        for colour in ("red", "green", "blue", "nir")
+        if any(colour in band for band in keys)
+    }
+    if {"red", "green", "blue"} <= set(words):
+        return words
+    numbers = {key: i for i, band in reversed(list(enumerate(keys))) for key in band[:1] if key not in COLOURS}
+    return {colour: numbers[key] for colour, key in _numbered(set(numbers)).items() if key in numbers} | words
+
+
+def _numbered(numbers: set[str]) -> Mapping[str, str]:
+    """Return the numbers of the colours of the sensor that these bands are of; none where they tell no sensor."""
+    if numbers == {f"b{i + 1}" for i in range(len(numbers))}:
+        return {}
+    if numbers == _EARLY_LANDSAT[1]:
+        return _EARLY_LANDSAT[0]
+    tables = [{words.split()[-1]: words.split()[0] for words in bands} for bands in SENSORS.values()]
+    for wanted in (("red", "green", "blue", "nir"), ("red", "green", "blue")):
+        for table in tables:
+            if all(table.get(colour) in numbers for colour in wanted):
+                return {colour: table[colour] for colour in ("blue", "green", "red", "nir")}
+    return {}
+
+
 def band_keys(description: str | None) -> list[str]:
     """Return the number and the colour that a band's description names, in one spelling.
 

@@ -47,7 +47,7 @@ def test_blur_takes_detail_and_sharpening_gives_it():
 
 def test_the_picture_and_the_page_are_whole():
     block = np.random.default_rng(0).uniform(0, 255, (3, 100, 100)).astype("f4")
-    png = report.picture(block, block, np.stack([block[0], block[1]]), title="before | after")
+    png = report.picture(block, block, np.stack([block[0], block[1]]), (0, 1, 2), title="before | after")
     with Image.open(io.BytesIO(png)) as image:
         image.load()
         assert image.width == 2 * report.PANEL

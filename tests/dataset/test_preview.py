@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from geosr.dataset import job, preview
@@ -67,3 +68,28 @@ def test_a_sheet_that_is_too_large_for_its_format_is_refused_in_one_line(make_ra
         with pytest.raises(OutputError, match=r"sheet\.webp' would have \d+ x \d+ pixels, and WEBP holds 16383 at the"):
             draw_sheet(tmp_path / "out", tmp_path / "sheet.webp", tiles=1)
     draw_sheet(tmp_path / "out", tmp_path / "sheet.webp", tiles=1)
+
+
+@pytest.mark.parametrize("names", [("B02", "B03", "B04", "B08"), ("nir", "red", "green", "blue"), ("b", "g", "r", "n")])
+def test_colours_are_those_of_the_bands_or_the_first_three(make_raster, tmp_path, names):
+    """Bright in the first band alone; a raster of 16 bits, whose bands GDAL calls nothing."""
+    array = texture(4, 96, 96, dtype="uint16", high=300)
+    array[0, 24:72, 24:72] += 3000
+    scene = make_raster(array)
+    with rasterio.open(scene, "r+") as file:
+        file.descriptions = names
+    job.build([scene, make_raster(array, "other.tif", transform=at(5e5, 5e6))], tmp_path / "out", Options(size=48))
+    draw_sheet(tmp_path / "out", tmp_path / "sheet.png")
+    draw_sheet(tmp_path / "out", tmp_path / "chosen.png", rgb=(names[0], 2, 3))
+    red, _, blue = colours(tmp_path / "sheet.png")
+    strong = {"B02": blue, "nir": None, "b": red}[names[0]]
+    if strong is not None:
+        assert (strong - np.minimum(red, blue) > 100).mean() > 0.02
+        assert (np.maximum(red, blue) - strong > 100).mean() < 0.01
+    red, _, blue = colours(tmp_path / "chosen.png")
+    assert (red - blue > 100).mean() > 0.02
+
+
+def colours(path):
+    with Image.open(path) as sheet:
+        return np.asarray(sheet.convert("RGB")).astype(int).transpose(2, 0, 1)

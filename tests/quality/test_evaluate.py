@@ -345,6 +345,22 @@ def test_plots_of_each_scene_are_pictures(make_raster, tmp_path, bands):
         assert picture.std() > 5
 
 
+@pytest.mark.slow
+def test_plots_show_true_colour_by_the_names_of_bands(make_raster, tmp_path):
+    """Blue ground under the names of Sentinel-2, in whichever order its bands are written."""
+    for names in (("B02", "B03", "B04", "B08"), ("B08", "B04", "B03", "B02")):
+        array = np.full((4, 120, 120), 100, "uint16")
+        array[names.index("B02"), 20:100, 20:100] = texture(1, 80, 80, dtype="uint16", low=3000, high=4000)[0]
+        source = make_raster(array)
+        with rasterio.open(source, "r+") as file:
+            file.descriptions = names
+        evaluate_model("bicubic", [source], plots_folder=tmp_path / "plots", overwrite=True)
+        with Image.open(tmp_path / "plots" / "scene_crops.png") as picture:
+            red, _, blue = np.asarray(picture.convert("RGB")).astype(int).transpose(2, 0, 1)
+        assert (blue - red > 100).mean() > 0.2
+        assert (red - blue > 100).mean() < 0.002
+
+
 def test_maps_hold_the_errors_of_their_cells(holed, monkeypatch):
     """Cells of 8 x 8 pixels, put together from tiles; their mean is that of the pixels."""
     monkeypatch.setattr(job, "MAP", 50)
