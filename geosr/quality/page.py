@@ -1,189 +1,230 @@
-"""A comparison as a page of HTML that needs no other file, and as a picture. Knows no rasters."""
+"""A comparison as a page of HTML that needs no other file, and as a picture. Knows no files but its own script."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
-from affine import Affine
-from numpy.typing import NDArray
 
-from geosr import pictures
-from geosr.files import json_text
-from geosr.grid import Block, Window
+from geosr import __version__, pictures, webpage
+from geosr.quality import drawings
+from geosr.quality.comparison import Comparison, Place
+from geosr.quality.verdict import decimals
 
-PARTS = Path(__file__).with_name("page.html")
-"""The template; its style and its script lie beside it."""
-DASHES = ("", "9 4", "2 4")
-"""Dash patterns of the pictures' curves, which must differ without colour."""
-CHART = Window(56, 12, 560, 260)
-"""Where the curves are drawn."""
+SCRIPT = Path(__file__).with_suffix(".js")
 PANEL = 256
 """Rows and columns of a panel of the picture."""
+NATIVE = "input pixels"
+ENDS = (1, 99)
+"""Percentiles of a place that are shown black and white, where it is stretched by itself."""
+BEYOND = 1.5
+"""How far values beyond those percentiles are kept apart on the page, in spans between them."""
+UNITS = {"PSNR": "dB", "beyond the input": "%", "recovered": "%"}
+DECIMALS = {"PSNR": 2, "SSIM": 4, "beyond the input": 2, "recovered": 1}
 NOTE = (
-    "Both sides are stretched alike: the percentiles 1 and 99 of the input become black and white. Values are shown "
-    "with 8 bits; scores are computed from the values themselves. Hatched pixels hold no data."
+    "Both sides are stretched alike. Values are shown with 8 bits; scores are computed from the values themselves. "
+    "Hatched pixels hold no data."
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One window of the scene, in all pictures."""
-
-    window: Window
-    """In pixels of the input."""
-    pictures: tuple[Block, ...]
-    """Blocks (bands, rows, cols) of one size."""
-    valid: NDArray[np.bool_]
-    """True (rows, cols) of a picture."""
-    error: Block
-    """Error of the result, shrunk back, against the input (rows, cols); NaN where unknown."""
-    transform: Affine
-    """The transform of the pictures' pixels."""
-    corners: tuple[tuple[float, float], ...] | None
-    """Longitude and latitude of the upper left, upper right, lower left and lower right corner."""
-    scores: Mapping[str, tuple[float, ...]]
-    """For each score a figure for each picture; NaN where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All that is to be shown."""
-
-    before: str
-    after: str
-    model: str
-    """The model that made the result and what it was told; empty where that is not known."""
-    names: tuple[str, ...]
-    """Names of the pictures."""
-    scale: int
-    bands: tuple[str, ...]
-    colours: tuple[int, int, int] | None
-    """Positions of the bands that are red, green and blue."""
-    crs: str
-    located: bool
-    places: Sequence[Place]
-    totals: Mapping[str, tuple[float, ...]]
-    meanings: Mapping[str, str]
-    """A sentence on each score."""
-    frequencies: Sequence[float]
-    """Shares of the Nyquist frequency of the pictures."""
-    spectra: Sequence[Sequence[float]]
-    """Power at those frequencies, in dB, of each picture."""
-    ends: Sequence[tuple[float, float]]
-    """Values of each band that are shown black and white."""
-    overview: Block
-    """The whole scene, small (rows, cols) of 8 bits."""
-    size: tuple[int, int]
-    """Columns and rows of the whole input."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.before} and {self.after}"
-
-
 def page(comparison: Comparison) -> str:
-    """The page."""
-    count = len(comparison.places)
-    summary = (
-        f"{comparison.before} enlarged by {comparison.scale} with bicubic interpolation beside {comparison.after}, in "
-        f"{count} {'window' if count == 1 else 'windows, the most detailed first'}"
+    """Return the page."""
+    return webpage.document(
+        comparison.title, _body(comparison), script=SCRIPT.read_text(encoding="utf-8"), data=_data(comparison)
     )
-    return Template(PARTS.read_text(encoding="utf-8")).substitute(
-        title=escape(comparison.title),
-        summary=escape(summary)
-        + (", and the truth" if len(comparison.names) > 2 else "")
-        + (f". Made by {escape(comparison.model)}." if comparison.model else "."),
-        note=escape(NOTE),
-        error_caption="The result shrunk back to the input's pixels, less the input, without sign, in its unit.",
-        style=PARTS.with_suffix(".css").read_text(encoding="utf-8"),
-        script=PARTS.with_suffix(".js").read_text(encoding="utf-8"),
-        table=_table(comparison),
-        legend=_legend(comparison.meanings),
-        spectra=_spectra(comparison),
-        overview=_overview(comparison),
-        # A script ends where the letters say so, whatever its type.
-        data=json_text(_data(comparison), indent=None).replace("<", "\\u003c"),
+
+
+def _body(comparison: Comparison) -> str:
+    error = (
+        "<p>The result shrunk back to the input's pixels, less the input, without sign: dark is agreement, bright is "
+        "what the input does not support.</p>"
+        '<figure><canvas id="error" tabindex="0" role="img" aria-describedby="keys"></canvas>'
+        '<div class="scale" aria-hidden="true"><span>0</span><canvas id="ramp" width="256" height="1"></canvas>'
+        '<span id="most"></span></div><figcaption id="off"></figcaption></figure>'
     )
+    scores = _table(comparison) + _legend(comparison.meanings)
+    spectra = (
+        "<p>Detail that a picture holds is power, and so is noise: the input holds none right of the dotted line, so "
+        "that what a result has there is its model's estimate.</p>" + drawings.spectra(comparison)
+    )
+    where = "<p>The numbers are those of the places above, the most detailed first.</p>" + drawings.overview(comparison)
+    return (
+        f"<header><h1>{escape(comparison.title)}</h1>{webpage.facts(_facts(comparison))}"
+        f'<p class="verdict">{escape(comparison.verdict)}</p></header>\n<main>\n{CONTROLS}\n{VIEW}\n'
+        f'<p class="note">{escape(NOTE)}</p>\n'
+        + "\n".join(
+            webpage.folded(title, content, name=name)
+            for title, name, content in (
+                ("Scores", "scores", scores),
+                ("Error map", "errors", error),
+                ("Spectra", "spectra", spectra),
+                ("Map of the places", "places", where),
+            )
+        )
+        + "\n</main>"
+    )
+
+
+CONTROLS = """<noscript><p>The pictures need JavaScript; the scores and the spectra below do not.</p></noscript>
+<div class="controls">
+<label>Left <select id="left"></select></label>
+<label>Right <select id="right"></select></label>
+<label>Bands <select id="bands"></select></label>
+<label>Place <select id="place"></select></label>
+<label>Stretch <select id="stretch"></select></label>
+<label>Gamma <input id="gamma" type="range" min="0.4" max="2.5" step="0.1" value="1"></label>
+<span class="buttons">
+<button type="button" id="out" aria-label="zoom out">&minus;</button>
+<button type="button" id="fit">fit</button>
+<button type="button" id="in" aria-label="zoom in">+</button>
+</span>
+</div>"""
+VIEW = """<figure class="main">
+<canvas id="view" tabindex="0" role="img" aria-describedby="keys"></canvas>
+<label class="split"><span>Divider</span><input id="split" type="range" min="0" max="100" step="1" value="50"></label>
+<figcaption><span id="where"></span><br><output id="at">&ndash;</output></figcaption>
+</figure>
+<details>
+<summary>Keys and gestures</summary>
+<p id="keys">Drag the divider to compare; drag beside it to move; wheel, pinch, or double tap to zoom. In the focused
+picture: arrows move, + and &minus; zoom, 0 fits, comma and full stop move the divider, [ and ] change the place,
+b changes the bands, s the stretch.</p>
+</details>"""
+
+
+def _facts(comparison: Comparison) -> dict[str, str]:
+    """Return the facts of the header, by name."""
+    width, height = comparison.size
+    models = list(dict.fromkeys(filter(None, comparison.models)))
+    if len(models) > 1:
+        models = [
+            f"{name}: {model}" for name, model in zip(comparison.results, comparison.models, strict=True) if model
+        ]
+    return {
+        "Scene": f"{comparison.before}, {width} x {height} pixels",
+        "Result": ", ".join(comparison.results),
+        "Model": "; ".join(models),
+        "Scale": f"x{comparison.scale}",
+        "Pixel size": _pixel(comparison),
+        "CRS": comparison.crs or "none",
+        "Date": f"{comparison.date}, geosr {__version__}",
+        "Command": comparison.command,
+    }
+
+
+def _pixel(comparison: Comparison) -> str:
+    """Return the size of a pixel of the input and of the results."""
+    if comparison.pixel is None:
+        return ""
+    *sides, unit = comparison.pixel
+    sizes = [" x ".join(dict.fromkeys(f"{side / scale:.6g}" for side in sides)) for scale in (1, comparison.scale)]
+    return f"{sizes[0]} to {sizes[1]} {unit}"
 
 
 def sheet(comparison: Comparison) -> bytes:
-    """Return a PNG: a row for each place, with its pictures and its errors."""
+    """Return a PNG: a row for each place, with its pictures and the errors of the first result."""
     rows = []
+    channels = comparison.shown[0].channels[::-1]
     for number, place in enumerate(comparison.places, 1):
         top = _most(place)
-        images = [_bgr(comparison, picture) for picture in place.pictures]
-        panels = [pictures.panel(image, PANEL) for image in (*images, pictures.heatmap(place.error, top))]
-        labels = [*(f"{number}: {name}" for name in comparison.names), f"error, 0 to {top:.3g}"]
+        images = [
+            np.stack([pictures.stretched(picture[i], *comparison.ends[i]) for i in channels], axis=-1)
+            for picture in place.pictures
+        ]
+        panels = [pictures.panel(image, PANEL) for image in (*images, pictures.heatmap(place.errors[0], top))]
+        labels = [*(f"{number}: {name}" for name in comparison.names), f"error, 0 to {top:.3g} {comparison.unit}"]
         rows.append(pictures.labelled_row(panels, labels))
     return pictures.png(np.vstack(rows))
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:
     """Return the data of the page's script."""
-    modes: list[dict[str, Any]] = [{"name": name, "bands": [i]} for i, name in enumerate(comparison.bands)]
-    if comparison.colours:
-        modes.insert(0, {"name": "red, green, blue", "bands": list(comparison.colours)})
+    modes = [(composite.name, composite.positions) for composite in comparison.shown if len(composite.positions) > 1]
+    modes += [(name, (i,)) for i, name in enumerate(comparison.bands)]
     return {
-        "names": comparison.names,
+        "names": [NATIVE, *comparison.names],
+        "results": len(comparison.results),
         "scale": comparison.scale,
-        "modes": modes,
+        "modes": [{"name": name, "bands": bands} for name, bands in modes],
+        "ends": comparison.ends,
         "crs": comparison.crs,
         "located": comparison.located,
-        "places": [_place(comparison, place, number) for number, place in enumerate(comparison.places, 1)],
+        "unit": comparison.unit,
+        "places": [
+            _place(comparison, place, number, [bands for _, bands in modes])
+            for number, place in enumerate(comparison.places, 1)
+        ],
     }
 
 
-def _place(comparison: Comparison, place: Place, number: int) -> dict[str, Any]:
+def _place(comparison: Comparison, place: Place, number: int, modes: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     window, top = place.window, _most(place)
-    # Level 0 is left for pixels whose error is unknown, 1 is no error, 255 the brightest or more.
-    errors = pictures.stretched(place.error, -top / 254, top)
+    limits = [_limits(place, band) for band in range(len(comparison.bands))]
+    sides = (place.native, *place.pictures)
     return {
         "name": f"{number}: column {window.col_off}, row {window.row_off}",
-        "told": f"place {number}, column {window.col_off}, row {window.row_off} of the input, "
-        f"{window.width} x {window.height} pixels of it",
+        "words": f"Place {number}: column {window.col_off}, row {window.row_off} of the input, "
+        f"{window.width} x {window.height} of its pixels",
         "col": window.col_off,
         "row": window.row_off,
         "transform": list(place.transform)[:6],
         "corners": place.corners,
+        "metres": place.metres,
         "most": float(f"{top:.3g}"),
+        "limits": limits,
+        "stretches": [_stretch(place, bands, comparison.ends) for bands in modes],
         "images": [
-            [_uri(pictures.stretched(band, *ends)) for band, ends in zip(picture, comparison.ends, strict=True)]
-            for picture in place.pictures
+            [webpage.lossless(pictures.stretched(band, *ends)) for band, ends in zip(side, limits, strict=True)]
+            for side in sides
         ],
-        "mask": None if place.valid.all() else _uri(255 * place.valid.astype(np.uint8)),
-        "error": _uri(errors),
+        "masks": [
+            None if mask.all() else webpage.lossless(255 * mask.astype(np.uint8))
+            for mask in (place.measured, place.valid)
+        ],
+        # Level 0 is left for pixels whose error is unknown, 1 is no error, 255 the brightest or more.
+        "errors": [webpage.lossless(pictures.stretched(error, -top / 254, top)) for error in place.errors],
     }
 
 
+def _limits(place: Place, band: int) -> tuple[float, float]:
+    """Return the values of a band that the levels 0 and 255 of its images stand for."""
+    values = np.concatenate(
+        [place.native[band][place.measured], *(picture[band][place.valid] for picture in place.pictures)]
+    )
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, ENDS)
+    span = high - low or 1.0
+    return max(float(values.min()), low - BEYOND * span), min(float(values.max()), high + BEYOND * span)
+
+
+def _stretch(place: Place, bands: Sequence[int], ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the values of these bands that are black and white in a place.
+
+    All bands share a brightness and a contrast, so that the balance of the colours stays that of the scene.
+    """
+    shares = [
+        (place.native[band][place.measured] - low) / ((high - low) or 1.0)
+        for band, (low, high) in ((band, ends[band]) for band in bands)
+    ]
+    values = np.concatenate(shares)
+    values = values[np.isfinite(values)]
+    first, last = np.percentile(values, ENDS) if values.size else (0.0, 1.0)
+    if not last > first:
+        first, last = 0.0, 1.0
+    return [
+        (low + float(first) * (high - low), low + float(last) * (high - low)) for low, high in (ends[b] for b in bands)
+    ]
+
+
 def _most(place: Place) -> float:
-    """The error that is shown brightest."""
-    known = place.error[np.isfinite(place.error)]
+    """Return the error that is shown brightest."""
+    known = np.concatenate([error[np.isfinite(error)] for error in place.errors])
     return max(float(np.percentile(known, 99.5)), 1e-9) if known.size else 1.0
-
-
-def _uri(image: Block) -> str:
-    """An image (rows, cols) of 8 bits, without loss, as a data URI."""
-    import cv2
-
-    data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1]
-    return "data:image/webp;base64," + base64.b64encode(bytes(data)).decode()
-
-
-def _bgr(comparison: Comparison, picture: Block) -> pictures.Picture:
-    """Return a picture (bands, rows, cols) in OpenCV's order."""
-    channels = comparison.colours[::-1] if comparison.colours else (0, 0, 0)
-    return np.stack([pictures.stretched(picture[i], *comparison.ends[i]) for i in channels], axis=-1)
-
-
-def _figure(value: float) -> str:
-    return "&ndash;" if np.isnan(value) else escape(f"{value:.4g}")
 
 
 def _table(comparison: Comparison) -> str:
@@ -191,95 +232,39 @@ def _table(comparison: Comparison) -> str:
     columns = [
         (s, i) for s in comparison.totals for i in range(len(comparison.names)) if not np.isnan(comparison.totals[s][i])
     ]
-    spans = {score: sum(score_name == score for score_name, _ in columns) for score in comparison.totals}
-    top = "".join(f'<th scope="colgroup" colspan="{n}">{escape(score)}</th>' for score, n in spans.items() if n)
+    lines = [
+        *((str(number), place.scores) for number, place in enumerate(comparison.places, 1)),
+        ("all", comparison.totals),
+    ]
+    digits = {
+        s: DECIMALS.get(s, decimals([scores[s][i] for _, scores in lines for t, i in columns if t == s], 3))
+        for s in comparison.totals
+    }
+    spans = {score: sum(name == score for name, _ in columns) for score in comparison.totals}
+    units = {**UNITS, "consistency": comparison.unit}
+    top = "".join(
+        f'<th scope="colgroup" colspan="{n}">{escape(", ".join(filter(None, (score, units.get(score, "")))))}</th>'
+        for score, n in spans.items()
+        if n
+    )
     head = "".join(f'<th scope="col">{escape(comparison.names[i])}</th>' for _, i in columns)
     body = "".join(
         f'<tr><th scope="row">{name}</th>'
-        + "".join(f"<td>{_figure(scores[score][i])}</td>" for score, i in columns)
+        + "".join(f"<td>{_figure(scores[score][i], digits[score])}</td>" for score, i in columns)
         + "</tr>"
-        for name, scores in [
-            *((str(n), place.scores) for n, place in enumerate(comparison.places, 1)),
-            ("all", comparison.totals),
-        ]
+        for name, scores in lines
     )
-    return (
+    return webpage.wide(
         f'<table><thead><tr><th scope="col" rowspan="2">place</th>{top}</tr><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
+        f"<tbody>{body}</tbody></table>",
+        label="scores",
     )
+
+
+def _figure(value: float, digits: int) -> str:
+    return "&ndash;" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _legend(meanings: Mapping[str, str]) -> str:
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in meanings.items())
-    return f"<dl>{rows}</dl>"
-
-
-def _spectra(comparison: Comparison) -> str:
-    """The curves, told apart by their dashes, and their figures."""
-    powers = np.array(comparison.spectra)
-    low, high = 10 * np.floor(powers.min() / 10), 10 * np.ceil(powers.max() / 10 + 1e-9)
-    (top, bottom), (left, right) = CHART.toranges()
-
-    def x(share: float) -> float:
-        return left + share * CHART.width
-
-    def y(power: float) -> float:
-        return float(bottom - (power - low) / max(high - low, 1) * CHART.height)
-
-    drawn = [f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>']
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        drawn.append(f'<path class="axis" d="M{x(share)} {bottom}v5"/>')
-        drawn.append(f'<text x="{x(share)}" y="{bottom + 20}" text-anchor="middle">{share:g}</text>')
-    for power in np.arange(low, high + 1, 20 if high - low > 60 else 10):
-        drawn.append(f'<path class="axis" d="M{left} {y(power):.1f}h-5"/>')
-        drawn.append(f'<text x="{left - 8}" y="{y(power) + 4:.1f}" text-anchor="end">{power:g}</text>')
-    edge = x(1 / comparison.scale)
-    drawn.append(f'<path class="axis" stroke-dasharray="1 3" d="M{edge:.1f} {top}V{bottom}"/>')
-    drawn.append(f'<text x="{edge + 4:.1f}" y="{bottom - 6}">finest detail of the input</text>')
-    for k, (name, curve) in enumerate(zip(comparison.names, comparison.spectra, strict=True)):
-        points = " ".join(f"{x(f):.1f},{y(p):.1f}" for f, p in zip(comparison.frequencies, curve, strict=True))
-        dashes = DASHES[k % len(DASHES)]
-        row = top + 14 + 20 * k
-        drawn.append(f'<polyline class="curve" stroke-dasharray="{dashes}" points="{points}"/>')
-        drawn.append(f'<path class="curve" stroke-dasharray="{dashes}" d="M{right - 190} {row}h50"/>')
-        drawn.append(f'<text x="{right - 132}" y="{row + 4}">{escape(name)}</text>')
-    rows = "".join(
-        f'<tr><th scope="row">{f:.3f}</th>'
-        + "".join(f"<td>{curve[i]:.1f}</td>" for curve in comparison.spectra)
-        + "</tr>"
-        for i, f in enumerate(comparison.frequencies)
-    )
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in comparison.names)
-    return (
-        f'<svg viewBox="0 0 640 330" width="640" height="330" role="img" aria-labelledby="curves">'
-        f'<title id="curves">Power in dB by spatial frequency of {escape(", ".join(comparison.names))}</title>'
-        f'{"".join(drawn)}<text x="{(left + right) / 2}" y="{bottom + 42}" text-anchor="middle">'
-        "spatial frequency, as a share of the result's Nyquist frequency</text>"
-        f'<text x="14" y="{(top + bottom) / 2}" transform="rotate(-90 14 {(top + bottom) / 2})" text-anchor="middle">'
-        "power, dB</text></svg>"
-        "<p>Detail that a picture holds is power; so is noise. The input holds none beyond the dotted line: what a "
-        "result has there is its model's estimate.</p>"
-        '<details><summary>The figures</summary><div class="wide" tabindex="0" role="region" aria-label="figures of '
-        f'the spectra"><table><thead><tr><th scope="col">frequency</th>{head}</tr></thead><tbody>{rows}</tbody>'
-        "</table></div></details>"
-    )
-
-
-def _overview(comparison: Comparison) -> str:
-    height, width = comparison.overview.shape
-    k = width / comparison.size[0]
-    boxes = []
-    for number, place in enumerate(comparison.places, 1):
-        w = place.window
-        x, y, wide, high = (round(value * k, 1) for value in (w.col_off, w.row_off, w.width, w.height))
-        frame = f'x="{x}" y="{y}" width="{wide}" height="{high}" fill="none"'
-        # Dark and light, to be seen on any picture.
-        boxes.append(f'<rect {frame} stroke="#000" stroke-width="4"/><rect {frame} stroke="#fff" stroke-width="1.5"/>')
-        left, top = min(x, width - 24), max(min(y, height - 20), 0)
-        boxes.append(f'<rect x="{left}" y="{top}" width="24" height="20" fill="#000"/>')
-        boxes.append(f'<text x="{left + 12}" y="{top + 15}" text-anchor="middle" style="fill:#fff">{number}</text>')
-    return (
-        f'<svg class="overview" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="the whole input, with the places marked"><image href="{_uri(comparison.overview)}" '
-        f'width="{width}" height="{height}"/>{"".join(boxes)}</svg>'
-    )
+    return f'<dl class="terms">{rows}</dl>'

@@ -53,7 +53,7 @@ def _chosen(profile: Profile, rgb: Sequence[int | str]) -> Composite:
     if len(rgb) not in (1, 3):
         raise OptionError(f"--rgb must be one band or three, got {len(rgb)}")
     positions = tuple(number - 1 for number in band_numbers(profile, rgb))
-    return Composite(_listed(positions), positions)
+    return numbered(positions)
 
 
 def _true_colour(profile: Profile) -> Composite | None:
@@ -68,7 +68,7 @@ def _true_colour(profile: Profile) -> Composite | None:
     named = [COLOURS & set(band_keys(band_name(profile, position))) for position in positions]
     # An infrared photograph is labelled red, green and blue too, and is no true colour.
     other = any(words - {colour} for words, colour in zip(named, _COLOURS, strict=True))
-    return Composite(_listed(positions) if other else TRUE_COLOUR, positions)
+    return numbered(positions) if other else Composite(TRUE_COLOUR, positions)
 
 
 def _near_infrared(profile: Profile) -> Composite | None:
@@ -86,9 +86,14 @@ def _colour_places(profile: Profile) -> dict[str, int]:
 
 
 def _first(profile: Profile) -> Composite:
-    positions = tuple(profile.colours[:3] if len(profile.colours) >= 3 else profile.colours[:1])
-    return Composite(_listed(positions), positions)
+    return numbered(profile.colours[:3] if len(profile.colours) >= 3 else profile.colours[:1])
 
 
-def _listed(positions: Sequence[int]) -> str:
-    return f"band{'s' * (len(positions) > 1)} {', '.join(str(position + 1) for position in positions)}"
+def numbered(positions: Sequence[int]) -> Composite:
+    """Return the composite of bands whose colours are not known.
+
+    >>> numbered([0, 1, 2]).name
+    'bands 1, 2, 3'
+    """
+    numbers = ", ".join(str(position + 1) for position in positions)
+    return Composite(f"band{'s' * (len(positions) > 1)} {numbers}", tuple(positions))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from geosr.choices import exact_number
@@ -49,11 +49,9 @@ class Identity:
         >>> Identity("span_x2", sha256="0123", settings=(Setting(0.71, 0.26, 0.005),)).words
         'span_x2, told MTF 0.26 and noise 0.5 %'
         """
-        numbers = [
-            f"MTF {setting.nyquist:.2g} and noise {100 * setting.noise:.2g} %"
-            for setting in dict.fromkeys(self.settings)
-        ]
-        sensor = f", told {'; '.join(numbers)}" if numbers else ""
+        blur = _between([setting.nyquist for setting in self.settings])
+        noise = _between([100 * setting.noise for setting in self.settings])
+        sensor = f", told MTF {blur} and noise {noise} %" if self.settings else ""
         consistent = f", consistent ({self.consistent})" if self.consistent else ""
         return f"{self.name}{sensor}{', limited' * self.limit}{consistent}"
 
@@ -161,6 +159,11 @@ def without_provenance(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Mappi
     """Return the tags, by domain, less those that tell how an earlier output was produced."""
     plain = {name: value for name, value in tags.get("", {}).items() if not name.startswith(PREFIX)}
     return {**tags, "": plain}
+
+
+def _between(numbers: Sequence[float]) -> str:
+    """Return the smallest and the largest number in words, or the one that all are."""
+    return " to ".join(dict.fromkeys(f"{end(numbers, default=0.0):.2g}" for end in (min, max)))
 
 
 def _joined(numbers: tuple[int, ...]) -> str:

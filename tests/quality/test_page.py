@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 import geosr
@@ -48,7 +49,6 @@ const behind = (node) => {
   }
   return "rgb(255, 255, 255)";
 };
-document.querySelectorAll("details").forEach((one) => one.open = true);
 const found = [];
 for (const node of document.body.querySelectorAll("*")) {
   const style = getComputedStyle(node);
@@ -68,7 +68,6 @@ return found;
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A page of a dark, detailed input and a white result, with a hole, and what was compared."""
-    rasterio = pytest.importorskip("rasterio")
     folder = tmp_path_factory.mktemp("pages")
     low = texture(3, 260, 300, seed=2, low=10, high=120)
     low[:, 140:160, 200:230] = 0
@@ -83,7 +82,7 @@ def report(tmp_path_factory):
         with rasterio.open(paths[-1], "w", driver="GTiff", height=array.shape[1], width=array.shape[2],
                            photometric="RGB", **profile) as out:  # fmt: skip
             out.write(array)
-    told = compare_rasters(*paths, windows=4)
+    told = compare_rasters(*paths[:2], truth=paths[2], windows=4)
     path = folder / "report.html"
     path.write_text(page.page(told))
     return path, told
@@ -94,7 +93,7 @@ def browse(report):
     """A function that opens the page; at the end, nothing may have gone wrong in it or left the machine."""
     drivers = []
 
-    def browse(path=report[0], *, phone=False, **features):
+    def browse(path=report[0], *, phone=False, opened=True, **features):
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for flag in ("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars", "window-size=1200,1400"):
@@ -108,6 +107,9 @@ def browse(report):
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
         driver.get(path.as_uri())
         ready(driver, 1)
+        if opened:
+            driver.execute_script("document.querySelectorAll('details').forEach((part) => part.open = true)")
+            WebDriverWait(driver, 30).until(lambda d: max(colour(d, 0.5, "error")) > 0)
         return driver
 
     yield browse
@@ -190,7 +192,8 @@ def test_the_position_is_where_the_cursor_is(browse, report):
     place = report[1].places[0]
     ActionChains(driver).move_to_element_with_offset(view, 0, 0).perform()
     x, y, lat, north, lon, east, col, row = re.match(
-        r"EPSG:32633 ([\d.]+), ([\d.]+) · ([\d.]+)° (N) ([\d.]+)° (E) · pixel (\d+), (\d+) of the input · off by",
+        r"EPSG:32633 ([\d.]+), ([\d.]+) · ([\d.]+)° (N) ([\d.]+)° (E) "
+        r"· pixel (\d+), (\d+) of the input · off by .* DN$",
         at.text,
     ).groups()
     rows, cols = place.pictures[0].shape[1:]
@@ -215,8 +218,8 @@ def test_an_error_that_is_unknown_is_no_error_of_zero(browse, make_raster, tmp_p
     view, at = driver.find_element(By.ID, "view"), driver.find_element(By.ID, "at")
     ActionChains(driver).move_to_element_with_offset(view, 0, 0).perform()
     assert at.text.endswith("error unknown")
-    ActionChains(driver).move_to_element_with_offset(view, -view.size["width"] // 2 + 20, 0).perform()
-    assert re.search(r"off by (at least )?[\d.]+$", at.text)
+    ActionChains(driver).move_to_element_with_offset(view, -view.size["height"] // 2 + 20, 0).perform()
+    assert re.search(r"off by (at least )?[\d.]+ DN$", at.text)
 
 
 def test_all_can_be_done_from_the_keyboard(browse):
@@ -224,13 +227,15 @@ def test_all_can_be_done_from_the_keyboard(browse):
     body = driver.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.TAB)
     order = []
-    for _ in range(12):
+    for _ in range(11):
         active = driver.switch_to.active_element
         order.append(active.get_attribute("id"))
         outline = driver.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
         assert outline not in ("none", "")
         active.send_keys(Keys.TAB)
-    assert order[:10] == ["place", "bands", "left", "right", "out", "fit", "in", "view", "split", "error"]
+    wanted = ["left", "right", "bands", "place", "stretch", "gamma", "out", "fit", "in", "view", "split"]
+    assert order[:11] == wanted
+    assert driver.find_element(By.ID, "error").get_attribute("tabindex") == "0"
     view, split = driver.find_element(By.ID, "view"), driver.find_element(By.ID, "split")
     driver.execute_script("arguments[0].focus()", view)
     before = drawn(driver)
@@ -249,10 +254,13 @@ def test_all_can_be_done_from_the_keyboard(browse):
     view.send_keys("]")
     ready(driver, 2)
     assert driver.find_element(By.ID, "place").get_attribute("value") == "1"
-    assert "place 2" in view.get_attribute("aria-label")
+    assert "Place 2" in view.get_attribute("aria-label")
     view.send_keys("[b")
     ready(driver, 4)
     assert driver.find_element(By.ID, "bands").get_attribute("value") == "1"
+    view.send_keys("s")
+    ready(driver, 5)
+    assert driver.find_element(By.ID, "stretch").get_attribute("value") == "1"
     split.send_keys(Keys.ARROW_LEFT)
     assert split.get_attribute("value") == "49"
 
@@ -344,6 +352,104 @@ def test_without_scripts_the_figures_are_there(report):
     assert "<noscript>" in body
     assert "PSNR" in body
     assert body.count("<polyline") == 3
+
+
+def test_error_map_and_spectra_are_folded_until_they_are_asked_for(browse):
+    driver = browse(opened=False)
+    assert not driver.find_element(By.ID, "error").is_displayed()
+    driver.find_element(By.CSS_SELECTOR, "#errors summary").click()
+    WebDriverWait(driver, 10).until(lambda d: max(colour(d, 0.5, "error")) > 0)
+    assert not driver.find_element(By.CSS_SELECTOR, "#spectra svg").is_displayed()
+
+
+ORDERS = {
+    "Sentinel-2": ("B02", "B03", "B04", "B08"),
+    "Landsat": ("B2 blue", "B3 green", "B4 red", "B5 nir"),
+    "aerial": ("red", "green", "blue", "nir"),
+    "infrared first": ("NIR", "Red", "Green", "Blue"),
+    "of no name": (None, None, None, None),
+}
+
+
+@pytest.mark.parametrize("names", ORDERS.values(), ids=ORDERS)
+def test_water_is_blue_whatever_the_order_of_the_bands(browse, make_raster, tmp_path, names):
+    """A scene whose blue band is bright in the middle; without names, its first band is shown red."""
+    blue = next((i for i, name in enumerate(names) if name and name.lower() in ("b02", "b2 blue", "blue")), 0)
+    block = np.full((4, 96, 96), 1000, "uint16")
+    block[blue, 24:72, 24:72] += texture(1, 48, 48, dtype="uint16", low=1500, high=2000)[0]
+    source = make_raster(block)
+    with rasterio.open(source, "r+") as file:
+        file.descriptions = names
+    geosr.super_resolve(source, tmp_path / "o.tif", geosr.Options(model="bicubic", alpha="band"))
+    path = tmp_path / "colours.html"
+    path.write_text(page.page(compare_rasters(source, tmp_path / "o.tif", windows=1)))
+    driver = browse(path)
+    expected = "true colour" if any(names) else "bands 1, 2, 3"
+    assert Select(driver.find_element(By.ID, "bands")).first_selected_option.text == expected
+    # Left and right of the divider: the input's own pixels, and the result.
+    strong, weak = (2, 0) if any(names) else (0, 2)
+    for share in (0.45, 0.55):
+        pixel = colour(driver, share)
+        assert pixel[strong] - pixel[weak] > 100, pixel
+
+
+def test_gamma_brightens_and_the_whole_scene_can_be_stretched_alike(browse, make_raster, tmp_path):
+    """A dark half and a bright one: a place in the dark one is stretched by itself, or with the scene."""
+    block = texture(1, 128, 256, dtype="uint16", low=100, high=400)
+    block[:, :, 128:] += 5000
+    source = make_raster(block)
+    geosr.super_resolve(source, tmp_path / "o.tif", geosr.Options(model="bicubic", window=(0, 0, 120, 128)))
+    path = tmp_path / "dark.html"
+    path.write_text(page.page(compare_rasters(source, tmp_path / "o.tif", windows=1)))
+    driver = browse(path)
+
+    def mean():
+        return driver.execute_script(
+            "const c = document.getElementById('view'), w = Math.floor(c.width * 0.1);"
+            "const d = c.getContext('2d').getImageData(Math.floor(c.width * 0.52), 200, w, 300).data;"
+            "return d.reduce((sum, v, i) => sum + (i % 4 < 3 ? v : 0), 0) / (0.75 * d.length)"
+        )
+
+    by_itself = mean()
+    assert 60 < by_itself < 200
+    driver.execute_script(
+        "const g = document.getElementById('gamma'); g.value = '2'; g.dispatchEvent(new Event('input'))"
+    )
+    ready(driver, 2)
+    assert mean() > by_itself + 15
+    Select(driver.find_element(By.ID, "stretch")).select_by_visible_text("whole scene")
+    ready(driver, 3)
+    assert mean() < 0.6 * by_itself
+
+
+def test_the_input_is_shown_by_its_own_pixels_and_a_bar_gives_the_scale(browse, report):
+    """Pixels of the input are flat squares of 2 x 2 pixels of the result, between steps."""
+    driver = browse()
+    view = driver.find_element(By.ID, "view")
+    for _ in range(5):
+        driver.find_element(By.ID, "in").click()
+    driver.execute_script("arguments[0].focus()", view)
+    view.send_keys("....")
+    row = driver.execute_script(
+        "const c = document.getElementById('view');"
+        "const [row, width] = [Math.floor(c.height * 0.3), Math.floor(c.width * 0.45)];"
+        "return [...c.getContext('2d').getImageData(0, row, width, 1).data]"
+    )
+    red = np.array(row).reshape(-1, 4)[:, 0].astype(int)
+    steps = np.flatnonzero(np.diff(red))
+    place = report[1].places[0]
+    size = min(view.size["width"] / place.pictures[0].shape[2], view.size["height"] / place.pictures[0].shape[1])
+    assert len(steps) > 2
+    counts = np.diff(steps) / (2 * size * 1.5**5)
+    np.testing.assert_allclose(counts, np.rint(counts), atol=0.06)
+    driver.find_element(By.ID, "fit").click()
+    bar = driver.execute_script(
+        "const c = document.getElementById('view');"
+        "return [...c.getContext('2d').getImageData(0, c.height - 17, Math.floor(c.width / 2), 1).data]"
+    )
+    white = np.flatnonzero((np.array(bar).reshape(-1, 4)[:, :3] == 255).all(axis=1))
+    metres = (np.ptp(white) + 1) / size * 5
+    assert min(abs(metres / length - 1) for length in (50, 100, 200, 500, 1000)) < 0.02
 
 
 def test_a_raster_without_a_place_and_one_of_one_band_are_shown(browse, make_raster, tmp_path):
