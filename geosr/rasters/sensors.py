@@ -155,7 +155,7 @@ _EARLY_LANDSAT = {"blue": "b1", "green": "b2", "red": "b3", "nir": "b4"}, {"b1",
 def colour_bands(names: Sequence[str | None]) -> dict[str, int]:
     """Return the positions of the bands that descriptions call red, green, blue or nir, in words or as a sensor's.
 
-    Numbers that only count the bands, as 1, 2, 3, tell no colour.
+    Numbers that only count the bands, as 1, 2, 3, tell no colour, but for SR_B1, SR_B2, ... of Landsat's products.
 
     >>> colour_bands(["B02", "B03", "B04", "B08"])
     {'blue': 0, 'green': 1, 'red': 2, 'nir': 3}
@@ -171,13 +171,14 @@ def colour_bands(names: Sequence[str | None]) -> dict[str, int]:
     if {"red", "green", "blue"} <= set(words):
         return words
     numbers = {key: i for i, band in reversed(list(enumerate(keys))) for key in band[:1] if key not in COLOURS}
+    counted = set(numbers) == {f"b{i + 1}" for i in range(len(numbers))}
+    if counted and not all("sr_b" in (name or "").lower() for name in names):
+        return words
     return {colour: numbers[key] for colour, key in _numbered(set(numbers)).items() if key in numbers} | words
 
 
 def _numbered(numbers: set[str]) -> Mapping[str, str]:
     """Return the numbers of the colours of the sensor that these bands are of; none where they tell no sensor."""
-    if numbers == {f"b{i + 1}" for i in range(len(numbers))}:
-        return {}
     if numbers == _EARLY_LANDSAT[1]:
         return _EARLY_LANDSAT[0]
     tables = [{words.split()[-1]: words.split()[0] for words in bands} for bands in SENSORS.values()]

@@ -31,6 +31,8 @@ def shown(names, labels=(), **more):
         (["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"], (), (3, 2, 1)),
         (["SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"], (), (2, 1, 0)),
         (["SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7"], (), (2, 1, 0)),
+        (["SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"], (), (3, 2, 1)),
+        (["B0", "B1", "B2", "B3"], (), (2, 1, 0)),
         (["Band 4", "Band 3", "Band 2"], (), (0, 1, 2)),
         (["B2", "B3", "B5", "B7"], (), (2, 1, 0)),
         # GDAL calls the first bands of 8 bits so, whatever they hold.
