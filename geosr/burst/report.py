@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from geosr import __version__, pictures
+from geosr import __version__, pictures, webpage
 from geosr.burst.homography import Matrix, apply, corners
 from geosr.burst.judging import Judgement
 from geosr.burst.options import Options
@@ -35,16 +34,14 @@ NEAR_NYQUIST = (0.5, 1.0)
 """Shares of the photos' Nyquist frequency between which a stack shows detail that one frame does not."""
 PANEL = 480
 """Columns of a panel of the picture."""
+DECIMALS = {"rotation": 4, "zoomed": 5, "offset": 1, "rms": 2, "motion": 2}
+"""Decimals of the columns of the photos that have not three."""
 COLUMNS = (
-    ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"), ("shift", "moved, px"),
-    ("rotation", "turned, degrees"), ("zoomed", "enlarged"), ("inliers", "control points that agree"),
-    ("points", "of"), ("rms", "their RMS, px"), ("motion", "left over, px"), ("still", "share that fits"),
-    ("gain", "gain"), ("offset", "offset"),
+    ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"),
+    ("shift", "moved right and down, px"), ("rotation", "turned, degrees"), ("zoomed", "enlarged"),
+    ("inliers", "control points that agree"), ("points", "of"), ("rms", "their RMS, px"),
+    ("motion", "left over, px"), ("still", "share that fits"), ("gain", "gain"), ("offset", "offset"),
 )  # fmt: skip
-STYLE = (
-    "body{font:15px/1.4 sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse}"
-    "td,th{border:1px solid #bbb;padding:.2em .6em;text-align:left}img{max-width:100%}.out{color:#a00}"
-)
 
 
 def write(
@@ -179,41 +176,52 @@ def picture(single: Block, result: Block, maps: Block, channels: tuple[int, int,
 
 def page(report: Mapping[str, Any], image: bytes) -> str:
     """Return a page of HTML that needs no other file."""
-    head = "".join(f"<th>{escape(title)}</th>" for _, title in COLUMNS)
-    rows = "".join(
-        f"<tr{'' if frame['kept'] else ' class=out'}>" + "".join(_cell(frame, key) for key, _ in COLUMNS) + "</tr>"
-        for frame in report["frames"]
-    )
-    facts = {
-        "photos kept": f"{report['kept']} of {len(report['frames'])}",
-        "size": " x ".join(map(str, report["size"])) + f", {report['dtype']}",
-        "images": ", ".join(report["outputs"]),
-        "frames that count at a pixel, on average": f"{report['coverage']:.2f}",
-        "standard deviation of the frames, on average": f"{report['deviation']:.4g}",
-        **{
-            f"{name}, over one photo": f"{value:+.1f}"
-            for name, value in report["spectrum"].items()
-            if name.endswith("dB")
-        },
+    frames = [[_cell(frame, key) for key, _ in COLUMNS] for frame in report["frames"]]
+    gains = {name: value for name, value in report["spectrum"].items() if name.endswith("dB")}
+    kept, count = report["kept"], len(report["frames"])
+    items = {
+        "Photos kept": f"{kept} of {count}",
+        "Size": " x ".join(map(str, report["size"])) + f" pixels, {report['dtype']}",
+        "Images": ", ".join(report["outputs"]),
+        "Frames at a pixel, on average": f"{report['coverage']:.2f}",
+        "Standard deviation of the frames, on average": f"{report['deviation']:.4g}",
+        **{f"{name[0].upper()}{name[1:]}, over one photo": f"{value:+.1f}" for name, value in gains.items()},
+        "geosr": report.get("version", ""),
     }
-    listed = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
-    data = base64.b64encode(image).decode()
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>geosr burst</title><style>{STYLE}</style>'
-        f"<h1>geosr burst</h1><table>{listed}</table><h2>Photos</h2><table><tr>{head}</tr>{rows}</table>"
-        f'<h2>Reference, result, maps</h2><img alt="crops and maps" src="data:image/png;base64,{data}"></html>\n'
+    body = (
+        f"<header><h1>{escape(report['outputs'][0] if report['outputs'] else 'burst')} of {count} photos</h1>"
+        f'{webpage.facts(items)}<p class="verdict">{escape(_verdict(kept, count, gains))}</p></header>\n<main>\n'
+        f'<figure class="main">{webpage.picture(image, "one photo beside the result, and maps")}'
+        "<figcaption>Above one photo, enlarged by bicubic interpolation, beside the result. Below the number of frames "
+        "that count at each pixel, and how far they differ there: bright is movement, noise, or a photo that does not "
+        "fit."
+        "</figcaption></figure>\n<h2>Photos</h2>\n"
+        + webpage.table([title for _, title in COLUMNS], frames, label="photos")
+        + "\n</main>"
     )
+    return webpage.document(f"geosr burst: {kept} of {count} photos", body)
+
+
+def _verdict(kept: int, count: int, gains: Mapping[str, float]) -> str:
+    """Return a sentence on what the photos gave."""
+    text = f"{kept} of {count} photos agree"
+    detail = next((value for name, value in gains.items() if name.startswith("detail to noise")), None)
+    if detail is None:
+        return f"{text}."
+    change = "more" if detail >= 0 else "less"
+    return f"{text}, and their stack has {abs(detail):.1f} dB {change} detail to noise near the photos' limit than one."
 
 
 def _cell(frame: Mapping[str, Any], key: str) -> str:
+    """Return what a table says of a photo: figures of a column have equal decimals."""
     value = frame[key]
     if key == "kept":
         value = "reference" if frame["reference"] else "yes" if value else "no"
     if isinstance(value, list):
         value = ", ".join(f"{x:.2f}" for x in value)
     if isinstance(value, float):
-        value = f"{value:.4g}"
-    return f"<td>{escape(str(value))}</td>"
+        value = f"{value:.{DECIMALS.get(key, 3)}f}"
+    return str(value)
 
 
 def _transform(image: Block) -> Block:

@@ -40,7 +40,7 @@ def dataset() -> None:
 \b
   geosr dataset info OUT               tell what is in a set
   geosr dataset audit OUT              tell whether its splits share ground or pictures
-  geosr dataset preview OUT SHEET.png  draw tiles of a set
+  geosr dataset preview OUT SHEET      draw tiles of a set
   geosr dataset convert OLD... OUT     read the sets of the original program
 
 A folder of scenes with such a name is ./info."""
@@ -171,16 +171,18 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
 
 @dataset.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.argument("sheet", type=click.Path(path_type=Path), metavar="SHEET.png")
+@click.argument("sheet", type=click.Path(path_type=Path), metavar="SHEET")
 @click.option("--tiles", type=click.IntRange(1, 200), default=12, show_default=True, help="Of each split.")
 @options.rgb
 @options.overwrite
 def preview(out: Path, sheet: Path, tiles: int, rgb: tuple[int | str, ...] | None, overwrite: bool) -> None:
     """Draw tiles of a training set beside their degraded and enlarged images.
 
+    SHEET is a page (.html) or a picture (.png, .jpg, .webp, .tif).
+
     \b
     Example:
-      geosr dataset preview out/ sheet.png
+      geosr dataset preview out/ sheet.html
     """
     from geosr.dataset.preview import draw_sheet
 

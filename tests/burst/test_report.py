@@ -61,3 +61,5 @@ def test_the_picture_and_the_page_are_whole():
     assert "&lt;a&gt;.jpg" in page
     assert "blurred &amp; dark" in page
     assert "+1.5" in page
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert "0 of 1 photos agree" in page

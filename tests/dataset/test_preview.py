@@ -1,3 +1,7 @@
+import base64
+import io
+import re
+
 import numpy as np
 import pytest
 import rasterio
@@ -50,12 +54,23 @@ def test_a_picture_is_the_tile_stretched(made, tmp_path):
     assert (places == block[0]).all(axis=(2, 3)).sum() == 1
 
 
+def test_a_page_shows_each_tile_under_its_caption(made, tmp_path):
+    assert draw_sheet(made, tmp_path / "sheet.html", tiles=3) == 6
+    text = (tmp_path / "sheet.html").read_text()
+    images = re.findall(r'<img alt="(s\d.tif \d+,\d+, bands 1, 2, 3)" src="data:image/png;base64,([^"]+)"', text)
+    assert len(images) == text.count("<figcaption>s") == 6
+    with Image.open(io.BytesIO(base64.b64decode(images[0][1]))) as tile:
+        assert tile.height == 96
+    assert "<h2>Validation: 3 of " in text
+    assert 'name="viewport"' in text
+
+
 def test_what_cannot_be_written_is_said(made, tmp_path):
     draw_sheet(made, tmp_path / "sheet.png")
     with pytest.raises(OutputError, match="exists; choose another output or --overwrite"):
         draw_sheet(made, tmp_path / "sheet.png")
     draw_sheet(made, tmp_path / "sheet.png", overwrite=True)
-    with pytest.raises(OutputError, match=r"must end in one of \.png"):
+    with pytest.raises(OutputError, match=r"must end in one of \.html"):
         draw_sheet(made, tmp_path / "sheet.doc")
     with pytest.raises(OutputError, match="there is no folder"):
         draw_sheet(made, tmp_path / "none" / "sheet.png")

@@ -168,8 +168,8 @@ def test_holes_do_not_touch_the_scores_and_are_hatched(make_raster, tmp_path):
     assert known[:25].all()
     np.testing.assert_allclose(place.errors[0][:25], other.errors[0][:25], atol=1)
     assert place.scores["consistency"][1] == pytest.approx(other.scores["consistency"][1], rel=0.1)
-    assert '"masks":["data:image/webp' in page.page(told)
-    assert '"masks":[null,null]' in page.page(compare_rasters(whole, tmp_path / "w.tif", windows=1))
+    assert '"masks": ["data:image/webp' in page.page(told)
+    assert '"masks": [null, null]' in page.page(compare_rasters(whole, tmp_path / "w.tif", windows=1))
 
 
 @pytest.mark.parametrize(
