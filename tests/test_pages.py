@@ -89,7 +89,7 @@ def test_the_page_s_commands_and_code_run_in_their_order(page, folder):
     made = {path.name for path in folder.rglob("*")}
     wanted = {
         "api": {"scene_x2.tif", "scene_x2_lazy.tif", "scene_rio.tif"},
-        "choosing": {"plain.html", "span.html"},
+        "choosing": {"both.html"},
         "formats": {"scene_x2.stac.json", "report.html"},
         "legacy": {"s0_bic_up.tif", "Training", "ckpts", "mean.tif", "median.tif"},
         "training": {"span_x2.keras", "own_x2.tif"},

@@ -105,14 +105,10 @@ def _advice(report: Info) -> str:
     measured = [band for band in report.bands if band.oversampled is not None]
     if not measured:
         return "the sharpness of the pixels could not be measured"
-    if len(report.oversampled) == len(measured):
-        return "the pixels were enlarged before and hold no detail of their size: x2 adds nothing; shrink them first"
     if report.oversampled:
-        numbers = ", ".join(map(str, report.oversampled))
-        bands, verb, hold = ("band", "was", "holds") if len(report.oversampled) == 1 else ("bands", "were", "hold")
-        return (
-            f"{bands} {numbers} {verb} enlarged before and {hold} no detail of the pixels' size: x2 adds nothing there"
-        )
+        from geosr.quality.info import enlarged_text
+
+        return enlarged_text(report.oversampled, len(measured))
     return "the pixels hold detail of their size; x2 can add to it" + (
         f", x{report.scale} invents" if report.scale > 2 else ""
     )

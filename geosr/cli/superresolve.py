@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+QUICK = 128 * 128
+"""Pixels of an output that is there before its input could be inspected."""
 DAMAGED = 3
 """Exit status when blocks that could not be read became nodata."""
 
@@ -163,6 +165,7 @@ def _watch(
     def watch(job: Plan, output: Path) -> AbstractContextManager[Any]:
         from geosr.parts import leftovers
 
+        _warn_of_enlarged(job)
         temporary = leftovers(output)
         each = job.profile.width * job.profile.height / len(job.tiles) / 1e6
         if rasters:
@@ -180,6 +183,19 @@ def _watch(
         )
 
     return watch
+
+
+def _warn_of_enlarged(job: Plan) -> None:
+    """Warn of bands that a network can add nothing to, as `geosr info` does."""
+    from geosr.superresolve.upscalers import Blended, Network
+
+    if not isinstance(job.upscaler, (Network, Blended)) or job.profile.width * job.profile.height <= QUICK:
+        return
+    from geosr.quality.info import enlarged_before, enlarged_text
+
+    if bands := enlarged_before(job):
+        text = enlarged_text(bands, len(job.source.profile.colours))
+        log.warning("%s: %s", Path(job.source.path).name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +244,7 @@ def _show_estimate(output: Path, job: Plan, running: Running, *, as_json: bool) 
     from geosr.superresolve.estimate import estimate_job
 
     estimate = estimate_job(job, output, workers=running.jobs, resume=running.resume)
+    _warn_of_enlarged(job)
     text = (
         f"{output}: {estimate.width} x {estimate.height} pixels of {estimate.pixel[0]:.6g} x {estimate.pixel[1]:.6g}, "
         f"{plural(estimate.count, 'band')} of {estimate.dtype}, {job.driver}\n"

@@ -134,6 +134,27 @@ def inspect_raster(raster: str | os.PathLike[str], options: Options = Options(),
     )
 
 
+def enlarged_before(job: Plan) -> list[int]:
+    """Return the numbers of the bands whose pixels were enlarged before, so that a network has nothing to add to."""
+    source = job.source
+    thumbnail = source.thumbnail(THUMBNAIL)
+    shares = {source.indexes[i]: sharpness(source, i, thumbnail) for i in source.profile.colours}
+    return [number for number, share in shares.items() if share is not None and share < OVERSAMPLED]
+
+
+def enlarged_text(enlarged: Sequence[int], count: int) -> str:
+    """Return what is wrong with the bands of these numbers, of `count` measured ones, and what to do.
+
+    >>> enlarged_text([3], 4)
+    "band 3 was enlarged before and holds no detail of the pixels' size: x2 adds nothing there"
+    """
+    if len(enlarged) == count:
+        return "the pixels were enlarged before and hold no detail of their size: x2 adds nothing; shrink them first"
+    bands, verb, hold = ("band", "was", "holds") if len(enlarged) == 1 else ("bands", "were", "hold")
+    numbers = ", ".join(map(str, enlarged))
+    return f"{bands} {numbers} {verb} enlarged before and {hold} no detail of the pixels' size: x2 adds nothing there"
+
+
 def sharpness(source: RasterSource, band: int, thumbnail: tuple[Block, Block] | None = None) -> float | None:
     """Return the power of the finest detail of a band, at this position, over that of coarser detail; None without.
 

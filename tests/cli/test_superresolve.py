@@ -1,5 +1,6 @@
 """geosr superresolve with several inputs, patterns, and folders that are rasters."""
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -144,3 +145,22 @@ def test_a_misspelt_model_is_answered_with_the_nearest(make_raster, tmp_path):
     done = run("superresolve", make_raster(), tmp_path / "o.tif", "-m", "spam")
     assert done.exit_code == 1
     assert "there is no model 'spam' (did you mean 'span'?)" in done.output
+
+
+def test_pixels_that_were_enlarged_before_are_warned_of_before_the_work_and_in_a_dry_run(make_raster, tmp_path, caplog):
+    """One band is nearest to white noise, the other is bicubic, by OpenCV."""
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160), np.uint8)
+    smooth = cv2.resize(noise[:80, :80], (160, 160), interpolation=cv2.INTER_CUBIC)
+    sharp, mixed, both = (
+        make_raster(np.stack(bands), name)
+        for bands, name in (((noise,), "sharp.tif"), ((noise, smooth), "mixed.tif"), ((smooth, smooth), "both.tif"))
+    )
+    run("superresolve", sharp, tmp_path / "s.tif", "--dry-run")
+    run("superresolve", mixed, tmp_path / "plain.tif", "-m", "bicubic")
+    assert "enlarged before" not in caplog.text
+    run("superresolve", mixed, tmp_path / "m.tif", "--dry-run")
+    assert "mixed.tif: band 2 was enlarged before" in caplog.text
+    done = run("superresolve", both, tmp_path / "b.tif")
+    assert done.exit_code == 0, done.output
+    assert "both.tif: the pixels were enlarged before" in caplog.text
+    assert "1 warning" in done.stderr
