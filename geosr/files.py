@@ -19,6 +19,15 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> plural(1, "warning"), plural(2, "raster")
+    ('1 warning', '2 rasters')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def size_text(size: float) -> str:
     """Return a number of bytes as people write it.
 

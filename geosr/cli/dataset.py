@@ -12,7 +12,7 @@ from geosr.cli import degradation, events, options
 from geosr.cli.ending import missing
 from geosr.cli.progress import progress
 from geosr.dataset.options import Options
-from geosr.files import json_text
+from geosr.files import json_text, plural
 
 if TYPE_CHECKING:
     from geosr.dataset.storage import Summary
@@ -248,7 +248,7 @@ def convert(
 
 def _report(summary: Summary, as_json: bool) -> None:
     values = {"folder": str(summary.folder), "tiles": dict(summary.tiles), "left_out": dict(summary.left_out)}
-    tiles = " and ".join(f"{count} tiles for {split.lower()}" for split, count in summary.tiles.items())
+    tiles = " and ".join(f"{plural(count, 'tile')} for {split.lower()}" for split, count in summary.tiles.items())
     events.result(values, f"{tiles} in {summary.folder}; left out: {summary.reasons}", as_json=as_json)
 
 

@@ -10,6 +10,7 @@ import click
 
 from geosr.cli import degradation, options
 from geosr.cli.progress import progress
+from geosr.files import plural
 from geosr.models.computing import Computing
 from geosr.quality.options import Options
 
@@ -97,7 +98,9 @@ def evaluate(
         options.echo_json(asdict(report))
         return
     for scene in report.scenes:
-        click.echo(f"{scene.scene}: {scene.width} x {scene.height} pixels, {scene.bands} bands of {scene.dtype}")
+        click.echo(
+            f"{scene.scene}: {scene.width} x {scene.height} pixels, {plural(scene.bands, 'band')} of {scene.dtype}"
+        )
         _show(scene.methods)
     if len(report.scenes) > 1:
         click.echo(f"mean of {len(report.scenes)} scenes")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geosr.cli import options
+from geosr.errors import GeosrError
+from geosr.files import plural
 from geosr.superresolve.options import Options
 
 if TYPE_CHECKING:
@@ -15,17 +19,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("raster")
+@click.argument("rasters", metavar="RASTER...", nargs=-1, required=True)
 @options.of(Options, ("scale", "-s"), ("model", "-m"), ("bands", "-b"), "memory", model={"type": options.Model()})
+@options.extension
 @options.jobs
 @options.as_json
 @options.verbose
 @options.quiet
-def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **values: Any) -> None:
-    """Show what would be done with a raster, and why.
+def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: int, quiet: int, **values: Any) -> None:
+    """Show what would be done with a raster, and why; or with each of several, or of those in a folder.
 
-    Lists how the bands are used, which values become 0 and 1, the share that is not valid, the size and the needs of
-    the output, and how sharp the pixels are: if they were enlarged before, x2 adds nothing.
+    Begins with a verdict: if the pixels were enlarged before, x2 adds nothing. Then lists how the bands are used and
+    how sharp they are, which values become 0 and 1, the share that is not valid, and the size and needs of the output.
 
     \b
     Example:
@@ -34,11 +39,35 @@ def info(raster: str, jobs: int, as_json: bool, verbose: int, quiet: int, **valu
     options.set_verbosity(verbose, quiet)
     from geosr.quality.info import inspect_raster
 
-    report = inspect_raster(raster, Options(**values), workers=jobs)
+    paths, settings = _paths(rasters, ext), Options(**values)
+    reports, failed = [], 0
+    for path in paths:
+        try:
+            report = inspect_raster(path, settings, workers=jobs)
+        except GeosrError as error:
+            if len(paths) == 1:
+                raise
+            failed += 1
+            click.echo(f"Error: {error}", err=True)
+            continue
+        reports.append({**asdict(report), "oversampled": report.oversampled, "mtf": report.mtf})
+        if not as_json:
+            click.echo("\n".join(_lines(report)))
     if as_json:
-        options.echo_json({**asdict(report), "oversampled": report.oversampled, "mtf": report.mtf})
-    else:
-        click.echo("\n".join(_lines(report)))
+        options.echo_json(reports[0] if [*rasters] == paths and len(paths) == 1 else reports)
+    if failed:
+        raise click.ClickException(f"{failed} of {plural(len(paths), 'raster')} could not be inspected")
+
+
+def _paths(rasters: Sequence[str], extension: str) -> list[str]:
+    """Return the rasters that are named; a folder that GDAL reads, as a Zarr store, is one."""
+    from geosr.rasters.source import opens
+
+    paths: list[str] = []
+    for raster in rasters:
+        whole = Path(raster).is_dir() and opens(raster)
+        paths += [raster] if whole else options.rasters([raster], extension)
+    return paths
 
 
 def _lines(report: Info) -> list[str]:
@@ -64,18 +93,22 @@ def _lines(report: Info) -> list[str]:
         ("output", f"{output.width} x {output.height} pixels of {width:.6g} x {height:.6g}, {output.dtype}"),
         (
             "tiles",
-            f"{output.tiles} of {output.tile} x {output.tile} input pixels, about {output.empty:.0%} of them empty",
+            f"{plural(output.tiles, 'tile')} of {output.tile} x {output.tile} input pixels, about "
+            f"{output.empty:.0%} of them empty",
         ),
         ("memory", f"about {size_text(output.memory_bytes)}"),
         ("disk", f"about {size_text(output.disk_bytes)} at the peak, {size_text(output.output_bytes)} in the end"),
         ("time", f"about {options.duration(output.seconds)}"),
         ("sensor", _sensor(report)),
-        ("advice", _advice(report)),
     ]
     width, height = report.pixel
-    bands = "1 band" if count == 1 else f"{count} bands"
-    head = f"{report.path}: {report.driver}, {report.width} x {report.height} pixels of {width:.6g} x {height:.6g}"
-    return [f"{head}, {bands} of {report.dtype}", *(f"  {name:<8} {text}" for name, text in rows)]
+    bands = plural(count, "band")
+    head = f"{report.driver}, {report.width} x {report.height} pixels of {width:.6g} x {height:.6g}"
+    return [
+        f"{report.path}: {_advice(report)}",
+        f"  {head}, {bands} of {report.dtype}",
+        *(f"  {name:<8} {text}" for name, text in rows),
+    ]
 
 
 def _band(band: Band) -> str:

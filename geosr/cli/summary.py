@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geosr.cli.options import duration
-from geosr.files import size_text
+from geosr.files import plural, size_text
 
 if TYPE_CHECKING:
     from geosr.superresolve.folder import Result
@@ -35,15 +35,6 @@ def warning_count() -> Iterator[WarningCount]:
         yield handler
     finally:
         logger.removeHandler(handler)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> plural(1, "warning"), plural(2, "raster")
-    ('1 warning', '2 rasters')
-    """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def raster_line(result: Result) -> str:

@@ -17,7 +17,8 @@ import click
 from geosr.cli import events, options
 from geosr.cli.ending import Ending, holding, missing
 from geosr.cli.progress import Rasters, preparation, progress
-from geosr.cli.summary import WarningCount, folder_line, plural, raster_line, warning_count, warnings_text
+from geosr.cli.summary import WarningCount, folder_line, raster_line, warning_count, warnings_text
+from geosr.files import plural
 from geosr.models.computing import Computing
 from geosr.superresolve.options import Options
 

@@ -109,6 +109,9 @@ def train(
             progress=show,
         )
     click.echo(network)
+    if not quiet:
+        files = sorted(path.name for path in network.parent.glob(f"{network.stem}.*"))
+        click.echo(f"written: {', '.join(files)} in {network.parent}", err=True)
 
 
 def _check(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from geosr.dataset import formats, records
 from geosr.dataset.options import FORMATS
 from geosr.dataset.records import IMAGES, Sample
 from geosr.errors import DatasetError, OutputError
-from geosr.files import json_text, size_text, write_error
+from geosr.files import json_text, plural, size_text, write_error
 from geosr.parts import Parts
 
 NAME = "geosr"
@@ -313,10 +313,8 @@ def lines(card: Mapping[str, Any]) -> Iterator[str]:
     yield f"bands: {card['bands']}, {card['dtype']}; degradation: {card['degradation']}"
     yield f"images: {', '.join(name for name in IMAGES if name != 'bic_up' or card['bic_up'])}"
     for split, entry in card["splits"].items():
-        yield (
-            f"{split}: {entry['tiles']} tiles ({entry['share']:.1%}), {size_text(entry['bytes'])} in {entry['shards']} "
-            f"files ({card['format']})"
-        )
+        size, files = size_text(entry["bytes"]), plural(entry["shards"], "file")
+        yield f"{split}: {plural(entry['tiles'], 'tile')} ({entry['share']:.1%}), {size} in {files} ({card['format']})"
     yield f"left out: {Summary({}, card['left_out'], Path()).reasons}"
     options = {name: value for name, value in card["options"].items() if value not in (None, False)}
     yield f"options: {', '.join(f'{name} {_short(value)}' for name, value in options.items()) or 'not known'}"
@@ -324,7 +322,8 @@ def lines(card: Mapping[str, Any]) -> Iterator[str]:
     for scene in card["scenes"]:
         tiles = scene.get("tiles", {scene.get("split", "cut"): ""})
         where = ", ".join(f"{split} {count}".strip() for split, count in tiles.items() if count != 0)
-        yield f"  {scene['file']}: {scene['bands']} bands, {scene['dtype']}, range {scene['range']}; {where or 'none'}"
+        bands = plural(scene["bands"], "band")
+        yield f"  {scene['file']}: {bands}, {scene['dtype']}, range {scene['range']}; {where or 'none'}"
 
 
 def _short(value: object) -> str:

@@ -76,7 +76,7 @@ def test_a_folder_called_as_a_command_is_a_folder(make_raster, tmp_path, monkeyp
     done = run("./info", "out", "--size", "32", "--validation", "0", "-q")
     assert done.exit_code == 0, done.output
     done = run("info", "out")
-    assert "a.tif: 1 bands, uint8, range 0,255; Training 4" in done.output
+    assert "a.tif: 1 band, uint8, range 0,255; Training 4" in done.output
 
 
 def test_options_may_stand_before_the_scenes(make_raster, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 
 import pytest
@@ -26,6 +27,7 @@ def test_the_command_line_comes_before_the_file_of_options(data, tmp_path):
     (tmp_path / "run.yaml").write_text("epochs: 5\ncrop: 12\nbatch: 4\nloss: l2\n")
     result = run(data, tmp_path / "runs", "--options", tmp_path / "run.yaml", "--epochs", 1)
     assert result.exit_code == 0, result.output
+    assert re.search(r"written: .*span_x2\.keras.* in ", result.stderr)
     record = json.loads((tmp_path / "runs" / "x2" / "options.json").read_text())
     assert {name: record[name] for name in ("epochs", "crop", "batch", "loss", "model")} == {
         "epochs": 1,

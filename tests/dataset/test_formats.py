@@ -127,7 +127,7 @@ def test_every_format_has_the_samples_splits_digest_and_answers_of_the_others(ma
     done = CliRunner().invoke(main, ["dataset", "preview", str(tmp_path / "b"), str(tmp_path / "sheet.png")])
     assert done.exit_code == 0, done.output
     done = CliRunner().invoke(main, ["dataset", "info", str(tmp_path / "b")])
-    assert f"files ({form})" in done.output
+    assert f" ({form})" in done.output
 
 
 @pytest.mark.parametrize("form", ["webdataset", "png"])

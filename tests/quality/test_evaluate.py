@@ -232,7 +232,7 @@ def test_the_table_has_a_row_for_each_method_and_columns_with_something_to_say(m
     done = ran("bicubic", source, "-q")
     assert done.exit_code == 0
     title, head, *rows = done.stdout.splitlines()
-    assert title == f"{source}: 90 x 80 pixels, 1 bands of uint8"
+    assert title == f"{source}: 90 x 80 pixels, 1 band of uint8"
     assert head.split() == ["PSNR", "SSIM", "ERGAS", "consistency", "recovered", "energy"]
     assert [row.split()[0] for row in rows] == METHODS
     done = ran("bicubic", source, make_raster(texture(3, 80, 90), "rgb.tif"), "-q")

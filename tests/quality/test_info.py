@@ -50,7 +50,7 @@ def test_the_command_says_it_in_lines_and_as_json(make_raster):
     done = run(source, "-m", "bicubic")
     assert done.exit_code == 0, done.output
     for said in (
-        "scene.tif: GTiff, 90 x 90 pixels of 10 x 10, 4 bands of uint8",
+        "GTiff, 90 x 90 pixels of 10 x 10, 4 bands of uint8",
         "CRS      EPSG:32633",
         "band     1 red: 0 and 255 become 0 and 1",
         "range    all values of 8 bits",
@@ -58,7 +58,7 @@ def test_the_command_says_it_in_lines_and_as_json(make_raster):
         "model    bicubic, x2",
         "output   180 x 180 pixels of 5 x 5, uint8",
         "memory   about",
-        "advice",
+        "x2 can add to it",
     ):
         assert said in done.stdout
     told = json.loads(run(source, "-m", "bicubic", "--scale", "4", "--json").stdout)
@@ -194,3 +194,25 @@ def test_no_network_is_computed_for_an_estimate(make_raster):
     )
     words = [sys.executable, "-c", code, str(make_raster(texture(1, 300, 300)))]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_folder_is_inspected_raster_by_raster_and_what_cannot_be_read_is_named(make_raster, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for name in ("a.tif", "b.tif"):
+        make_raster(texture(1, 80, 90), f"scenes/{name}")
+    done = run(tmp_path / "scenes", "-m", "bicubic")
+    assert done.exit_code == 0, done.output
+    first = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [line.partition(": ")[0] for line in first] == [
+        str(tmp_path / "scenes" / name) for name in ("a.tif", "b.tif")
+    ]
+    reports = json.loads(run(tmp_path / "scenes", "-m", "bicubic", "--json").stdout)
+    assert [report["width"] for report in reports] == [90, 90]
+    assert json.loads(run(tmp_path / "scenes" / "a.tif", "-m", "bicubic", "--json").stdout)["width"] == 90
+    (tmp_path / "scenes" / "c.tif").write_text("none")
+    done = run(tmp_path / "scenes", "-m", "bicubic")
+    assert done.exit_code == 1
+    assert "b.tif: " in done.stdout
+    assert "Error: 1 of 3 rasters could not be inspected" in done.stderr
+    done = run(tmp_path, "-m", "bicubic")
+    assert (done.exit_code, "no .tif files in" in done.stderr) == (1, True)
