@@ -18,6 +18,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from geosr.errors import GeosrError as GeosrError
     from geosr.models.computing import Computing as Computing
+    from geosr.notebook import ProgressBar as ProgressBar
     from geosr.superresolve import Options as Options
     from geosr.superresolve import load as load
     from geosr.superresolve import super_resolve as super_resolve
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "errors": ["GeosrError"],
+        "notebook": ["ProgressBar"],
         "superresolve": ["Computing", "Options", "load", "super_resolve", "super_resolve_folder"],
     },
 )

@@ -188,9 +188,8 @@ def _watch(
 
 def _warn_of_enlarged(job: Plan) -> None:
     """Warn of bands that a network can add nothing to, as `geosr info` does."""
-    from geosr.superresolve.upscalers import Blended, Network
-
-    if not isinstance(job.upscaler, (Network, Blended)) or job.profile.width * job.profile.height <= QUICK:
+    # Networks alone have a digest.
+    if not job.upscaler.identity.sha256 or job.profile.width * job.profile.height <= QUICK:
         return
     from geosr.quality.info import enlarged_before, enlarged_text
 

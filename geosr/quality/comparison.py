@@ -10,6 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geosr.grid import Block, Window
+from geosr.notebook import frame
 from geosr.rasters.composites import Composite
 
 
@@ -81,6 +82,12 @@ class Comparison:
     """The day of the comparison."""
     command: str
     """The command that wrote the page; empty where there was none."""
+
+    def _repr_html_(self) -> str:
+        """Return the page, for notebooks."""
+        from geosr.quality.page import page
+
+        return frame(page(self))
 
     @property
     def title(self) -> str:

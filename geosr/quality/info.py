@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from geosr.files import plural, size_text
 from geosr.grid import Block, Tile
+from geosr.notebook import facts
 from geosr.quality import detail, metrics
 from geosr.rasters.blur import LEAST, MOST, Blur, blur_of, edge_widths
 from geosr.rasters.nodata import filled_block
@@ -87,6 +90,22 @@ class Info:
     taken: str
     """The way in which the model uses the bands."""
     output: Estimate
+
+    def _repr_html_(self) -> str:
+        """Return the most important of it as a table, for notebooks."""
+        measured = [band for band in self.bands if band.oversampled is not None]
+        verdict = "the pixels hold detail of their size" if measured else "could not be measured"
+        items = {
+            "sharpness": enlarged_text(self.oversampled, len(measured)) if self.oversampled else verdict,
+            "size": f"{self.width} x {self.height} pixels, {plural(len(self.bands), 'band')} of {self.dtype}",
+            "pixel size": " x ".join(f"{side:.6g}" for side in self.pixel),
+            "CRS": self.crs,
+            "not valid": f"{self.invalid:.2%}",
+            "model": f"{self.model}, x{self.scale}: {self.taken}",
+            "output": f"{self.output.width} x {self.output.height} pixels, {size_text(self.output.output_bytes)}",
+            "seconds": f"{self.output.seconds:.0f}",
+        }
+        return facts(Path(self.path).name, items)
 
     @property
     def mtf(self) -> float | None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geosr import notebook
+from geosr.files import plural
 from geosr.grid import Block, Tile, Window
 from geosr.quality import metrics
 from geosr.quality.metrics import Mask, Mean, Spectra
@@ -154,6 +156,21 @@ class Report:
     scenes: list[Result]
     total: dict[str, Scores]
     """Means over the scenes."""
+
+    def _repr_html_(self) -> str:
+        """Return the means of the most important scores as a table, for notebooks."""
+        columns = {"PSNR": ("psnr", ".2f"), "SSIM": ("ssim", ".4f"), "consistency": ("consistency", ".3g"),
+                   "recovered": ("recovered", ".1%")}  # fmt: skip
+        rows = [
+            [name, *(_cell(getattr(means, key), form) for key, form in columns.values())]
+            for name, means in self.total.items()
+        ]
+        count = plural(len(self.scenes), "scene")
+        return notebook.table(f"{self.model} x{self.scale}, {count}", ["", *columns], rows)
+
+
+def _cell(score: float | None, form: str) -> str:
+    return "" if score is None else format(score, form)
 
 
 def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:

@@ -18,6 +18,7 @@ from geosr.engine import Progress
 from geosr.errors import GeosrError, OptionError, OutputError, RasterError, WorkersDied
 from geosr.files import absolute_path, files_in, output_folder
 from geosr.models import cards
+from geosr.notebook import facts
 from geosr.parts import Parts, leftovers
 from geosr.rasters.damage import Damage
 from geosr.rasters.placement import pixel_size, unit_name
@@ -65,6 +66,21 @@ class Result:
     error: str = ""
     warnings: Sequence[str] = ()
     """Warnings of a worker, in its own log."""
+
+    def _repr_html_(self) -> str:
+        """Return the result as a table, for notebooks."""
+        width, height = self.pixel
+        items = {
+            "output": "" if self.error else self.output,
+            "model": self.model,
+            "size": " x ".join(map(str, self.size)) if any(self.size) else "",
+            "pixel size": f"{width:.6g} x {height:.6g} {self.unit}".strip() if width else "",
+            "seconds": f"{self.seconds:.1f}" if self.seconds else "",
+            "unreadable blocks": len(self.damage) or "",
+            "done": "before" if self.done_before else "",
+            "error": self.error,
+        }
+        return facts(Path(self.source).name, items)
 
 
 Watch = Callable[[Plan, Path], AbstractContextManager[Progress | None]]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from geosr import __version__
 from geosr.errors import OptionError
+from geosr.files import plural
 from geosr.grid import Grid, Tile, Window
+from geosr.notebook import facts
 from geosr.rasters import compression, writer
-from geosr.rasters.placement import bounds, window_of
+from geosr.rasters.placement import bounds, crs_name, pixel_size, window_of
 from geosr.rasters.profile import RGB, Profile
 from geosr.rasters.radiometry import Range, fixed, to_dtype
 from geosr.rasters.sensors import NATURAL
@@ -49,6 +51,22 @@ class Plan:
     creation: Mapping[str, str]
     batch: int
     memory: int
+
+    def _repr_html_(self) -> str:
+        """Return the plan as a table, for notebooks."""
+        width, height = pixel_size(self.profile)
+        profile, whole = self.profile, self.window == self.source.profile.window
+        items = {
+            "input": self.source.path,
+            "window": "" if whole else ", ".join(map(str, astuple(self.window))),
+            "model": self.upscaler.identity.words,
+            "scale": self.upscaler.scale,
+            "output": f"{profile.width} x {profile.height} pixels, {plural(profile.count, 'band')} of {profile.dtype}",
+            "pixel size": f"{width:.6g} x {height:.6g}" if profile.located else "",
+            "CRS": crs_name(profile),
+            "format": self.driver,
+        }
+        return facts(Path(self.source.path).name, items)
 
     @property
     def tiles(self) -> Sequence[Tile]:

@@ -52,7 +52,15 @@ def test_bicubic_loads_no_tensorflow(make_raster, tmp_path):
 
 
 def test_the_public_names_and_commands_are_these():
-    assert geosr.__all__ == ["Computing", "GeosrError", "Options", "load", "super_resolve", "super_resolve_folder"]
+    assert geosr.__all__ == [
+        "Computing",
+        "GeosrError",
+        "Options",
+        "ProgressBar",
+        "load",
+        "super_resolve",
+        "super_resolve_folder",
+    ]
     assert all(getattr(geosr, name) for name in geosr.__all__)
     assert COMMANDS == (
         "superresolve",
