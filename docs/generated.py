@@ -22,6 +22,7 @@ REFERENCE = {
         *("quality.info.inspect_raster", "quality.verify.verify_output", "quality.compare.compare_rasters"),
         *("quality.evaluate.evaluate_model", "quality.options.Options", "quality.quantization.quantize_model"),
     ),
+    "Notebooks": ("notebook.ProgressBar",),
     "Errors": ("errors",),
 }
 """What the reference of the library shows of geosr, by chapter."""
