@@ -55,7 +55,6 @@ A folder of scenes with such a name is ./info."""
     "each_band",
     ("dtype", "-t"),
     size={"type": click.IntRange(16)},
-    bands={"type": options.BandNumbers()},
 )
 @degradation.options
 @options.of(Options, "split", "validation", "test", "block", "aoi", "exclude", "min_valid", "min_variance", "max_tiles")

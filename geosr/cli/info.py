@@ -16,6 +16,7 @@ from geosr.superresolve.options import Options
 
 if TYPE_CHECKING:
     from geosr.quality.info import Band, Info
+    from geosr.rasters.products import Product
 
 
 @click.command()
@@ -30,7 +31,8 @@ def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: 
     """Show what would be done with a raster, and why; or with each of several, or of those in a folder.
 
     Begins with a verdict: if the pixels were enlarged before, x2 adds nothing. Then lists how the bands are used and
-    how sharp they are, which values become 0 and 1, the share that is not valid, and the size and needs of the output.
+    how sharp they are, which values become 0 and 1, the share that is not valid, and the size and needs of the output. Of a product,
+    as a Sentinel-2 or Landsat folder or archive, lists the bands, unless --bands chooses some.
 
     \b
     Example:
@@ -38,10 +40,18 @@ def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: 
     """
     options.set_verbosity(verbose, quiet)
     from geosr.quality.info import inspect_raster
+    from geosr.rasters.products import find_product
 
     paths, settings = _paths(rasters, ext), Options(**values)
-    reports, failed = [], 0
+    reports: list[dict[str, Any]] = []
+    failed = 0
     for path in paths:
+        product = None if values["bands"] else find_product(path)
+        if product and len(product.grids) > 1:
+            reports.append(_product(product))
+            if not as_json:
+                click.echo("\n".join(_product_lines(product)))
+            continue
         try:
             report = inspect_raster(path, settings, workers=jobs)
         except GeosrError as error:
@@ -68,6 +78,19 @@ def _paths(rasters: Sequence[str], extension: str) -> list[str]:
         whole = Path(raster).is_dir() and opens(raster)
         paths += [raster] if whole else options.rasters([raster], extension)
     return paths
+
+
+def _product(product: Product) -> dict[str, Any]:
+    bands = [
+        {"number": band.number, "name": band.name, "pixel": band.pixel, "raster": band.raster} for band in product.bands
+    ]
+    return {"path": product.path, "bands": bands}
+
+
+def _product_lines(product: Product) -> list[str]:
+    """Return the bands of a product, those that belong together in one line."""
+    head = f"{product.path}: a product of {len(product.bands)} bands; choose some of one size with --bands"
+    return [head, *(f"  {line}" for line in product.lines())]
 
 
 def _lines(report: Info) -> list[str]:

@@ -47,29 +47,18 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return numbers
 
 
-class BandNumbers(Numbers):
-    """Band numbers, from 1, with commas between: 4,3,2."""
-
-    def __init__(self) -> None:
-        super().__init__("N,N,...", int, example="band numbers from 1 with commas between, as 4,3,2")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        bands = super().convert(value, param, ctx)
-        if min(bands) < 1:
-            self.fail(f"must be {self.example}, got {value!r}", param, ctx)
-        return bands
-
-
-class Bands(BandNumbers):
+class Bands(Numbers):
     """Bands by number, from 1, or by name, with commas between: 4,3,2 or B4,green,Blue band."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.name, self.example = "BAND,BAND,...", "numbers from 1 or names of bands with commas between, as 4,3,2"
+        super().__init__("BAND,BAND,...", int, example="numbers from 1 or names of bands with commas between, as 4,3,2")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple) or not re.search(r"[^\d\s,+.-]", value):
-            return super().convert(value, param, ctx)
+            bands = super().convert(value, param, ctx)
+            if min((band for band in bands if not isinstance(band, str)), default=1) < 1:
+                self.fail(f"must be {self.example}, got {value!r}", param, ctx)
+            return bands
         names = tuple(part.strip() for part in value.split(","))
         if not all(names):
             self.fail(f"must be {self.example}, got {value!r}", param, ctx)
@@ -315,9 +304,11 @@ def set_verbosity(verbose: int, quiet: int) -> None:
 
 def rasters(scenes: Sequence[str], extension: str) -> list[str]:
     """Return the scenes that are named: files, those in folders with this extension, and the matches of patterns."""
+    from geosr.rasters.source import opens
+
     paths: list[str] = []
     for scene in scenes:
-        if Path(scene).is_dir():
+        if Path(scene).is_dir() and not opens(scene):
             inside = [str(path) for path in files_in(Path(scene), extension)]
             if not inside:
                 raise click.ClickException(

@@ -221,7 +221,7 @@ def samples(tile: Tile, scene: Scene, source: RasterSource, options: Options) ->
             window=tile.core,
             crs=crs.to_wkt() if crs else "",
             transform=tuple(transform)[:6],
-            bands=tuple(source.indexes[i] for i in group),
+            bands=tuple(source.numbers[i] for i in group),
         )
         for group, reason in zip(_groups(len(outer), options), reasons, strict=True)
     ]
@@ -249,7 +249,7 @@ def encoded_part(task: Task, *, options: Options) -> bytes:
 def manifest(job: Plan) -> dict[str, Any]:
     """Return what the parts of a job depend on."""
     return {
-        "scenes": [[scene.name, list(scene.source.indexes), scene.source.alpha] for scene in job.scenes],
+        "scenes": [[scene.name, list(scene.source.numbers), scene.source.alpha] for scene in job.scenes],
         "sizes and times of the scenes": [scene.source.fingerprint for scene in job.scenes],
         "ranges": [str(scene.range) for scene in job.scenes],
         "areas": job.areas,

@@ -26,7 +26,9 @@ class Options:
 
     scale: int = option(2, "Factor between the two resolutions.", least=1)
     size: int = option(96, "Rows and columns of a full-resolution tile.", least=1)
-    bands: tuple[int, ...] | None = option(None, "Bands to use, in this order, from 1.")
+    bands: tuple[int | str, ...] | None = option(
+        None, "Bands to use, in this order: numbers from 1, or names, as B4,red."
+    )
     each_band: bool = option(False, "Make every band a sample of its own; scenes may differ in their bands.")
     dtype: str | None = option(
         None,
@@ -74,7 +76,7 @@ class Options:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, os.fspath(path))
         if self.bands is not None:
-            object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))
+            object.__setattr__(self, "bands", tuple(b if isinstance(b, str) else operator.index(b) for b in self.bands))
         check_options(self)
         if self.format != FORMATS[0]:
             object.__setattr__(self, "bic_up", False)

@@ -215,7 +215,7 @@ def _bands(job: Plan, thumbnail: tuple[Block, Block]) -> list[Band]:
     windows = spread_windows(source)
     noise = dict(zip(profile.colours, noise_levels(source, windows), strict=True))
     bands = []
-    for position, number in enumerate(source.indexes):
+    for position, number in enumerate(source.numbers):
         name = band_name(profile, position)
         if position == profile.alpha:
             bands.append(Band(number, name, "transparency", None, None, None, None))

@@ -158,7 +158,7 @@ def _job(
     source: str | os.PathLike[str], output: RasterSource, provenance: Provenance, model: str | None, *, trust: bool
 ) -> Plan:
     """Return the plan for such an output, with other tiles; bicubic where its model is not at hand."""
-    whole = RasterSource(source, alpha="band").profile
+    whole = RasterSource(source, provenance.bands, alpha="band").profile
     part = provenance.window or whole.window
     profile, scale = output.profile, max(output.profile.width // part.width, 1)
     if (profile.width, profile.height) != (part.width * scale, part.height * scale):
@@ -259,7 +259,7 @@ def _gdal_masks(source: RasterSource, window: Window) -> NDArray[np.bool_] | Non
 
     None where GDAL is not believed: of a band of data called alpha, and of blocks that cannot be read.
     """
-    with open_raster(source.path) as dataset:
+    with open_raster(source.name) as dataset:
         labelled = ColorInterp.alpha in dataset.colorinterp
         if source.skip_errors or (labelled and source.profile.alpha is None and source.alpha == "band"):
             return None

@@ -21,7 +21,9 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
 
     A file that exists is never taken for a URL, whatever its name.
     """
-    name = os.fspath(Path(path).absolute() if ":" in os.fspath(path) and Path(path).exists() else path)
+    name = os.fspath(path)
+    if ":" in name and not name.startswith("<") and Path(name).exists():
+        name = os.fspath(Path(name).absolute())
     with gdal.quiet():
         dataset = rasterio.open(name)
         if dataset.count or dataset.driver not in STACKED_DRIVERS:
@@ -38,9 +40,10 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
 
 def files_of(path: str | os.PathLike[str], dataset: Any) -> tuple[str, ...]:
     """Return the names of the files that a dataset, opened from this path, is read from."""
-    if dataset.name.startswith("<") and Path(path).exists():
-        return (os.fspath(path),)
-    return tuple(dataset.files)
+    name = os.fspath(path)
+    if dataset.name.startswith("<") and not name.startswith("<") and Path(name).exists():
+        return (name,)
+    return tuple(file for file in dataset.files if not file.startswith("<"))
 
 
 def description(dataset: Any) -> ET.Element:

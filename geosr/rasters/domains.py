@@ -21,7 +21,7 @@ CARRIED = ("", "IMAGERY", "COLOR_PROFILE", "EXIF", "ENVI", "xml:XMP", "json:XMP"
 """Domains that stay true, from any driver."""
 STORED = {
     *("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "NITF_METADATA", "CGM", "xml:TRE"),
-    *("xml:gml.root-instance", "xml:VRT", "TIFF", "OVERVIEWS", "JPEG2000"),
+    *("xml:gml.root-instance", "xml:VRT", "TIFF", "OVERVIEWS", "JPEG2000", "LocationInfo"),
 }
 """Domains that describe the file, or that GDAL derives from what is carried otherwise."""
 LOST = {"GEOLOCATION": "geolocation arrays"}

@@ -25,7 +25,7 @@ from geosr.grid import Window
 from geosr.rasters import domains, gdal
 from geosr.rasters.containers import description
 from geosr.rasters.kinds import DTYPES
-from geosr.rasters.sensors import band_keys
+from geosr.rasters.sensors import COLOURS, band_keys
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -174,23 +174,39 @@ def band_name(profile: Profile, position: int) -> str | None:
 def band_numbers(profile: Profile, bands: Sequence[int | str]) -> tuple[int, ...]:
     """Return the numbers, from 1, of bands that are named by number, description, or what their descriptions name.
 
-    A band "Band 4 (red)" is 4th or is called by its whole description, "B4" or "red"; case does not matter.
+    A band "Band 4 (red)" is 4th or is called by its whole description, "B4" or "red"; case does not matter. Its colour
+    interpretation names a band whose description names no colour.
 
     Raises:
         OptionError: a number or a name is none of the bands', or is that of several.
     """
     names = [band_name(profile, position) for position in range(profile.count)]
-    return tuple(_band_number(band, names) for band in bands)
+    return numbers_of(names, bands, colours=[colour.name for colour in profile.colorinterp])
 
 
-def _band_number(band: int | str, names: Sequence[str | None]) -> int:
+def numbers_of(
+    names: Sequence[str | None], bands: Sequence[int | str], *, colours: Sequence[str] = ()
+) -> tuple[int, ...]:
+    """Return the numbers, from 1, of bands among those with these names, as `band_numbers` does.
+
+    >>> numbers_of(["B2 (blue)", "B3 (green)"], ["green", "B02", 2])
+    (2, 1, 2)
+    """
+    keys = [set(band_keys(name)) for name in names]
+    for own, colour in zip(keys, colours, strict=False):
+        if not own & COLOURS:
+            own.update({colour} & COLOURS)
+    return tuple(_band_number(band, names, keys) for band in bands)
+
+
+def _band_number(band: int | str, names: Sequence[str | None], keys: Sequence[set[str]]) -> int:
     if not isinstance(band, str):
         if 1 <= band <= len(names):
             return band
         raise OptionError(f"bands 1 to {len(names)}, got {band}")
     whole = [number for number, name in enumerate(names, 1) if name and name.lower() == band.lower()]
-    keys = set(band_keys(band))
-    numbers = whole or [number for number, name in enumerate(names, 1) if keys and keys <= set(band_keys(name))]
+    wanted = set(band_keys(band))
+    numbers = whole or [number for number, own in enumerate(keys, 1) if wanted and wanted <= own]
     if len(numbers) == 1:
         return numbers[0]
     if numbers:
@@ -359,7 +375,7 @@ def _picked_alpha(profile: Profile, positions: Sequence[int]) -> int | None:
 
 
 def _check_kind(dataset: Any) -> None:
-    path = dataset.name
+    path = next(iter(dataset.files), "a raster") if dataset.name.startswith("<") else dataset.name
     # GDAL keeps an error in the EXIF of a JPEG, whose pixels are whole, and rasterio raises it for the next question,
     # whatever that is; an error of the question itself would be raised again below.
     with suppress(*gdal.ERRORS):

@@ -19,7 +19,7 @@ from rasterio.enums import ColorInterp
 from geosr.errors import OptionError, RasterError, UnsupportedRaster
 from geosr.files import absolute_path
 from geosr.grid import Block, Window
-from geosr.rasters import gdal
+from geosr.rasters import gdal, products
 from geosr.rasters.compression import was_lossy
 from geosr.rasters.containers import files_of, open_raster
 from geosr.rasters.damage import Damage, Salvage
@@ -126,13 +126,14 @@ class RasterSource:
         alpha: str = "auto",
         skip_errors: bool = False,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = self.name = os.fspath(path)
         self.skip_errors = skip_errors
         self._local = threading.local()
         with _errors(self.path), gdal.environment():
+            numbers, bands = self._find(bands)
             whole = profile_of(self._dataset)
             self.own_masks = bool(own_masks(self._dataset))
-            self.files = files_of(self.path, self._dataset)
+            self.files = files_of(self.name, self._dataset)
             self.block_shapes = tuple(self._dataset.block_shapes)
             self._salvage = Salvage(whole.window, self.block_shapes)
             if whole.alpha is not None and alpha == "auto":
@@ -147,15 +148,28 @@ class RasterSource:
             self.indexes = band_numbers(whole, bands or range(1, whole.count + 1))
         except OptionError as error:
             raise OptionError(f"{self.path!r} has {error}; choose others with --bands") from error
+        self.numbers = numbers or self.indexes
         self.profile = whole.bands(self.indexes)
 
+    def _find(self, bands: Sequence[int | str] | None) -> tuple[tuple[int, ...], Sequence[int | str] | None]:
+        """Find the raster that holds the bands; return their numbers in a product, none without, and in the raster."""
+        product = products.product_at(self.path)
+        if product is None and not self._dataset.count:
+            product = products.product_of(self.path, self._dataset)
+        if product is None:
+            return (), bands
+        self.close()
+        chosen = product.choose(bands)
+        self.name, indexes = products.raster_of(chosen)
+        return tuple(band.number for band in chosen), indexes
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _source, (absolute_path(self.path), self.indexes, self.alpha, self.skip_errors, _bytes(self.path))
+        return _source, (absolute_path(self.path), self.numbers, self.alpha, self.skip_errors, _bytes(self.path))
 
     @property
     def _dataset(self) -> Any:
         if not hasattr(self._local, "dataset"):
-            self._local.dataset = open_raster(self.path)
+            self._local.dataset = open_raster(self.name)
         return self._local.dataset
 
     def read(self, window: Window) -> Pixels:
@@ -202,14 +216,15 @@ class RasterSource:
         """GDAL's name of the format."""
         return str(self._dataset.driver)
 
-    def copy(self, bands: Sequence[int] | None = None) -> RasterSource:
-        """Return the same source, or other bands of it, with no file open but its own."""
-        return RasterSource(self.path, bands or self.indexes, alpha=self.alpha, skip_errors=self.skip_errors)
+    def copy(self, positions: Sequence[int] | None = None) -> RasterSource:
+        """Return the same source, or its bands at these positions, from 0, with no file open but its own."""
+        bands = self.numbers if positions is None else [self.numbers[i] for i in positions]
+        return RasterSource(self.path, bands, alpha=self.alpha, skip_errors=self.skip_errors)
 
     def colours(self) -> RasterSource:
         """Return the source without transparency, which becomes a mask."""
         colours = self.profile.colours
-        return self if len(colours) == self.profile.count else self.copy([self.indexes[i] for i in colours])
+        return self if len(colours) == self.profile.count else self.copy(colours)
 
     def close(self) -> None:
         """Close the file in this thread; it is opened again when it is needed."""
@@ -233,7 +248,9 @@ class RasterSource:
 
     def _on_disk(self) -> list[Path]:
         """Return the files that exist, archives for what is in them; folders are taken as the files in them."""
-        paths = dict.fromkeys(path for file in (self.path, *self.files) if (path := _existing(file)))
+        # Of a product, the files of the bands; others may come and go beside them.
+        whole = (self.path,) if self.name == self.path else ()
+        paths = dict.fromkeys(path for file in (*whole, *self.files) if (path := _existing(file)))
         return [
             path
             for found in paths
@@ -304,7 +321,7 @@ class RasterSource:
 
     @contextmanager
     def _without_overviews(self) -> Iterator[Any]:
-        with open_raster(self.path, OVERVIEW_LEVEL="NONE") as data:
+        with open_raster(self.name, OVERVIEW_LEVEL="NONE") as data:
             yield data
 
     def _decimated(self, side: int, indexes: Sequence[int]) -> tuple[Block, NDArray[np.bool_]]:

@@ -115,7 +115,7 @@ def prepare(
             stac.check(job, output, overwrite=True)
             stac.write(job, output)
         return None
-    check_paths(source, output, overwrite=running.overwrite, new_folder=new_folder)
+    check_paths(source, output, options, overwrite=running.overwrite, new_folder=new_folder)
     job = job or make_plan(source, options, output)
     if running.stac:
         stac.check(job, output, overwrite=running.overwrite)

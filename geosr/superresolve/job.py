@@ -74,7 +74,7 @@ def super_resolve(
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
-    check_paths(source, output, overwrite=overwrite)
+    check_paths(source, output, options, overwrite=overwrite)
     job = make_plan(source, options, output)
     write(job, output, overwrite=overwrite, restart=restart, resume=resume, pool=pool, progress=progress)
     return job
@@ -134,13 +134,18 @@ def write(
 
 
 def check_paths(
-    source: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool, new_folder: bool = False
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: Options = Options(),
+    *,
+    overwrite: bool,
+    new_folder: bool = False,
 ) -> None:
     """Refuse, in this order, an input that cannot be read and an output that cannot be written, or must not be.
 
     With `new_folder`, the output's folder will be created if it does not exist.
     """
-    inputs = RasterSource(source, alpha="band")
+    inputs = RasterSource(source, options.bands, alpha="band")
     inputs.close()
     output = Path(output)
     if not new_folder or output.parent.exists():
@@ -256,7 +261,7 @@ def manifest(job: Plan) -> dict[str, Any]:
     return {
         "input": absolute_path(job.source.path),
         "size and time of the input's files": job.source.fingerprint,
-        "bands": list(job.source.indexes),
+        "bands": list(job.source.numbers),
         "alpha": job.source.alpha,
         "model": str(job.upscaler.identity),
         "scale": job.upscaler.scale,

@@ -277,7 +277,7 @@ def _provenance(
         model=upscaler.identity,
         scale=upscaler.scale,
         range=values,
-        bands=source.indexes,
+        bands=source.numbers,
         window=window if window != source.profile.window else None,
         alpha=options.alpha,
         dtype=options.dtype,

@@ -7,7 +7,7 @@ import rasterio.shutil
 from click.testing import CliRunner
 
 from geosr.cli.main import main
-from geosr.errors import OptionError, UnsupportedRaster
+from geosr.errors import OptionError
 from geosr.quality.verify import verify_output
 from geosr.rasters.profile import Profile
 from geosr.rasters.source import RasterSource
@@ -31,15 +31,6 @@ def test_the_variables_of_a_netcdf_file_are_its_bands(make_raster, tmp_path):
     assert (raster.read(raster.profile.window).block == array).all()
     assert [*raster.files] == [str(tmp_path / "a.nc")]
     assert (raster.thumbnail(20)[0].shape) == (3, 16, 20)
-
-
-def test_variables_that_are_not_alike_are_no_bands(make_raster, tmp_path):
-    import h5py
-
-    with h5py.File(tmp_path / "a.nc", "w") as file:
-        file["a"], file["b"] = np.zeros((4, 5)), np.zeros((6, 7))
-    with pytest.raises(UnsupportedRaster, match="has no bands of its own; name one of its subdatasets"):
-        RasterSource(tmp_path / "a.nc")
 
 
 def test_an_output_in_netcdf_is_known_again(make_raster, tmp_path):
