@@ -52,6 +52,7 @@ A folder of scenes with such a name is ./info."""
     ("scale", "-s"),
     "size",
     ("bands", "-b"),
+    "nodata_in",
     "each_band",
     ("dtype", "-t"),
     size={"type": click.IntRange(16)},

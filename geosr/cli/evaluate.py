@@ -32,7 +32,7 @@ COLUMNS = {
 @click.argument("scenes", nargs=-1, required=True)
 @options.of(Options, ("scale", "-s"))
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
-@options.of(Options, ("bands", "-b"), "alpha", "range")
+@options.of(Options, ("bands", "-b"), "alpha", "nodata_in", "range")
 @degradation.options
 @options.of(Options, "limit", "protocol", "border")
 @options.extension

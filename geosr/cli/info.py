@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("rasters", metavar="RASTER...", nargs=-1, required=True)
-@options.of(Options, ("scale", "-s"), ("model", "-m"), ("bands", "-b"), "memory", model={"type": options.Model()})
+@options.of(
+    Options, ("scale", "-s"), ("model", "-m"), ("bands", "-b"), "nodata_in", "memory", model={"type": options.Model()}
+)
 @options.extension
 @options.jobs
 @options.as_json

@@ -144,6 +144,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "memory": {"type": Size()},
     "mtf": {"type": Numbers("N,N,...", float)},
     "nodata": {"type": Number()},
+    "nodata_in": {"type": Number()},
     "noise": {"type": Noise()},
     "sensor": {"type": click.Choice((NATURAL, *SENSORS)), "metavar": "SENSOR"},
     "range": {"type": Pair()},

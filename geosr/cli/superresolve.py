@@ -40,7 +40,9 @@ DAMAGED = 3
 @options.of(Options, ("scale", "-s"), ("model", "-m"), model={"type": options.Model()})
 @options.of(Computing, "backend", "precision", "halo", "blend", "trust")
 @options.of(Options, "sensor", "mtf", "noise", "limit", "consistent")
-@options.of(Options, ("bands", "-b"), "bands_mode", "alpha", "range", "window", "bounds", ("dtype", "-t"), "nodata")
+@options.of(
+    Options, ("bands", "-b"), "bands_mode", "alpha", "range", "window", "bounds", "nodata_in", ("dtype", "-t"), "nodata"
+)
 @options.of(Options, ("format", "-f", "--format", "--driver"), "overviews")
 @options.extension
 @options.of(Options, "tile", "batch", "memory", ("creation", "--co"))

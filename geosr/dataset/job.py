@@ -437,7 +437,7 @@ def _tasks(
 
 def _closed_source(path: str | os.PathLike[str], options: Options) -> RasterSource:
     """Return the colours of a scene, with no file open: there may be more scenes than files can be."""
-    with closing(RasterSource(path, options.bands)) as source:
+    with closing(RasterSource(path, options.bands, nodata=options.nodata_in)) as source:
         colours = source.colours()
     colours.close()
     return colours

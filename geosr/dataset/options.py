@@ -29,6 +29,9 @@ class Options:
     bands: tuple[int | str, ...] | None = option(
         None, "Bands to use, in this order: numbers from 1, or names, as B4,red."
     )
+    nodata_in: float | None = option(
+        None, "Value that is nodata in the scenes although they do not declare it, as 0 beside a swath."
+    )
     each_band: bool = option(False, "Make every band a sample of its own; scenes may differ in their bands.")
     dtype: str | None = option(
         None,

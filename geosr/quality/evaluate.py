@@ -250,12 +250,12 @@ def _opened(path: str, options: Options) -> tuple[RasterSource, MemoryFile | Non
     """The scene, and the copy in memory that it is read from, of a BMP that GDAL does not read."""
     copy = None
     try:
-        pixels = RasterSource(path, options.bands, alpha=options.alpha)
+        pixels = RasterSource(path, options.bands, alpha=options.alpha, nodata=options.nodata_in)
     except RasterError:
         copy = gdal.plain_bitmap(path)
         if copy is None:
             raise
-        pixels = RasterSource(copy.name, options.bands, alpha=options.alpha)
+        pixels = RasterSource(copy.name, options.bands, alpha=options.alpha, nodata=options.nodata_in)
     return pixels.colours(), copy
 
 

@@ -33,6 +33,9 @@ class Options:
         "Treat a band labelled alpha as transparency (mask) or as data (band); near infrared is often mislabelled.",
         choices=ALPHA_MODES,
     )
+    nodata_in: float | None = option(
+        None, "Value that is nodata in a scene although it does not declare it, as 0 beside a swath."
+    )
     degradation: Degradation = Degradation()
     range: tuple[float, float] | None = option(
         None, "Values that become 0 and 1 for the network, of every band; those of each scene by default."

@@ -78,7 +78,7 @@ def open_pair(
     if not results:
         raise OptionError("there is no result to compare; name one that was made of the first raster")
     made = provenance(RasterSource(results[0], alpha="band"))
-    low = RasterSource(before, made.bands, alpha=made.alpha)
+    low = RasterSource(before, made.bands, alpha=made.alpha, nodata=made.nodata_in)
     scale = 0
     covers: list[Cover] = []
     for path in results:

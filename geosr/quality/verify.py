@@ -185,6 +185,7 @@ def _job(
         # Of another program's output, what it chose is not known.
         dtype=provenance.dtype if provenance.model else profile.dtype,
         nodata=provenance.nodata if provenance.model else profile.nodata,
+        nodata_in=provenance.nodata_in,
         skip_errors=provenance.skip_errors,
         tile=AGAIN,
     )
@@ -265,7 +266,10 @@ def _gdal_masks(source: RasterSource, window: Window) -> NDArray[np.bool_] | Non
             return None
         indexes = [source.indexes[i] for i in source.profile.colours]
         shown = dataset.read_masks(indexes, window=window.toranges()) > 0
-        shown &= np.isfinite(dataset.read(indexes, window=window.toranges()))
+        block = dataset.read(indexes, window=window.toranges())
+        shown &= np.isfinite(block)
+        if source.nodata is not None:
+            shown &= block != block.dtype.type(source.nodata)
     return np.asarray(shown.any(axis=0))
 
 

@@ -116,6 +116,7 @@ class RasterSource:
     clear or opaque.
 
     With `skip_errors`, blocks of the file that cannot be read are invalid pixels, not an error; see `damage`.
+    Pixels of the value `nodata` are nodata beside those that the raster declares, whose value they take if it has one.
     """
 
     def __init__(
@@ -125,9 +126,10 @@ class RasterSource:
         *,
         alpha: str = "auto",
         skip_errors: bool = False,
+        nodata: float | None = None,
     ) -> None:
         self.path = self.name = os.fspath(path)
-        self.skip_errors = skip_errors
+        self.skip_errors, self.nodata = skip_errors, nodata
         self._local = threading.local()
         with _errors(self.path), gdal.environment():
             numbers, bands = self._find(bands)
@@ -141,6 +143,8 @@ class RasterSource:
         if whole.alpha is not None and alpha == "band":
             plain = (ColorInterp.undefined if c is ColorInterp.alpha else c for c in whole.colorinterp)
             whole = replace(whole, alpha=None, colorinterp=tuple(plain))
+        if nodata is not None and (whole.nodata is None or not _holds(np.dtype(whole.dtype), whole.nodata)):
+            whole = replace(whole, nodata=nodata)
         self.alpha = alpha
         self._mask_band = whole.masked
         self._alpha_band = None if whole.alpha is None else whole.alpha + 1
@@ -150,6 +154,7 @@ class RasterSource:
             raise OptionError(f"{self.path!r} has {error}; choose others with --bands") from error
         self.numbers = numbers or self.indexes
         self.profile = whole.bands(self.indexes)
+        self._check_nodata()
 
     def _find(self, bands: Sequence[int | str] | None) -> tuple[tuple[int, ...], Sequence[int | str] | None]:
         """Find the raster that holds the bands; return their numbers in a product, none without, and in the raster."""
@@ -164,7 +169,14 @@ class RasterSource:
         return tuple(band.number for band in chosen), indexes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _source, (absolute_path(self.path), self.numbers, self.alpha, self.skip_errors, _bytes(self.path))
+        return _source, (
+            absolute_path(self.path),
+            self.numbers,
+            self.alpha,
+            self.skip_errors,
+            self.nodata,
+            _bytes(self.path),
+        )
 
     @property
     def _dataset(self) -> Any:
@@ -176,12 +188,15 @@ class RasterSource:
         inside, alpha, colours = window.intersection(self.profile.window), self.profile.alpha, self.profile.colours
         with gdal.environment():
             block, shown = self._block(inside), self._masks(inside)
+        self._unify_nodata(block)
         shown = shown & ~self._salvage.unreadable(inside, self.indexes)
         valid = shown & measured(block, self.profile.nodata)
         if alpha is not None:
             valid &= block[alpha] > 0
             valid[alpha] = True
         # One mask for all bands: a pixel that any band shows is shown.
+        if self.nodata is not None:
+            shown = shown & valid
         mask = np.asarray(shown[colours].any(axis=0)) if self.profile.masked else None
         return Pixels(block, valid, mask).mirrored(inside, window)
 
@@ -193,6 +208,7 @@ class RasterSource:
         """Return a decimated read with at most `side` rows and columns and its validity; overviews are ignored."""
         with gdal.environment():
             block, valid = self._decimated(side, self.indexes)
+            self._unify_nodata(block)
             valid &= measured(block, self.profile.nodata)
             try:
                 with self._without_overviews() as data:
@@ -219,7 +235,7 @@ class RasterSource:
     def copy(self, positions: Sequence[int] | None = None) -> RasterSource:
         """Return the same source, or its bands at these positions, from 0, with no file open but its own."""
         bands = self.numbers if positions is None else [self.numbers[i] for i in positions]
-        return RasterSource(self.path, bands, alpha=self.alpha, skip_errors=self.skip_errors)
+        return RasterSource(self.path, bands, alpha=self.alpha, skip_errors=self.skip_errors, nodata=self.nodata)
 
     def colours(self) -> RasterSource:
         """Return the source without transparency, which becomes a mask."""
@@ -295,6 +311,21 @@ class RasterSource:
         block: Block = self._dataset.read(list(indexes), window=window.toranges())
         return block
 
+    def _check_nodata(self) -> None:
+        dtype = np.dtype(self.profile.dtype)
+        if self.nodata is None or dtype.kind == "f" or _holds(dtype, self.nodata):
+            return
+        raise OptionError(f"{self.path!r} holds {dtype}, in which there is no {self.nodata:g}; change --nodata-in")
+
+    def _unify_nodata(self, block: Block) -> None:
+        """Give pixels of the value that is nodata too the one that the raster declares, but for transparency."""
+        if self.nodata is None or self.nodata == self.profile.nodata:
+            return
+        for position in self.profile.colours:
+            band = block[position]
+            hidden = ~measured(band, self.nodata)
+            band[hidden & np.isfinite(band)] = self.profile.nodata
+
     def _masks(self, window: Window) -> NDArray[np.bool_]:
         """Return True (1 or bands, rows, cols) where masks, and transparency that was left out, show pixels."""
         try:
@@ -339,8 +370,10 @@ class RasterSource:
             return self._salvage.decimated(data, indexes, shape, step)
 
 
-def _source(path: str, bands: Sequence[int], alpha: str, skip_errors: bool, size: int) -> RasterSource:
-    source = RasterSource(path, bands, alpha=alpha, skip_errors=skip_errors)
+def _source(
+    path: str, bands: Sequence[int], alpha: str, skip_errors: bool, nodata: float | None, size: int
+) -> RasterSource:
+    source = RasterSource(path, bands, alpha=alpha, skip_errors=skip_errors, nodata=nodata)
     if _bytes(path) != size:
         raise RasterError(f"{path!r} is another file here than where it was chosen; put the same where all can read it")
     return source

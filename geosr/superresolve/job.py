@@ -268,6 +268,7 @@ def manifest(job: Plan) -> dict[str, Any]:
         "range": str(job.values),
         "dtype": job.profile.dtype,
         "nodata": str(job.profile.nodata),
+        "nodata of the input": str(job.source.nodata),
         "tile": job.grid.size,
         "window": str(job.window),
         "errors": "skipped" if job.source.skip_errors else "refused",

@@ -75,6 +75,9 @@ class Options:
     dtype: str | None = option(
         None, "Data type of the output; the input's by default. Values saturate, they are not scaled.", choices=DTYPES
     )
+    nodata_in: float | None = option(
+        None, "Value that is nodata in the input although it does not declare it, as 0 beside a swath."
+    )
     nodata: float | None = option(None, "Nodata value of the output; the input's by default.")
     format: str | None = option(None, "GDAL driver of the output, as COG; by the ending of OUTPUT by default.")
     overviews: bool | None = option(None, "Build overviews in the output; by default if the input has them.")

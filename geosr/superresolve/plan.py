@@ -105,7 +105,9 @@ def make_plan(
     Raises:
         RasterError, OptionError, ModelError: the raster, the options or the model do not fit together.
     """
-    source = RasterSource(raster, options.bands, alpha=options.alpha, skip_errors=options.skip_errors)
+    source = RasterSource(
+        raster, options.bands, alpha=options.alpha, skip_errors=options.skip_errors, nodata=options.nodata_in
+    )
     profile = source.profile
     mode = bands_mode(profile, options.bands_mode)
     upscaler = load_upscaler(options.model, options.scale, mode=mode, computing=options.computing)
@@ -282,6 +284,7 @@ def _provenance(
         alpha=options.alpha,
         dtype=options.dtype,
         nodata=options.nodata,
+        nodata_in=options.nodata_in,
         skip_errors=options.skip_errors,
         stored=" ".join(f"{name}={value}" for name, value in storage.items()),
     )
@@ -311,8 +314,7 @@ def _warn_of_values_like_nodata(job: Plan) -> None:
     share = np.count_nonzero(values == job.profile.nodata) / max(values.size, 1)
     if share > 0.001:
         log.warning(
-            "%s: %.1f %% of the valid pixels are %g and will be moved off it; if they are nodata, say so in the input: "
-            "gdal_edit.py -a_nodata %g FILE",
+            "%s: %.1f %% of the valid pixels are %g and will be moved off it; if they are nodata, say --nodata-in %g",
             *(job.source.path, 100 * share, job.profile.nodata, job.profile.nodata),
         )
 

@@ -102,6 +102,8 @@ class Provenance:
     alpha: str = "auto"
     dtype: str | None = None
     nodata: float | None = None
+    nodata_in: float | None = None
+    """The value that is nodata in the input although that does not declare it."""
     skip_errors: bool = False
     stored: str | None = None
     """Format and creation options."""
@@ -122,6 +124,7 @@ class Provenance:
             "ALPHA": self.alpha if self.alpha != "auto" else None,
             "DTYPE": self.dtype,
             "NODATA": self.nodata,
+            "NODATA_IN": self.nodata_in,
             "ERRORS": "skipped" if self.skip_errors else None,
             "STORED": self.stored,
         }
@@ -149,6 +152,7 @@ class Provenance:
             alpha=values.get("ALPHA", "auto"),
             dtype=values.get("DTYPE"),
             nodata=exact_number(values["NODATA"]) if "NODATA" in values else None,
+            nodata_in=exact_number(values["NODATA_IN"]) if "NODATA_IN" in values else None,
             skip_errors="ERRORS" in values,
             stored=values.get("STORED"),
             frames=int(values["FRAMES"]) if "FRAMES" in values else None,

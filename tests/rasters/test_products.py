@@ -3,6 +3,7 @@ import pickle
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,17 @@ def test_every_command_takes_the_names_of_a_product(sentinel2, tmp_path):
         assert done.exit_code == 0, (args, done.output)
     assert compare_rasters(sentinel2, output, bands=("blue",)).bands == ("band 3, B2, central wavelength 490 nm",)
     assert sum(build([sentinel2], tmp_path / "other", SetOptions(bands=("B8",), size=16, validation=0)).tiles.values())
+
+
+@needs_sentinel2
+def test_the_zeros_beside_a_swath_are_nodata_where_that_is_said(sentinel2, tmp_path):
+    output = tmp_path / "out.tif"
+    super_resolve(sentinel2, output, replace(RGB, nodata_in=0))
+    with rasterio.open(output) as out:
+        assert out.nodata == 0
+        assert (out.read_masks() > 0).all(axis=(0, 1)).tolist() == [False] * 20 + [True] * 100
+        assert out.read()[:, :, 20:].min() > 400
+    assert verify_output(sentinel2, output).recomputed == 0
 
 
 def test_a_landsat_folder_or_tar_is_read_by_the_names_of_its_bands(landsat, tmp_path):
