@@ -145,14 +145,17 @@ def store(path: Path, profile: Profile, blocks: Iterable[tuple[Window, Block]], 
 
 
 def add_overviews(path: Path) -> None:
-    """Build averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block, of valid pixels alone."""
+    """Build averages of 2 x 2, 4 x 4 ... pixels inside the GeoTIFF, down to about a block, of valid pixels alone.
+
+    Under a mask, GDAL would average the nodata of single bands with their picture: every second pixel is taken then.
+    """
     with _writing(path):
-        masks = _hide_nodata(path)
+        masks, partial = _hide_nodata(path)
         with rasterio.open(path, "r+") as out:
             levels = [2]
             while min(out.width, out.height) // levels[-1] > compression.BLOCK_SIZE:
                 levels.append(2 * levels[-1])
-            out.build_overviews(levels, Resampling.average)
+            out.build_overviews(levels, Resampling.nearest if partial else Resampling.average)
         if masks:
             with rasterio.open(path, "r+") as out:
                 for window, packed in masks:
@@ -161,24 +164,27 @@ def add_overviews(path: Path) -> None:
                     out.write_mask(mask > 0, window=window.toranges())
 
 
-def _hide_nodata(path: Path) -> list[tuple[Window, bytes]]:
-    """Let the mask of a raster hide pixels that are nodata in all bands, and return the windows' masks as they were.
+def _hide_nodata(path: Path) -> tuple[list[tuple[Window, bytes]], bool]:
+    """Let the mask of a raster hide pixels that are nodata in all bands.
 
-    GDAL averages by the mask or else by the nodata value, never by both.
+    GDAL averages by the mask or else by the nodata value, never by both. Returns the windows' masks as they were, and
+    True if the mask shows pixels that are nodata in some bands but not in others.
     """
-    before = []
+    before, partial = [], False
     with rasterio.open(path, "r+") as out:
         profile = described(out)
         if profile.nodata is None or not profile.masked:
-            return []
+            return [], False
         for tile in Grid(profile.width, profile.height, 4 * compression.BLOCK_SIZE):
             window = tile.core.toranges()
             shown = out.read_masks(1, window=window) > 0
-            both = shown & measured(out.read(window=window), profile.nodata).any(axis=0)
+            valid = measured(out.read(window=window), profile.nodata)
+            both = shown & valid.any(axis=0)
+            partial = partial or bool((both & ~valid.all(axis=0)).any())
             if (both != shown).any():
                 before.append((tile.core, zlib.compress(np.packbits(shown).tobytes())))
                 out.write_mask(both, window=window)
-    return before
+    return before, partial
 
 
 def copy(source: Path, path: Path, driver: str, options: Mapping[str, str]) -> None:

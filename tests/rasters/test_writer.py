@@ -200,3 +200,27 @@ def test_overviews_obey_the_mask_and_the_nodata_value_together(make_raster, tmp_
     assert (shown == (count > 0)).all()
     assert (level[:, count == 0] == 0).all()
     assert np.abs(level - mean)[:, count > 0].max() <= 0.5
+
+
+@pytest.mark.parametrize("driver", ["GTiff", "COG"])
+def test_nodata_of_single_bands_under_a_mask_is_not_averaged_with_their_picture(make_raster, tmp_path, driver):
+    rng = np.random.default_rng(0)
+    array = rng.integers(100, 200, (3, 600, 1100)).astype("uint8")
+    array[rng.random(array.shape) < 0.3] = 0
+    mask = rng.random(array.shape[1:]) > 0.3
+    path = make_raster(array, nodata=0, tiled=True)
+    with rasterio.open(path, "r+") as out:
+        out.write_mask(mask)
+    writer.add_overviews(path)
+    if driver == "COG":
+        writer.copy(path, tmp_path / "cog.tif", "COG", {})
+        path = tmp_path / "cog.tif"
+    with rasterio.open(path) as out:
+        assert (out.read() == array).all()
+        assert ((out.dataset_mask() > 0) == mask).all()
+        levels = len(out.overviews(1))
+    for level in range(levels):
+        with rasterio.open(path, overview_level=level) as out:
+            values, shown = out.read(), out.dataset_mask() > 0
+        assert (((values == 0) | (values >= 100)) | ~shown).all()
+        assert 0.2 < (values[:, shown] == 0).mean() < 0.4
