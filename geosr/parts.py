@@ -49,7 +49,9 @@ class Parts:
 
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
         self.output = output
-        self.folder, lock = leftovers(output)
+        folder, lock = leftovers(output)
+        # GDAL takes a colon in a path that begins with it for that of a URL.
+        self.folder = folder.absolute()
         self._manifest = json.loads(json_text(manifest))
         self._restart = restart
         self._lock = FileLock(lock)

@@ -33,8 +33,8 @@ def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: 
     """Show what would be done with a raster, and why; or with each of several, or of those in a folder.
 
     Begins with a verdict: if the pixels were enlarged before, x2 adds nothing. Then lists how the bands are used and
-    how sharp they are, which values become 0 and 1, the share that is not valid, and the size and needs of the output. Of a product,
-    as a Sentinel-2 or Landsat folder or archive, lists the bands, unless --bands chooses some.
+    how sharp they are, which values become 0 and 1, the share that is not valid, and the size and needs of the output.
+    Of a product, as a Sentinel-2 or Landsat folder or archive, lists the bands, unless --bands chooses some.
 
     \b
     Example:

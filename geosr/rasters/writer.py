@@ -274,6 +274,7 @@ def companions(path: Path, profile: Profile, driver: str) -> list[Path]:
 
 def read_with(path: Path) -> list[Path]:
     """Return the other files that GDAL reads when it opens a raster; none for what is no raster."""
+    path = path.absolute()
     try:
         with gdal.environment(), gdal.quiet(), rasterio.open(path) as dataset:
             return [Path(file) for file in dataset.files if Path(file) != path]

@@ -102,7 +102,7 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
     with gdal.environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dates that it reads in no other form
         stac_item = rio_stac.create_stac_item(
-            os.fspath(output),
+            os.fspath(output.absolute()),
             input_datetime=taken(job.source.profile) or now,
             id=output.stem,
             asset_name="data",

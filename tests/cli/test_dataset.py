@@ -90,7 +90,7 @@ def test_every_option_reaches_the_set(make_raster, tmp_path):
     ]
     words = "--size 24 --scale 3 --bands 2 --degradation mtf+noise+quantise --mtf 0.4 --noise 0.02,0.01 --bits 7"
     words += " --split block --block 60 --validation 0.1 --test 0.1 --min-valid 0.5 --min-variance 1e-6 --no-bic-up"
-    words += " --seed 4"
+    words += " --seed 4 --nodata-in 250"
     done = run(*scenes, tmp_path / "out", *words.split(), "--json", "-q")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -99,7 +99,7 @@ def test_every_option_reaches_the_set(make_raster, tmp_path):
     assert options == {
         "scale": 3, "size": 24, "bands": [2], "each_band": False, "dtype": None, "split": "block", "block": 60,
         "validation": 0.1, "test": 0.1, "aoi": None, "exclude": None, "min_valid": 0.5, "min_variance": 1e-6,
-        "max_tiles": None, "seed": 4, "bic_up": False, "format": "tfrecord", "gzip": False,
+        "nodata_in": 250, "max_tiles": None, "seed": 4, "bic_up": False, "format": "tfrecord", "gzip": False,
         "degradation": {
             "steps": ["mtf", "noise", "quantise"], "mtf": [0.4], "noise": [0.02, 0.01], "bits": 7,
         },

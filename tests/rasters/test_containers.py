@@ -57,12 +57,19 @@ def test_formats_with_a_grid_of_their_own_are_refused(make_raster, tmp_path):
     check_creation(Profile(9, 9, 3, "uint8"), "PNG", {})
 
 
-def test_a_file_whose_name_looks_like_a_url_is_a_file(make_raster, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["s3:y.tif", "zip:y.tif", "s3:in/s3:y.tif", "GTIFF_DIR:1:y.tif", "http:y.png"])
+def test_files_whose_names_look_like_urls_are_files(make_raster, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:in").mkdir()
     make_raster().rename(tmp_path / "s3:x.tif")
-    done = CliRunner().invoke(main, ["superresolve", "s3:x.tif", "y.tif", "--model", "bicubic"])
-    assert done.exit_code == 0, done.output
-    with rasterio.open(tmp_path / "y.tif") as out:
+    for args in (
+        ["superresolve", "s3:x.tif", name, "--model", "bicubic", "--overviews", "--stac"],
+        ["superresolve", "s3:x.tif", name, "--model", "bicubic", "--overviews", "--stac", "--overwrite"],
+        ["verify", "s3:x.tif", name],
+    ):
+        done = CliRunner().invoke(main, args)
+        assert done.exit_code == 0, done.output
+    with rasterio.open(tmp_path / name) as out:
         assert out.shape == (100, 120)
 
 
