@@ -157,7 +157,7 @@ def enlarged_before(job: Plan) -> list[int]:
     """Return the numbers of the bands whose pixels were enlarged before, so that a network has nothing to add to."""
     source = job.source
     thumbnail = source.thumbnail(THUMBNAIL)
-    shares = {source.indexes[i]: sharpness(source, i, thumbnail) for i in source.profile.colours}
+    shares = {source.numbers[i]: sharpness(source, i, thumbnail) for i in source.profile.colours}
     return [number for number, share in shares.items() if share is not None and share < OVERSAMPLED]
 
 

@@ -105,9 +105,9 @@ def test_info_lists_what_a_product_holds(sentinel2):
         "B2 (blue)",
         "B8 (nir)",
     ]
-    done = CliRunner().invoke(main, ["info", str(sentinel2), "--bands", "B4", "--model", "bicubic"])
+    done = CliRunner().invoke(main, ["info", str(sentinel2), "--bands", "B8A", "--model", "bicubic"])
     assert done.exit_code == 0, done.output
-    assert "60 x 60 pixels of 10 x 10, 1 band of uint16" in done.output
+    assert "30 x 30 pixels of 20 x 20, 1 band of uint16" in done.output
 
 
 @needs_sentinel2
