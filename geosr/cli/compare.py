@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 from geosr.superresolve.options import Options
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def compare(
         write_file(picture, page.sheet(comparison))
     _report(comparison, output, as_json=as_json)
     if not quiet:
-        click.echo(f"written: {output}{f', {picture}' if png else ''}", err=True)
+        echo(f"written: {output}{f', {picture}' if png else ''}", err=True)
     if opened and not webbrowser.open(output.resolve().as_uri()):
-        click.echo(f"no browser could be started; open {output} yourself", err=True)
+        echo(f"no browser could be started; open {output} yourself", err=True)
 
 
 def _command(before: str, results: tuple[str, ...], truth: str | None) -> str:
@@ -98,7 +99,7 @@ def _report(comparison: Comparison, output: Path, *, as_json: bool) -> None:
         }
         options.echo_json(report)
         return
-    click.echo(comparison.verdict)
+    echo(comparison.verdict)
     for name, scores in totals.items():
         texts = ", ".join(f"{side} {value:.4g}" for side, value in scores.items() if not math.isnan(value))
-        click.echo(f"{name:<16} {texts}")
+        echo(f"{name:<16} {texts}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli import degradation, events, options
+from geosr.cli.echo import echo
 from geosr.cli.ending import missing
 from geosr.cli.progress import progress
 from geosr.dataset.options import Options
@@ -130,10 +131,10 @@ def info(out: Path, as_json: bool) -> None:
 
     summary = storage.summary(out)
     if as_json:
-        click.echo(json_text(summary))
+        echo(json_text(summary))
         return
     for line in storage.lines(summary):
-        click.echo(line)
+        echo(line)
 
 
 @dataset.command()
@@ -155,16 +156,16 @@ def audit(out: Path, as_json: bool, quiet: int) -> None:
     with progress("audit", "tiles", quiet=bool(quiet) or as_json) as show:
         report = audit_set(out, show)
     if as_json:
-        click.echo(json_text(report.told))
+        echo(json_text(report.told))
     else:
         tiles = ", ".join(f"{count} in {split}" for split, count in report.tiles.items())
-        click.echo(f"{report.folder}: {tiles}")
+        echo(f"{report.folder}: {tiles}")
         _list("share ground", report.overlaps)
         _list("look alike", report.alike)
         if report.nowhere:
-            click.echo(f"{report.nowhere} have no CRS: their ground was compared within each scene alone")
+            echo(f"{report.nowhere} have no CRS: their ground was compared within each scene alone")
         if report.flat:
-            click.echo(f"{report.flat} show nothing, so that their pictures were not compared")
+            echo(f"{report.flat} show nothing, so that their pictures were not compared")
     if not report.passed:
         raise click.exceptions.Exit(1)
 
@@ -187,7 +188,7 @@ def preview(out: Path, sheet: Path, tiles: int, rgb: tuple[int | str, ...] | Non
     from geosr.dataset.preview import draw_sheet
 
     draw_sheet(out, sheet, tiles=tiles, rgb=rgb, overwrite=overwrite)
-    click.echo(sheet)
+    echo(sheet)
 
 
 @dataset.command()
@@ -255,10 +256,10 @@ def _report(summary: Summary, as_json: bool) -> None:
 def _list(what: str, pairs: Sequence[Any]) -> None:
     """Print the first pairs, and their number."""
     if not pairs:
-        click.echo(f"no two of different splits {what}")
+        echo(f"no two of different splits {what}")
         return
-    click.echo(f"{len(pairs)} pairs of different splits {what}:")
+    echo(f"{len(pairs)} pairs of different splits {what}:")
     for pair in pairs[:10]:
-        click.echo(f"  {pair.one}  {pair.other}  {pair.share:.0%}")
+        echo(f"  {pair.one}  {pair.other}  {pair.share:.0%}")
     if len(pairs) > 10:
-        click.echo(f"  and {len(pairs) - 10} more (--json lists all)")
+        echo(f"  and {len(pairs) - 10} more (--json lists all)")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geosr.cli import degradation, options
+from geosr.cli.echo import echo
 from geosr.cli.progress import progress
 from geosr.files import plural
 from geosr.models.computing import Computing
@@ -98,12 +99,10 @@ def evaluate(
         options.echo_json(asdict(report))
         return
     for scene in report.scenes:
-        click.echo(
-            f"{scene.scene}: {scene.width} x {scene.height} pixels, {plural(scene.bands, 'band')} of {scene.dtype}"
-        )
+        echo(f"{scene.scene}: {scene.width} x {scene.height} pixels, {plural(scene.bands, 'band')} of {scene.dtype}")
         _show(scene.methods)
     if len(report.scenes) > 1:
-        click.echo(f"mean of {len(report.scenes)} scenes")
+        echo(f"mean of {len(report.scenes)} scenes")
         _show(report.total)
 
 
@@ -112,10 +111,10 @@ def _show(methods: dict[str, Any]) -> None:
     rows = {name: asdict(scores) for name, scores in methods.items()}
     columns = {key: column for key, column in COLUMNS.items() if any(row[key] is not None for row in rows.values())}
     width = max(map(len, rows))
-    click.echo(f"  {'':<{width}}" + "".join(f"  {title:>{max(len(title), 6)}}" for title, _ in columns.values()))
+    echo(f"  {'':<{width}}" + "".join(f"  {title:>{max(len(title), 6)}}" for title, _ in columns.values()))
     for name, row in rows.items():
         cells = [
             f"  {'-' if row[key] is None else form.format(row[key]):>{max(len(title), 6)}}"
             for key, (title, form) in columns.items()
         ]
-        click.echo(f"  {name:<{width}}" + "".join(cells))
+        echo(f"  {name:<{width}}" + "".join(cells))

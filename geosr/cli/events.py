@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import click
 
 from geosr import __version__
+from geosr.cli.echo import echo
 from geosr.files import json_text
 
 KEY = "geosr.progress"
@@ -39,7 +40,7 @@ def begin(command: str) -> None:
 
 def emit(event: str, **values: object) -> None:
     """Write a line, at once."""
-    click.echo(json_text({"event": event, **values}, indent=None))
+    echo(json_text({"event": event, **values}, indent=None))
 
 
 def result(values: Mapping[str, object], text: str = "", *, as_json: bool = False) -> None:
@@ -47,7 +48,7 @@ def result(values: Mapping[str, object], text: str = "", *, as_json: bool = Fals
     if wanted():
         emit("result", **values)
     elif as_json or text:
-        click.echo(json_text(values, indent=None) if as_json else text)
+        echo(json_text(values, indent=None) if as_json else text)
 
 
 def warn(text: str) -> None:
@@ -61,7 +62,7 @@ def warn(text: str) -> None:
 def note(text: str) -> None:
     """Write a line for people to stderr, above a progress bar that is on it."""
     # The stream that the bar has put there, which click passes over unless it is named.
-    click.echo(text, file=sys.stderr)
+    echo(text, file=sys.stderr)
 
 
 class Lines(logging.Handler):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 from geosr.errors import GeosrError
 from geosr.files import plural
 from geosr.superresolve.options import Options
@@ -52,7 +53,7 @@ def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: 
         if product and len(product.grids) > 1:
             reports.append(_product(product))
             if not as_json:
-                click.echo("\n".join(_product_lines(product)))
+                echo("\n".join(_product_lines(product)))
             continue
         try:
             report = inspect_raster(path, settings, workers=jobs)
@@ -60,11 +61,11 @@ def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: 
             if len(paths) == 1:
                 raise
             failed += 1
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
             continue
         reports.append({**asdict(report), "oversampled": report.oversampled, "mtf": report.mtf})
         if not as_json:
-            click.echo("\n".join(_lines(report)))
+            echo("\n".join(_lines(report)))
     if as_json:
         options.echo_json(reports[0] if [*rasters] == paths and len(paths) == 1 else reports)
     if failed:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from geosr.cli.echo import echo
 from geosr.cli.main import main
 from geosr.cli.options import Decorator
 from geosr.files import files_in
@@ -186,7 +187,7 @@ def superresolution(process: Path, superresolution: Path) -> None:
 
 def _run(*lines: Line) -> None:
     """Show the new form in one line, and run it."""
-    click.echo("new form: " + " && ".join(shlex.join(["geosr", *line]) for line in lines), err=True)
+    echo("new form: " + " && ".join(shlex.join(["geosr", *line]) for line in lines), err=True)
     for line in lines:
         try:
             main.main(line, prog_name="geosr", standalone_mode=False)

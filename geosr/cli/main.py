@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +17,7 @@ import click
 from geosr import __version__
 from geosr.choices import suggestion
 from geosr.cli import events
+from geosr.cli.echo import echo, printable
 from geosr.errors import Cancelled, GeosrError
 
 COMMANDS = (
@@ -58,6 +60,7 @@ class Commands(click.Group):
             with one_line():
                 return super().invoke(ctx)
         except click.ClickException as error:
+            error.message = printable(error.message)  # type: ignore[misc]
             if events.wanted():
                 events.emit("error", text=" ".join(error.format_message().split()))
             raise
@@ -77,11 +80,33 @@ def one_line() -> Iterator[None]:
         _leave("Cancelled; nothing is left behind.")
     except KeyboardInterrupt:
         _leave("Interrupted; nothing is half-written.")
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except MemoryError as error:
+        _show_traceback()
+        raise click.ClickException("there is not enough memory; give less to --memory, or free some") from error
+    except Exception as error:
+        _show_traceback()
+        raise click.ClickException(_unexpected(error)) from error
+
+
+def _unexpected(error: Exception) -> str:
+    """Return the line for an exception that nobody foresaw, with the files that the command was given."""
+    values = [str(value) for value in sys.argv[1:] if os.path.lexists(value)]
+    files = f" with {', '.join(map(repr, values))}" if values else ""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}{files}: {text or 'no more is known'}; -vv shows where; please report it"
+
+
+def _show_traceback() -> None:
+    """Show the traceback of the exception that is handled, where the user wants to see all (-vv)."""
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        traceback.print_exc()
 
 
 def _leave(message: str) -> None:
     """End after an interruption, without waiting for a thread that is still in a network's call."""
-    click.echo(message, err=True)
+    echo(message, err=True)
     if any(thread.name.startswith("geosr") for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

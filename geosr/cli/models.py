@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 from geosr.files import json_text
 from geosr.models import cards
 
@@ -32,7 +33,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand:
         return
     if as_json:
-        click.echo(json_text([asdict(card) for card in cards.shipped()]))
+        echo(json_text([asdict(card) for card in cards.shipped()]))
         return
     rows = [("bicubic", "any", "any", BICUBIC)]
     rows += [
@@ -40,7 +41,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
         for card in cards.shipped()
     ]
     for name, scale, bands, purpose in [("MODEL", "SCALE", "BANDS", "FOR"), *rows]:
-        click.echo(f"{name:<10} {scale:<6} {bands:<6} {purpose}")
+        echo(f"{name:<10} {scale:<6} {bands:<6} {purpose}")
 
 
 @models.command()
@@ -73,9 +74,9 @@ def show(name: str, scale: int | None, as_json: bool, write: bool, overwrite: bo
     else:
         selection = [card for card in cards.shipped() if card.name == name] or [cards.of(cards.shipped_path(name, 2))]
     if as_json:
-        click.echo(json_text([asdict(card) for card in selection]))
+        echo(json_text([asdict(card) for card in selection]))
         return
-    click.echo("\n\n".join(_text(card) for card in selection))
+    echo("\n\n".join(_text(card) for card in selection))
 
 
 def _text(card: cards.Card) -> str:
@@ -120,7 +121,7 @@ def import_(source: Path, output: Path, scale: int | None, overwrite: bool) -> N
     if output.exists() and not overwrite:
         raise click.ClickException(f"{str(output)!r} exists; choose another output or --overwrite")
     save(caffe.read_idn(source, scale), output)
-    click.echo(output)
+    echo(output)
 
 
 @models.command()
@@ -145,7 +146,7 @@ def export(model: str, output: Path, scale: int | None, overwrite: bool) -> None
     if not exports.is_saved_model(output) or not overwrite:
         check_output(output, [source], overwrite=overwrite)
     difference = exports.export(source, output)
-    click.echo(f"{output} (values differ by {difference:.1e} at most)")
+    echo(f"{output} (values differ by {difference:.1e} at most)")
 
 
 @models.command()
@@ -180,14 +181,14 @@ def quantize(model: str, output: Path, scenes: tuple[str, ...], ext: str, as_jso
 
     result = quantize_model(model, output, options.rasters(scenes, ext), **values)
     if as_json:
-        click.echo(json_text(asdict(result), indent=None))
+        echo(json_text(asdict(result), indent=None))
         return
-    click.echo(
+    echo(
         f"{result.output}: PSNR {result.quantized_psnr:.2f} dB, {result.psnr:.2f} in 32 bits, "
         f"{result.bicubic_psnr:.2f} bicubic; 8 bits cost {result.cost:.3f} dB"
     )
     if result.cost > COSTLY:
-        click.echo(
+        echo(
             f"That is more than {COSTLY} dB: leave more in 32 bits by a larger --keep, or calibrate on other scenes.",
             err=True,
         )

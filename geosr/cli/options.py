@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from geosr.choices import exact_number
 from geosr.cli import events
+from geosr.cli.echo import echo
 from geosr.cli.ending import CANCELLABLE
 from geosr.cli.ending import ending as ending
 from geosr.files import files_in, json_text
@@ -334,7 +335,7 @@ def _matching(pattern: Path) -> list[str]:
 
 def echo_json(value: Any) -> None:
     """Print a value as JSON, with null for numbers that are infinite or no number, which JSON has no words for."""
-    click.echo(json_text(value, indent=None))
+    echo(json_text(value, indent=None))
 
 
 def duration(seconds: float) -> str:

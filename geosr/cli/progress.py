@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-import click
-
 from geosr.cli import events
+from geosr.cli.echo import echo, printable
 from geosr.cli.ending import Ending, holding
 from geosr.engine import Progress
 
@@ -64,7 +63,7 @@ def preparation(label: str, *, quiet: bool) -> Iterator[None]:
 
     columns = SpinnerColumn(), TextColumn("{task.description}: preparing"), TimeElapsedColumn()
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(escape(label), total=None)
+        bar.add_task(escape(printable(label)), total=None)
         yield
 
 
@@ -152,7 +151,7 @@ def _bar(label: str, unit: str, rate: _Rate) -> Iterator[Progress]:
         TextColumn("left"),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(escape(label), total=None, rate="")
+        task = bar.add_task(escape(printable(label)), total=None, rate="")
 
         def show(done: float, total: int, amount: float | None = None) -> None:
             bar.update(task, completed=done, total=total, rate=rate.text(done, amount))
@@ -170,9 +169,7 @@ def _lines(label: str, unit: str, rate: _Rate) -> Progress:
             return
         last = now
         text = rate.text(done, amount)
-        click.echo(
-            f"{label}: {int(done)} of {total} {unit}{', ' + text if text else ''}{rate.left(done, total)}", err=True
-        )
+        echo(f"{label}: {int(done)} of {total} {unit}{', ' + text if text else ''}{rate.left(done, total)}", err=True)
 
     return show
 

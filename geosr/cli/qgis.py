@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 from geosr.files import check_output, json_text
 from geosr.qgis import installation
 
@@ -54,10 +55,10 @@ def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
     places = installation.places(profile, folder)
     lines = [line for place in places for line in installation.install(place)]
     if as_json:
-        click.echo(json_text([str(place.folder) for place in places], indent=None))
+        echo(json_text([str(place.folder) for place in places], indent=None))
         return
-    click.echo("\n".join(lines))
-    click.echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
+    echo("\n".join(lines))
+    echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
 
 
 @qgis.command()
@@ -74,11 +75,11 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """
     states = [state for place in installation.places(profile, folder) if (state := installation.state(place))]
     if as_json:
-        click.echo(json_text([asdict(state) for state in states]))
+        echo(json_text([asdict(state) for state in states]))
     for state in () if as_json else states:
-        click.echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
+        echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
     if not states and not as_json:
-        click.echo("The scripts are not installed; run geosr qgis install.")
+        echo("The scripts are not installed; run geosr qgis install.")
     if not states or any(state.state != "good" for state in states):
         sys.exit(1)
 
@@ -97,7 +98,7 @@ def plugin(output: Path, overwrite: bool) -> None:
     """
     check_output(output, (), overwrite=overwrite)
     installation.write_plugin(output)
-    click.echo(output)
+    echo(output)
 
 
 @qgis.command()
@@ -112,6 +113,6 @@ def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
     """
     lines = [line for place in installation.places(profile, folder) for line in installation.uninstall(place)]
     if as_json:
-        click.echo(json_text(lines, indent=None))
+        echo(json_text(lines, indent=None))
     else:
-        click.echo("\n".join(lines) or "The scripts were not installed; there is nothing to remove.")
+        echo("\n".join(lines) or "The scripts were not installed; there is nothing to remove.")

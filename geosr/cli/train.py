@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 from geosr.cli.progress import progress
 from geosr.models import MODELS
 from geosr.training.options import Options
@@ -108,10 +109,10 @@ def train(
             report=None if quiet else _report,
             progress=show,
         )
-    click.echo(network)
+    echo(network)
     if not quiet:
         files = sorted(path.name for path in network.parent.glob(f"{network.stem}.*"))
-        click.echo(f"written: {', '.join(files)} in {network.parent}", err=True)
+        echo(f"written: {', '.join(files)} in {network.parent}", err=True)
 
 
 def _check(ctx: click.Context, path: Path, stored: dict[str, Any]) -> dict[str, Any]:
@@ -139,4 +140,4 @@ def _report(epoch: int, epochs: int, log: Mapping[str, float]) -> None:
             f", validation PSNR {log['val_psnr']:.2f} dB (bicubic {log['val_psnr_bicubic']:.2f}), "
             f"SSIM {log['val_ssim_score']:.4f} (bicubic {log['val_ssim_score_bicubic']:.4f})"
         )
-    click.echo(text, err=True)
+    echo(text, err=True)

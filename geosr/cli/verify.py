@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from geosr.cli import options
+from geosr.cli.echo import echo
 
 OUTCOMES = {True: "ok", False: "OFF", None: "skipped"}
 
@@ -42,8 +43,8 @@ def verify(source: str, output: Path, as_json: bool, verbose: int, quiet: int, *
     if as_json:
         options.echo_json({**asdict(report), "ok": report.ok})
     else:
-        click.echo(f"{report.output}: x{report.scale} of {report.input}, {report.model or 'made by another program'}")
+        echo(f"{report.output}: x{report.scale} of {report.input}, {report.model or 'made by another program'}")
         for check in report.checks:
-            click.echo(f"  {OUTCOMES[check.ok]:<7} {check.name:<15} {check.told}")
+            echo(f"  {OUTCOMES[check.ok]:<7} {check.name:<15} {check.told}")
     if not report.ok:
         sys.exit(1)
