@@ -60,7 +60,7 @@ def gains(model: Path, val: Path, degradation: Degradation) -> dict[str, dict[st
     return found
 
 
-BITS, FEWER = 11, 5
+BITS, FEWER = 10, 5
 """Bits of a weight, and of the kernels that sensors weigh: wheels compress them to half. It costs 0.001 dB."""
 
 
