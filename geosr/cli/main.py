@@ -73,6 +73,8 @@ def one_line() -> Iterator[None]:
         yield
     except GeosrError as error:
         raise click.ClickException(str(error)) from error
+    except BrokenPipeError:  # click ends without a word, as the reader wants no more
+        raise
     except OSError as error:
         message = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
         raise click.ClickException(" ".join(message.split())) from error

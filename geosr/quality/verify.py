@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from geosr.grid import Block, Tile, Window
 from geosr.models import cards
 from geosr.models.computing import Computing
 from geosr.quality.metrics import inconsistencies, inner
+from geosr.rasters import writer
 from geosr.rasters.containers import open_raster
 from geosr.rasters.nodata import enlarge_nearest
 from geosr.rasters.profile import Profile, differences
@@ -313,6 +315,10 @@ def _recomputed(job: Plan, output: RasterSource, spot: Window) -> float:
 def _report(job: Plan, result: RasterSource, measured: Sequence[Measured]) -> Report:
     expected = replace(job.profile, tags=without_provenance(job.profile.tags))
     missing = [what for what in sorted(set(differences(result.profile, expected))) if what != "the transform"]
+    driver = _provenance(result).driver or result.driver
+    if missing and driver != "GTiff":
+        unkept = writer.unkept(expected, driver, Path(result.path).name)
+        missing = [item for item in missing if item not in unkept]
     moved = np.array([window.shift for window in measured if window.shift is not None])
     again = [window.recomputed for window in measured if window.recomputed is not None]
     errors = np.concatenate([window.errors for window in measured])

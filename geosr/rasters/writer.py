@@ -218,6 +218,17 @@ def lost(path: Path, profile: Profile) -> list[str]:
         ) from error
 
 
+def unkept(profile: Profile, driver: str, name: str) -> list[str]:
+    """Return the words for the items of a profile that a format cannot keep, as it shows on a small raster."""
+    small = profile.crop(Window(0, 0, min(SMALL, profile.width), min(SMALL, profile.height)))
+    zeros = np.zeros((small.count, small.height, small.width), small.dtype)
+    with gdal.collected(), tempfile.TemporaryDirectory() as folder:
+        whole, path = Path(folder) / "whole.tif", Path(folder) / name
+        store(whole, small, [(small.window, zeros)], {})
+        copy(whole, path, driver, {})
+        return lost(path, small)
+
+
 def stale(path: Path) -> list[Path]:
     """Return the files beside an older output of this name that GDAL would take for parts of the new one."""
     return [

@@ -110,6 +110,12 @@ class Provenance:
     frames: int | None = None
     """The number of photos in a burst."""
 
+    @property
+    def driver(self) -> str | None:
+        """GDAL's name of the format that the output was written in."""
+        words = (self.stored or "").split()
+        return next((word.removeprefix("driver=") for word in words if word.startswith("driver=")), None)
+
     def to_tags(self) -> dict[str, str]:
         """Return the tags of an output."""
         values = {

@@ -69,6 +69,13 @@ def test_what_nobody_foresaw_is_one_line(monkeypatch, error, text):
     assert "\n" not in caught.value.format_message()
 
 
+def test_a_reader_who_wants_no_more_is_no_error():
+    command = [sys.executable, "-m", "geosr", "models", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b""
+
+
 @pytest.mark.parametrize(("flag", "shown"), [("-q", False), ("-vv", True)])
 def test_the_traceback_is_shown_to_those_who_ask(monkeypatch, make_raster, flag, shown):
     def fail(*_, **__):

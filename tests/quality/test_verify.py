@@ -81,6 +81,16 @@ def test_outputs_of_any_options_are_what_they_claim(make_raster, random_idn, tmp
     assert report.recomputed is not None
 
 
+@pytest.mark.parametrize("ending", ["nc", "png", "jp2"])
+def test_what_a_format_cannot_keep_is_not_missed_and_what_it_can_is(make_raster, tmp_path, ending):
+    source, output = make_raster(texture(3, 200, 200, low=10, high=240), photometric="RGB"), tmp_path / f"out.{ending}"
+    super_resolve(source, output, BICUBIC)
+    assert verify_output(source, output).ok
+    if ending == "png":
+        output.with_name("out.png.aux.xml").unlink()
+        assert "metadata" in off(verify_output(source, output))
+
+
 def test_radiometry_that_was_not_kept_is_found(make_raster, tmp_path):
     source, output = make_raster(texture(2, 200, 200, low=10, high=240)), tmp_path / "out.tif"
     super_resolve(source, output, Options(model="bicubic", scale=2, consistent="area"))
