@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
 @options.as_json
 @options.overwrite
+@options.no_remote
 @options.verbose
 @options.quiet
 def compare(

@@ -69,6 +69,7 @@ A folder of scenes with such a name is ./info."""
 @options.overwrite
 @options.restart
 @options.supervised
+@options.no_remote
 @options.verbose
 @options.quiet
 def build(

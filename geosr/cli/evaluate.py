@@ -49,6 +49,7 @@ COLUMNS = {
 @options.jobs
 @options.as_json
 @options.overwrite
+@options.no_remote
 @options.verbose
 @options.quiet
 def evaluate(

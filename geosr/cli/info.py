@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @options.extension
 @options.jobs
 @options.as_json
+@options.no_remote
 @options.verbose
 @options.quiet
 def info(rasters: tuple[str, ...], ext: str, jobs: int, as_json: bool, verbose: int, quiet: int, **values: Any) -> None:

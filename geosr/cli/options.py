@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from geosr import remote
 from geosr.choices import exact_number
 from geosr.cli import events
 from geosr.cli.echo import echo
@@ -245,6 +246,13 @@ rgb: Decorator = click.option(
     "--rgb",
     type=Bands(),
     help="Bands that are shown as red, green and blue, or one in gray: numbers or names; true colour by default.",
+)
+no_remote: Decorator = click.option(
+    "--no-remote",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: remote.refuse() if value and not ctx.resilient_parsing else None,
+    help="Refuse what GDAL would fetch from the network, also where a file names it.",
 )
 extension: Decorator = click.option(
     "--ext",

@@ -56,6 +56,7 @@ DAMAGED = 3
 @options.restart
 @click.option("--no-resume", is_flag=True, help="Keep no parts: half the disk, but an interrupted run begins again.")
 @options.supervised
+@options.no_remote
 @options.verbose
 @options.quiet
 def superresolve(

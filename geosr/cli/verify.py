@@ -23,6 +23,7 @@ OUTCOMES = {True: "ok", False: "OFF", None: "skipped"}
 @click.option("--windows", type=click.IntRange(1), default=16, show_default=True, help="Number of random windows.")
 @options.seed
 @options.as_json
+@options.no_remote
 @options.verbose
 @options.quiet
 def verify(source: str, output: Path, as_json: bool, verbose: int, quiet: int, **values: Any) -> None:

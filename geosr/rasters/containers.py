@@ -11,6 +11,8 @@ import rasterio
 import rasterio.shutil
 from rasterio.io import MemoryFile
 
+from geosr import remote
+from geosr.errors import RasterError
 from geosr.rasters import gdal
 
 STACKED_DRIVERS = ("netCDF",)
@@ -24,6 +26,8 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
     name = os.fspath(path)
     if ":" in name and not name.startswith("<") and Path(name).exists():
         name = os.fspath(Path(name).absolute())
+    elif remote.refused(name):
+        raise RasterError(f"{name!r} would be fetched from the network, which --no-remote refuses")
     with gdal.quiet():
         dataset = rasterio.open(name)
         if dataset.count or dataset.driver not in STACKED_DRIVERS:
