@@ -1,6 +1,6 @@
 """geosr burst beside the script it replaces, on bursts whose truth is known, in one run.
 
-    python bench/burst.py [--only linsr,easy] [--shared ../shared/data]
+    python bench/burst.py [--only linsr easy] [--shared ../shared/data]
 
 Makes a scene of discs of all sizes, photographs it with a simulated camera (rotation, shifts of fractions of a pixel,
 lens blur, Bayer mosaic, noise, demosaicing), and stacks the photos with geosr and with the older script: vips resize,
