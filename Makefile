@@ -41,7 +41,7 @@ evaluate: install scenes ## score MODEL=span on the scenes in SCENES=dir (SCALE=
 burst: install ## stack the photos in PHOTOS=process/ into OUT=superresolution/; goes on where it stopped
 	$(BIN)/geosr burst $(PHOTOS) $(or $(OUT),superresolution/) $(ARGS)
 
-qgis: install ## put the Processing scripts into the QGIS profiles that are found
+qgis: install ## put the plugin into the QGIS profiles that are found
 	$(BIN)/geosr qgis install $(ARGS)
 
 .PHONY: scenes

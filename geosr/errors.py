@@ -72,7 +72,7 @@ class WorkersDied(ClusterError):
 
 
 class InstallationError(GeosrError, OSError):
-    """QGIS's folders for scripts are not found or cannot be written, or there is no geosr that they could run."""
+    """QGIS's folders are not found or cannot be written, or there is no geosr that they could run."""
 
 
 class Cancelled(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""geosr qgis: installs the Processing scripts in QGIS, and writes the plugin."""
+"""geosr qgis: installs the plugin, or the Processing scripts, in QGIS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _locations(command: Callable[..., Any]) -> Callable[..., Any]:
         "--scripts-dir",
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of scripts, instead of those of profiles.",
+        help="Folder of scripts, instead of what is in profiles.",
     )
     return profile(folder(command))
 
@@ -32,7 +32,7 @@ def _locations(command: Callable[..., Any]) -> Callable[..., Any]:
 def qgis() -> None:
     """Add geosr to the Processing toolbox of QGIS.
 
-    Copies three scripts, with the path of this geosr, to folders where QGIS finds them.
+    Copies a plugin, with the path of this geosr, to folders where QGIS finds it, and enables it.
 
     \b
     Example:
@@ -42,32 +42,40 @@ def qgis() -> None:
 
 @qgis.command()
 @_locations
+@click.option("--scripts", is_flag=True, help="Install scripts instead of the plugin; --scripts-dir does too.")
 @options.as_json
-def install(profile: str | None, folder: Path | None, as_json: bool) -> None:
-    """Copy the scripts into the profiles of QGIS, or replace those of another version.
+def install(profile: str | None, folder: Path | None, scripts: bool, as_json: bool) -> None:
+    """Install the plugin in the profiles of QGIS, or replace that of another version.
 
-    After a restart, QGIS shows them under Scripts, Super-resolution.
+    After a restart, QGIS shows its algorithms in the Processing toolbox, under geosr. With --scripts they are under
+    Scripts, Super-resolution. The plugin replaces the scripts and the scripts the plugin, so that nothing is listed
+    twice.
 
     \b
     Example:
       geosr qgis install --profile default
     """
+    kind = "scripts" if scripts or folder else "plugin"
     places = installation.places(profile, folder)
-    lines = [line for place in places for line in installation.install(place)]
+    chosen = [place for place in places if place.kind == kind]
+    lines = [line for place in chosen for line in installation.install(place)]
+    lines += [line for place in places if place.kind != kind for line in installation.uninstall(place)]
     if as_json:
-        echo(json_text([str(place.folder) for place in places], indent=None))
+        echo(json_text([str(place.folder) for place in chosen], indent=None))
         return
     echo("\n".join(lines))
-    echo("Restart QGIS; the algorithms are in the toolbox, under Scripts, Super-resolution.")
+    where = "geosr" if kind == "plugin" else "Scripts, Super-resolution"
+    echo(f"Restart QGIS; the algorithms are in the Processing toolbox, under {where}.")
 
 
 @qgis.command()
 @_locations
 @options.as_json
 def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
-    """Show where the scripts are and whether they work.
+    """Show where the plugin or the scripts are and whether they work.
 
-    Exit status 1 if they are not installed, stale (not those of this geosr) or broken (they do not find geosr).
+    Exit status 1 if there are none, or some are stale (not those of this geosr), disabled or broken (they do not find
+    geosr).
 
     \b
     Example:
@@ -77,9 +85,9 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
     if as_json:
         echo(json_text([asdict(state) for state in states]))
     for state in () if as_json else states:
-        echo(f"{state.state:<6} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
+        echo(f"{state.state:<8} {state.folder}{': ' + state.why if state.why else f', geosr {state.version}'}")
     if not states and not as_json:
-        echo("The scripts are not installed; run geosr qgis install.")
+        echo("Nothing is installed in QGIS; run geosr qgis install.")
     if not states or any(state.state != "good" for state in states):
         sys.exit(1)
 
@@ -88,7 +96,7 @@ def status(profile: str | None, folder: Path | None, as_json: bool) -> None:
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 @options.overwrite
 def plugin(output: Path, overwrite: bool) -> None:
-    """Write the plugin for QGIS, a zip file with a Processing provider of its own.
+    """Write the plugin for QGIS as a zip file, for what geosr qgis install does not find.
 
     Install it in QGIS with Plugins, Manage and Install Plugins, Install from ZIP. It runs this geosr, on this machine.
 
@@ -105,7 +113,7 @@ def plugin(output: Path, overwrite: bool) -> None:
 @_locations
 @options.as_json
 def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
-    """Remove the scripts from the profiles of QGIS.
+    """Remove the plugin and the scripts from the profiles of QGIS.
 
     \b
     Example:
@@ -115,4 +123,4 @@ def uninstall(profile: str | None, folder: Path | None, as_json: bool) -> None:
     if as_json:
         echo(json_text(lines, indent=None))
     else:
-        echo("\n".join(lines) or "The scripts were not installed; there is nothing to remove.")
+        echo("\n".join(lines) or "Nothing is installed in QGIS; there is nothing to remove.")

@@ -1,1 +1,1 @@
-"""The Processing scripts for QGIS, and their installation."""
+"""The plugin and the Processing scripts for QGIS, and their installation."""

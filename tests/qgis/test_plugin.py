@@ -12,9 +12,13 @@ from click.testing import CliRunner
 
 import geosr
 from geosr.cli.main import main
-from geosr.qgis import installation
+from geosr.qgis import contents
 from tests.conftest import texture
 from tests.qgis.test_qgis import ALGORITHMS, INSTALL, QGIS_PROCESS, qgis_process
+
+
+def run(*args):
+    return CliRunner().invoke(main, ["qgis", *args])
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +33,21 @@ def plugin(tmp_path_factory):
 def test_the_zip_holds_what_the_plugin_manager_needs(plugin):
     with zipfile.ZipFile(plugin) as archive:
         assert {name.partition("/")[0] for name in archive.namelist()} == {"geosr"}
-        contents = {name.partition("/")[2]: archive.read(name).decode() for name in archive.namelist()}
-    assert {"__init__.py", "metadata.txt", installation.NOTES, *installation.FILES} == set(contents)
+        files = {name.partition("/")[2]: archive.read(name).decode() for name in archive.namelist()}
+    assert {contents.NOTES, *contents.FILES["plugin"]} == set(files)
     metadata = configparser.ConfigParser()
-    metadata.read_string(contents["metadata.txt"])
+    metadata.read_string(files["metadata.txt"])
     general = metadata["general"]
     # The entries that QGIS's documentation calls required, but for addresses, which this has none of.
     assert {"name", "qgisminimumversion", "description", "about", "version", "author"} <= set(general)
     assert general["version"] == geosr.__version__
     assert general["hasProcessingProvider"] == "yes"
-    assert general["icon"] in contents
+    assert general["icon"] in files
     functions = {
-        node.name for node in ast.parse(contents["__init__.py"], feature_version=(3, 7)).body if "name" in node._fields
+        node.name for node in ast.parse(files["__init__.py"], feature_version=(3, 7)).body if "name" in node._fields
     }
     assert "classFactory" in functions
-    assert json.loads(contents[installation.NOTES])["python"] == sys.executable
+    assert json.loads(files[contents.NOTES])["python"] == sys.executable
 
 
 def test_a_zip_that_exists_is_replaced_only_if_asked(plugin):
@@ -58,17 +62,18 @@ def test_a_zip_that_exists_is_replaced_only_if_asked(plugin):
 @pytest.mark.qgis
 @pytest.mark.slow
 @pytest.mark.skipif(not QGIS_PROCESS, reason=f"QGIS is not installed; install it with: {INSTALL}")
-def test_qgis_has_a_provider_of_its_own_until_the_plugin_is_disabled(plugin, make_raster, tmp_path):
+def test_qgis_has_a_provider_of_its_own_until_the_plugin_is_uninstalled(make_raster, tmp_path, monkeypatch):
     home = tmp_path / "home"
     (home / "runtime").mkdir(mode=0o700, parents=True)
-    plugins = home / "profiles" / "default" / "python" / "plugins"
-    plugins.mkdir(parents=True)
-    with zipfile.ZipFile(plugin) as archive:
-        archive.extractall(plugins)
-    assert not any(f"geosr:{name}" in qgis_process(home, "list").stdout for name in ALGORITHMS)
-    assert qgis_process(home, "plugins", "enable", "geosr").returncode == 0
+    (home / "profiles" / "default").mkdir(parents=True)
+    monkeypatch.setenv("QGIS_CUSTOM_CONFIG_PATH", str(home))
+    assert "geosr:" not in qgis_process(home, "list").stdout
+    settings = (home / "profiles/default/QGIS/QGIS3.ini").read_bytes()
+
+    assert run("install").exit_code == 0
     listed = qgis_process(home, "list").stdout
     assert all(f"geosr:{name}" in listed for name in ALGORITHMS)
+    assert "script:" not in listed
     source, output = make_raster(texture(2, 30, 20)), tmp_path / "o.tif"
     args = (f"INPUT={source}", f"OUTPUT={output}", "MODEL=bicubic", "SCALE=2")
     done = qgis_process(home, "--json", "run", "geosr:superresolveraster", "--", *args)
@@ -77,5 +82,13 @@ def test_qgis_has_a_provider_of_its_own_until_the_plugin_is_disabled(plugin, mak
         assert made.shape == (60, 40)
         assert made.bounds == given.bounds
         assert made.crs == given.crs
+
     assert qgis_process(home, "plugins", "disable", "geosr").returncode == 0
-    assert "geosr:" not in qgis_process(home, "list").stdout
+    assert run("status").output.startswith("disabled")
+    assert run("install").exit_code == 0
+    assert "geosr:" in qgis_process(home, "list").stdout
+    assert run("uninstall").exit_code == 0
+    listed = qgis_process(home, "list").stdout
+    assert "native:" in listed
+    assert "geosr" not in listed
+    assert (home / "profiles/default/QGIS/QGIS3.ini").read_bytes() == settings

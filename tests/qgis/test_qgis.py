@@ -48,7 +48,8 @@ def home(tmp_path_factory):
     (home / "profiles" / "default").mkdir(parents=True)
     (home / "runtime").mkdir(mode=0o700)
     for place in installation.places(environ={"QGIS_CUSTOM_CONFIG_PATH": str(home)}):
-        installation.install(place)
+        if place.kind == "scripts":
+            installation.install(place)
     return home
 
 
