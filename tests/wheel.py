@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 SCENE = Path(__file__).parents[1] / "data" / "landsat8_great_salt_lake.tif"
@@ -52,6 +53,10 @@ def check(wheel, folder, *, borrow):
     run(geosr, "qgis", "plugin", folder / "geosr.zip", cwd=folder)
     for script in (folder / "scripts").glob("*.py"):
         compile(script.read_text(), script.name, "exec")
+    with zipfile.ZipFile(folder / "geosr.zip") as archive:
+        for name in archive.namelist():
+            if name.endswith(".py"):
+                compile(archive.read(name), name, "exec")
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {len(models)} models, runs from {packages}")
 
 

@@ -18,6 +18,7 @@ from geosr import __version__
 from geosr.errors import InstallationError
 from geosr.files import json_text
 from geosr.models import cards
+from geosr.rasters.sensors import NATURAL, SENSORS
 
 Kind = Literal["plugin", "scripts"]
 
@@ -25,11 +26,11 @@ SCRIPTS = Path(__file__).with_name("scripts")
 PLUGIN = Path(__file__).with_name("plugin")
 ALGORITHMS = ("superresolve.py", "dataset.py", "burst.py")
 COMMON = "common.py"
-BESIDE = ("geosr.html", "geosr.svg")
+BESIDE = ("geosr.html", "geosr.svg", "dataset.svg", "burst.svg")
 """What the algorithms show: help and icons."""
 NOTES = "geosr.json"
 FILES: Mapping[Kind, tuple[str, ...]] = {
-    "plugin": ("__init__.py", "metadata.txt", COMMON, *ALGORITHMS, *BESIDE),
+    "plugin": ("__init__.py", "metadata.txt", "widgets.py", COMMON, *ALGORITHMS, *BESIDE),
     "scripts": (*ALGORITHMS, *BESIDE),
 }
 METADATA = """[general]
@@ -38,6 +39,8 @@ description=Super-resolution of rasters: sharper pixels on the same ground
 about=Runs the geosr command, which is installed in a Python of its own, from the Processing toolbox.
 version={version}
 qgisMinimumVersion=3.18
+qgisMaximumVersion=4.99
+supportsQt6=True
 author=the geosr authors
 category=Raster
 icon=geosr.svg
@@ -46,6 +49,12 @@ hasProcessingProvider=yes
 experimental=False
 """
 """What QGIS's plugin manager reads."""
+LINES = {
+    "bicubic": "interpolation, which adds no detail",
+    "idn": "a network that is slightly more accurate and takes 3.6 times as long",
+    "span": "the fastest network, which knows sensors",
+}
+"""A line on each model."""
 INHERITED = ("PYTHON", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """Prefixes of environment variables that could lead a Python to the packages of another one."""
 TIME_LIMIT = 60.0
@@ -62,6 +71,8 @@ def _content(name: str, kind: Kind) -> bytes:
         return (PLUGIN / "plugin.py").read_bytes()
     if name == "metadata.txt":
         return METADATA.format(version=__version__).encode()
+    if name == "widgets.py":
+        return (PLUGIN / name).read_bytes()
     content = (SCRIPTS / name).read_bytes()
     return _whole(content.decode()).encode() if kind == "scripts" and name in ALGORITHMS else content
 
@@ -92,10 +103,36 @@ def with_notes(kind: Kind, python: Path) -> dict[str, bytes]:
     notes = {
         "version": __version__,
         "python": os.fspath(python),
-        "models": ["bicubic", *sorted({card.name for card in cards.shipped()})],
+        "models": models(),
+        "sensors": sensor_lines(),
         "files": digests(contents),
     }
     return {**contents, NOTES: (json_text(notes) + "\n").encode()}
+
+
+def models() -> dict[str, Mapping[str, object]]:
+    """Return what the dialogs of QGIS say of the models and need to know of them, by name."""
+    networks = cards.shipped()
+    facts: dict[str, Mapping[str, object]] = {
+        "bicubic": {"line": LINES["bicubic"], "scales": [*range(2, 9)], "network": False, "knows_sensors": False}
+    }
+    for name in sorted({card.name for card in networks}):
+        own = sorted((card for card in networks if card.name == name), key=lambda card: card.scale)
+        facts[name] = {
+            "line": LINES.get(name, own[0].purpose),
+            "scales": [card.scale for card in own],
+            "network": True,
+            "knows_sensors": all(card.knows_sensors for card in own),
+        }
+    return facts
+
+
+def sensor_lines() -> dict[str, str]:
+    """Return a line on each sensor: its bands."""
+    lines = {NATURAL: "as the same sensor would see it from half the height"}
+    for name, bands in SENSORS.items():
+        lines[name] = ", ".join(band[0].upper() + band[1:] if band[0] == "b" else band for band in bands)
+    return lines
 
 
 def digests(contents: Mapping[str, bytes]) -> dict[str, str]:

@@ -128,7 +128,7 @@ def area_run(raster, wkt, crs, parameters):
 
 
 def styled(raster, parameters):
-    """The renderer, CRS and name of a result that is loaded, of an input that has a style and a CRS of its own."""
+    """The renderer, its band and lowest value, CRS, width and name of results that are loaded, of a styled input."""
     layer = QgsRasterLayer(raster, "styled")
     layer.setRenderer(QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1))
     layer.renderer().setClassificationMin(7)
@@ -136,11 +136,14 @@ def styled(raster, parameters):
     QgsProject.instance().addMapLayer(layer)
     outcomes = []
     for more in parameters:
+        before = set(QgsProject.instance().mapLayers())
         results = processing.runAndLoadResults("script:superresolveraster", dict(more, INPUT=layer))
-        made = QgsProject.instance().mapLayersByName("Super-resolved")[-1]
+        [made] = [one for key, one in QgsProject.instance().mapLayers().items() if key not in before]
         renderer = made.renderer()
-        low = renderer.classificationMin() if renderer.type() == "singlebandpseudocolor" else None
-        outcomes.append([Path(results["OUTPUT"]).exists(), renderer.type(), low, made.crs().authid(), made.width()])
+        told = {"name": made.name(), "type": renderer.type(), "crs": made.crs().authid(), "width": made.width()}
+        if renderer.type() == "singlebandpseudocolor":
+            told.update(low=renderer.classificationMin(), band=renderer.band())
+        outcomes.append(dict(told, exists=Path(results["OUTPUT"]).exists()))
         QgsProject.instance().removeMapLayer(made.id())
     return outcomes
 

@@ -1,4 +1,4 @@
-"""What the tests have QGIS do in its window: run by qgis --code, it opens the dialog, runs it and takes pictures.
+"""What the tests have QGIS do in its window: run by qgis --code, it opens dialogs, runs one, and takes pictures.
 
 QGIS_PICTURES names the folder for them, QGIS_SCENE the raster, and QGIS_MODEL the model.
 """
@@ -9,43 +9,34 @@ import traceback
 from pathlib import Path
 
 import processing
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
+from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+from processing.modeler.ModelerParametersDialog import ModelerParametersDialog
+from qgis.core import QgsApplication, QgsProcessingModelAlgorithm, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QTextEdit
+from qgis.PyQt.QtWidgets import QDockWidget, QTextEdit, QTreeView
 from qgis.utils import iface
 
 PICTURES = Path(os.environ["QGIS_PICTURES"])
+ALGORITHM = "geosr:superresolveraster"
+LISTS = ("MODEL", "SCALE", "SENSOR")
+TOLD = {}
+WAIT = 1500
+"""Milliseconds for QGIS to draw."""
 
 
-def main():
-    layer = QgsRasterLayer(os.environ["QGIS_SCENE"], "scene")
-    QgsProject.instance().addMapLayer(layer)
-    iface.mainWindow().resize(1280, 860)
-    iface.mapCanvas().setExtent(layer.extent())
-    given = {"INPUT": layer, "MODEL": os.environ.get("QGIS_MODEL", "bicubic"), "OUTPUT": str(PICTURES / "scene_x2.tif")}
-    dialog = processing.createAlgorithmDialog("script:superresolveraster", given)
-    dialog.resize(900, 640)
-    dialog.show()
-    QTimer.singleShot(1500, lambda: start(dialog))
+def then(step, *given, wait=WAIT):
+    """Go on with a step when QGIS has drawn; an error ends QGIS."""
+    QTimer.singleShot(wait, lambda: attempt(step, *given))
 
 
-def start(dialog):
-    picture(dialog, "dialog")
-    dialog.algorithmFinished.connect(lambda ok, results: QTimer.singleShot(2500, lambda: end(dialog, ok, results)))
-    dialog.runAlgorithm()
+def attempt(step, *given):
+    try:
+        step(*given)
+    except Exception:
+        leave({"ok": False, "error": traceback.format_exc()})
 
 
-def end(dialog, ok, results):
-    picture(dialog, "done")
-    dialog.hide()
-    QTimer.singleShot(1500, lambda: leave(dialog, ok, results))
-
-
-def leave(dialog, ok, results):
-    picture(iface.mainWindow(), "window")
-    names = [layer.name() for layer in QgsProject.instance().mapLayers().values()]
-    log = dialog.findChild(QTextEdit, "txtLog").toPlainText()
-    told = {"ok": bool(ok), "results": results, "layers": names, "log": log}
+def leave(told):
     (PICTURES / "told.json").write_text(json.dumps(told))
     os._exit(0)
 
@@ -55,8 +46,92 @@ def picture(widget, name):
     widget.grab().save(str(PICTURES / f"{name}.png"))
 
 
-try:
-    main()
-except Exception:
-    (PICTURES / "told.json").write_text(json.dumps({"ok": False, "error": traceback.format_exc()}))
-    os._exit(1)
+def algorithm():
+    return QgsApplication.processingRegistry().createAlgorithmById(ALGORITHM)
+
+
+def main():
+    layer = QgsRasterLayer(os.environ["QGIS_SCENE"], "scene")
+    QgsProject.instance().addMapLayer(layer)
+    iface.mainWindow().resize(1280, 860)
+    iface.mapCanvas().setExtent(layer.extent())
+    batch = BatchAlgorithmDialog(algorithm(), parent=iface.mainWindow())
+    batch.show()
+    then(see_batch, batch, layer)
+
+
+def see_batch(batch, layer):
+    picture(batch, "batch")
+    wrappers = {one.parameterDefinition().name(): one for one in batch.mainWidget().wrappers[0] if one}
+    TOLD["batch"] = {name: wrappers[name].parameterValue() for name in LISTS}
+    batch.close()
+    model = QgsProcessingModelAlgorithm("twice", "mine")
+    dialog = ModelerParametersDialog(algorithm(), model)
+    dialog.show()
+    then(see_model, dialog, model, layer)
+
+
+def see_model(dialog, model, layer):
+    picture(dialog, "model")
+    sources = dialog.createAlgorithm().parameterSources()
+    TOLD["model"] = {name: sources[name][0].staticValue() for name in LISTS}
+    dialog.hide()
+    given = {"INPUT": layer, "OUTPUT": str(PICTURES / "scene_x2.tif")}
+    dialog = processing.createAlgorithmDialog(ALGORITHM, given)
+    dialog.resize(900, 640)
+    dialog.show()
+    then(see_lists, dialog)
+
+
+def see_lists(dialog):
+    picture(dialog, "dialog")
+    wrappers = dialog.mainWidget().wrappers
+    lists = TOLD["lists"] = {"span": seen(wrappers)}
+    wrappers["MODEL"].setValue("bicubic")
+    lists["bicubic"] = seen(wrappers)
+    wrappers["MODEL_FILE"].wrappedWidget().setFilePath("/mine.keras")
+    lists["own"] = seen(wrappers)
+    wrappers["MODEL_FILE"].wrappedWidget().setFilePath("")
+    wrappers["MODEL"].setValue(os.environ.get("QGIS_MODEL", "bicubic"))
+    dialog.algorithmFinished.connect(lambda ok, results: then(end, dialog, ok, results, wait=2500))
+    dialog.runAlgorithm()
+
+
+def seen(wrappers):
+    """The lines of each list, its value, and whether it can be used."""
+    told = {}
+    for name in LISTS:
+        box = wrappers[name].widget
+        lines = [box.itemText(index) for index in range(box.count())]
+        told[name] = [lines, wrappers[name].parameterValue(), box.isEnabled()]
+    return told
+
+
+def end(dialog, ok, results):
+    picture(dialog, "done")
+    log = dialog.findChild(QTextEdit, "txtLog").toPlainText()
+    TOLD.update(ok=bool(ok), results=results, log=log, groups={})
+    dialog.hide()
+    [toolbox] = [one for one in iface.mainWindow().findChildren(QDockWidget) if one.objectName() == "ProcessingToolbox"]
+    toolbox.show()
+    [view] = toolbox.findChildren(QTreeView)
+    tree = view.model()
+    [provider] = [index for index in rows(tree) if index.data() == "geosr"]
+    view.expandRecursively(provider)
+    view.scrollTo(provider, QTreeView.PositionAtCenter)
+    for group in rows(tree, provider):
+        TOLD["groups"][group.data()] = [index.data() for index in rows(tree, group)]
+    then(finish)
+
+
+def rows(tree, *parent):
+    return [tree.index(row, 0, *parent) for row in range(tree.rowCount(*parent))]
+
+
+def finish():
+    picture(iface.mainWindow(), "window")
+    layers = QgsProject.instance().mapLayers().values()
+    leave(dict(TOLD, layers={layer.name(): layer.renderer().type() for layer in layers}))
+
+
+attempt(main)

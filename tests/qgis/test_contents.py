@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from geosr.errors import InstallationError
+from geosr.models import cards
 from geosr.qgis import contents, installation
+from geosr.rasters.sensors import NATURAL, SENSORS
 
 
 def test_the_files_are_those_of_their_lists():
@@ -14,6 +16,23 @@ def test_the_files_are_those_of_their_lists():
         assert [*contents.shipped(kind)] == [*names]
     for name in contents.BESIDE:
         assert contents.shipped("plugin")[name] == contents.shipped("scripts")[name]
+
+
+def test_each_model_has_a_line_its_scales_and_whether_it_knows_sensors():
+    models = contents.models()
+    assert [*models] == ["bicubic", *sorted({card.name for card in cards.shipped()})]
+    assert set(models) == set(contents.LINES)
+    for name, facts in models.items():
+        network = name != "bicubic"
+        assert facts["network"] == network
+        assert facts["scales"] == ([card.scale for card in cards.shipped() if card.name == name] or [*range(2, 9)])
+        assert facts["knows_sensors"] == any(card.knows_sensors for card in cards.shipped() if card.name == name)
+
+
+def test_the_sensors_are_those_of_the_command():
+    lines = contents.sensor_lines()
+    assert [*lines] == [NATURAL, *SENSORS]
+    assert lines["landsat8"] == "B2 blue, B3 green, B4 red, B5 nir"
 
 
 def test_a_python_that_is_gone_or_has_no_geosr_is_said(tmp_path):

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from geosr.qgis import installation
+from geosr.models import cards
+from geosr.qgis import contents, installation
 from tests.conftest import DATA, soon, texture
 from tests.photographs import frames, moves, save_burst
 
 QGIS_PROCESS = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
-QGIS = shutil.which("qgis.bin") or "qgis"
 PYTHON = "/usr/bin/python3"
 INSTALL = "sudo apt-get install --no-install-recommends qgis xvfb xauth"
 ALGORITHMS = ("superresolveraster", "buildsuperresolutiontrainingset", "stackphotoburst")
@@ -94,18 +94,21 @@ def described(home):
 
 def test_they_are_listed_in_their_group_with_help_icons_and_parameters(described, scripts):
     assert set(described) == {f"script:{name}" for name in ALGORITHMS}
+    assert len({one["icon"] for one in described.values()}) == 3
     for id_, one in described.items():
         assert one["group"] == "Super-resolution"
         assert one["again"] == id_
         assert one["help"].startswith("This algorithm")
-        assert one["icon"] == str(scripts / "geosr.svg")
+        assert Path(one["icon"]).parent == scripts
         assert one["url"] == f"file://{scripts}/geosr.html#{id_.partition(':')[2]}"
         assert f'id="{id_.partition(":")[2]}"' in (scripts / "geosr.html").read_text()
         for kind, _, description in one["parameters"].values():
             assert kind
             assert description[0].isupper()
     raster = described["script:superresolveraster"]
-    assert [*raster["parameters"]][:7] == ["INPUT", "SCALE", "MODEL", "BANDS", "DATA_TYPE", "COMPRESSION", "EXTENT"]
+    assert [*raster["parameters"]][:6] == ["INPUT", "MODEL", "SCALE", "SENSOR", "BANDS", "DATA_TYPE"]
+    for name in contents.models():
+        assert f"{name}: {contents.LINES[name]}" in raster["parameters"]["MODEL"][1]
     assert raster["outputs"] == {"OUTPUT": "outputRaster"}
     dataset = described["script:buildsuperresolutiontrainingset"]
     assert dataset["outputs"]["TILES"] == "outputNumber"
@@ -209,6 +212,7 @@ def test_bad_input_is_a_sentence_that_says_what_to_do(home, scripts, make_raster
             "cannot write to '/proc/self': no permission",
         ),
         "the input itself": (raster, {**fine, "OUTPUT": source}, "choose another output"),
+        "no sensors": (raster, {**fine, "SENSOR": "landsat8"}, "needs a network that knows sensors"),
         "no such scale": (raster, {**fine, "MODEL": "idn", "SCALE": 5}, "no shipped model 'idn' for scale 5"),
         "elsewhere": (raster, {**fine, "EXTENT": "1,2,1,2"}, "bounds"),
         "unknown option": (raster, {**fine, "EXTRA": "--sharper"}, '"geosr qgis install" again'),
@@ -302,7 +306,7 @@ def test_a_child_that_does_not_listen_is_ended_and_what_it_held_removed(home, ma
 
 
 @pytest.mark.slow
-def test_the_result_has_the_look_and_the_crs_of_the_input(home, make_raster, tmp_path):
+def test_the_result_has_the_name_the_look_and_the_crs_of_the_input(home, make_raster, tmp_path):
     source = make_raster(texture(3, 30, 30))
     common = {"MODEL": "bicubic"}
     told = in_qgis(
@@ -311,14 +315,20 @@ def test_the_result_has_the_look_and_the_crs_of_the_input(home, make_raster, tmp
         raster=str(source),
         parameters=[
             {**common, "OUTPUT": str(tmp_path / "o.tif")},
-            {**common, "OUTPUT": "TEMPORARY_OUTPUT"},
+            {**common, "OUTPUT": "TEMPORARY_OUTPUT", "SCALE": 3},
             {**common, "OUTPUT": str(tmp_path / "bands.tif"), "BANDS": [3, 1]},
+            {**common, "OUTPUT": str(tmp_path / "others.tif"), "BANDS": [3, 2]},
+            {"MODEL_FILE": str(cards.shipped_path("span", 4)), "OUTPUT": str(tmp_path / "own.tif")},
         ],
     )
-    assert told[0] == [True, "singlebandpseudocolor", 7, "EPSG:3857", 60]
-    assert told[1] == told[0]
-    assert told[2][:2] == [True, "multibandcolor"] or told[2][1] == "singlebandgray"
-    assert told[2][3:] == ["EPSG:3857", 60]
+    looks = {"type": "singlebandpseudocolor", "low": 7, "crs": "EPSG:3857", "exists": True}
+    assert told[0] == {**looks, "name": "styled x2", "width": 60, "band": 1}
+    assert told[1] == {**looks, "name": "styled x3", "width": 90, "band": 1}
+    # The band that is shown has another number in the result, or is not in it.
+    assert told[2] == {**looks, "name": "styled x2", "width": 60, "band": 2}
+    assert told[3]["type"] != "singlebandpseudocolor"
+    assert (told[3]["name"], told[3]["crs"]) == ("styled x2", "EPSG:3857")
+    assert told[4] == {**looks, "name": "styled x4", "width": 120, "band": 1}
 
 
 @pytest.mark.slow
@@ -389,34 +399,3 @@ def test_a_burst_gives_its_images_and_report(home, tmp_path):
     assert results["KEPT"] == 3
     assert {name for name in results if name.isupper()} == {"OUTPUT", "MEAN", "SIGMA", "REPORT", "KEPT"}
     assert all(Path(results[name]).is_file() for name in ("MEAN", "SIGMA", "REPORT"))
-
-
-@pytest.fixture(scope="session")
-def window(home, tmp_path_factory):
-    """The pictures of a window of QGIS in which the dialog was opened and run."""
-    pictures = tmp_path_factory.mktemp("pictures")
-    shutil.copy(DATA / "neon_osbs_rgb.tif", pictures / "scene.tif")
-    code = Path(__file__).with_name("in_qgis_window.py")
-    words = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", QGIS, "--nologo", "--noversioncheck"]
-    words += ["--profiles-path", str(home), "--code", str(code)]
-    more = {"QGIS_PICTURES": str(pictures), "QGIS_SCENE": str(pictures / "scene.tif"), "QT_QPA_PLATFORM": "xcb"}
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env=environment(home, **more), timeout=300
-    )
-    assert (pictures / "told.json").exists(), done.stdout + done.stderr
-    return pictures
-
-
-@pytest.mark.skipif(not shutil.which("xvfb-run"), reason=f"Xvfb is not installed; install it with: {INSTALL}")
-def test_the_dialog_runs_in_a_window_and_the_result_is_shown(window):
-    told = json.loads((window / "told.json").read_text())
-    assert told["ok"], told
-    assert set(told["layers"]) == {"scene", "Super-resolved"}
-    assert told["results"]["OUTPUT"] == str(window / "scene_x2.tif")
-    assert "Cancel" not in told["log"]
-    assert "--cancel-on-eof" in told["log"]
-    with rasterio.open(window / "scene_x2.tif") as made, rasterio.open(window / "scene.tif") as before:
-        assert made.width == 2 * before.width
-    for name in ("dialog", "done", "window"):
-        with rasterio.open(window / f"{name}.png") as picture:
-            assert len({tuple(pixel) for pixel in picture.read().reshape(picture.count, -1).T[::97]}) > 20, name

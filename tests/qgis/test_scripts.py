@@ -3,13 +3,17 @@
 import ast
 import difflib
 import itertools
+import math
 import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geosr.burst.options import ALIGN_MODES, METHODS, Options
 from geosr.cli.burst import burst
@@ -105,12 +109,16 @@ def test_what_they_share_stands_once_and_is_in_each_script():
     assert longest <= 8
 
 
-@each
-def test_it_removes_what_the_child_held_and_its_folders_when_they_are_empty(script, tmp_path):
-    [child] = [node for node in tree(script).body if getattr(node, "name", "") == "Child"]
-    names = {"os": os, "shutil": shutil}
-    exec(compile(ast.Module([child], []), script, "exec"), names)  # the module needs QGIS, this method does not
-    one = names["Child"].__new__(names["Child"])
+def common(name, **modules):
+    """A class of the shared module, which itself needs QGIS."""
+    [node] = [node for node in ast.parse(SOURCES["common"]).body if getattr(node, "name", "") == name]
+    exec(compile(ast.Module([node], []), "common.py", "exec"), modules)
+    return modules[name]
+
+
+def test_a_child_removes_what_it_held_and_its_folders_when_they_are_empty(tmp_path):
+    child = common("Child", os=os, shutil=shutil)
+    one = child.__new__(child)
     new = tmp_path / "new" / "out"
     (new / ".o.tif.geosr").mkdir(parents=True)
     (new / ".o.tif.lock").write_text("")
@@ -122,6 +130,34 @@ def test_it_removes_what_the_child_held_and_its_folders_when_they_are_empty(scri
     (new / "notes.txt").unlink()
     one.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+@given(st.integers(1, 9), st.data())
+def test_progress_moves_between_steps_and_never_backwards(total, data):
+    now = [0.0]
+    pace = common("Pace", math=math, time=time)(clock=lambda: now[0])
+    pace.start(data.draw(st.integers(0, total - 1)), total)
+    last = pace.percent()
+    while pace.done < total:
+        for seconds in data.draw(st.lists(st.floats(0.05, 30), max_size=3)):
+            now[0] += seconds
+            assert last <= pace.percent() <= 100 * (pace.done + 0.95) / total + 1e-9
+            last = pace.percent()
+        pace.step(pace.done + 1)
+        assert last <= pace.percent()
+        last = pace.percent()
+    assert last == 100
+
+
+def test_a_step_without_news_moves_the_bar_each_second():
+    now = [0.0]
+    pace = common("Pace", math=math, time=time)(clock=lambda: now[0])
+    pace.start(0, 1)
+    shown = []
+    for second in range(15):
+        now[0] = second
+        shown.append(int(pace.percent()))
+    assert len(set(shown)) == len(shown)
 
 
 @each
@@ -145,7 +181,8 @@ def test_each_parameter_is_used(script):
 def test_the_choices_are_those_of_the_library():
     raster, stack = constants("superresolve"), constants("burst")
     assert tuple(raster["DATA_TYPES"]) == profile.DTYPES
-    assert raster["MODELS"] == ["bicubic", *sorted({card.name for card in cards.shipped()})]
+    assert raster["MODELS"] == [*contents.models()]
+    assert raster["SENSORS"] == [*contents.sensor_lines()][:1]
     assert set(stack["METHODS"]) == set(METHODS)
     assert tuple(stack["DEFAULT_METHODS"]) == Options().methods
     assert tuple(stack["ALIGN_MODES"]) == ALIGN_MODES

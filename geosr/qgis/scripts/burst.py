@@ -38,6 +38,8 @@ class StackPhotoBurst(Common, QgsProcessingAlgorithm):
     REPORT = "REPORT"
     KEPT = "KEPT"
 
+    GROUP = "Photographs"
+    ICON = "burst.svg"
     METHODS = ["mean", "median", "trimmed", "sigma", "robust"]
     DEFAULT_METHODS = ["mean", "median", "robust"]
     ALIGN_MODES = ["hugin", "none"]
@@ -129,7 +131,8 @@ class StackPhotoBurst(Common, QgsProcessingAlgorithm):
         images = {name[: -len(".tif")].upper(): os.path.join(folder, name) for name in made["outputs"]}
         if self.parameterAsBoolean(parameters, self.LOAD, context) and context.project():
             for name, path in images.items():
-                details = QgsProcessingContext.LayerDetails(name.lower(), context.project(), name)
+                title = "{} {}".format(os.path.basename(photos), name.lower())
+                details = QgsProcessingContext.LayerDetails(title, context.project(), name)
                 context.addLayerToLoadOnCompletion(path, details)
         return dict(
             images, **{self.OUTPUT: folder, self.REPORT: os.path.join(folder, "report.html"), self.KEPT: made["kept"]}

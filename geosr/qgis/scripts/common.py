@@ -4,6 +4,7 @@ The plugin imports it; each script, which cannot import its neighbours, is writt
 """
 
 import json
+import math
 import os
 import queue
 import shlex
@@ -75,6 +76,14 @@ def helped(parameter, text):
     return parameter
 
 
+def listed(parameter, widget):
+    """The parameter with a widget of the plugin's in dialogs; scripts have QGIS's own."""
+    if in_plugin():
+        package = __name__.rpartition(".")[0]
+        parameter.setMetadata({"widget_wrapper": {"class": "{}.widgets.{}".format(package, widget)}})
+    return parameter
+
+
 def command_parameters():
     """The parameters about geosr itself, last in every dialog."""
     extra = QgsProcessingParameterString("EXTRA", tr("Additional command-line parameters"), optional=True)
@@ -110,6 +119,33 @@ def run_geosr(words, custom, feedback):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+class Pace:
+    """Progress in percent that moves between the steps of the child: the longer one takes, the slower."""
+
+    FIRST = 10.0
+    """Seconds that the first step is thought to take."""
+
+    def __init__(self, clock=time.monotonic):
+        self.clock = clock
+        self.start(0, 0)
+
+    def start(self, done, total):
+        """Begins a stage of so many steps, of which some may be done."""
+        self.first = self.done = done
+        self.total = total
+        self.begin = self.last = self.clock()
+
+    def step(self, done):
+        if done != self.done:
+            self.done, self.last = done, self.clock()
+
+    def percent(self):
+        steps = self.done - self.first
+        expected = max((self.last - self.begin) / steps, 0.01) if steps else self.FIRST
+        part = 1 - math.exp((self.last - self.clock()) / expected) if self.done < self.total else 0
+        return min(100.0 * (self.done + 0.95 * part) / max(self.total, 1), 100.0)
+
+
 class Child:
     """A geosr command that runs and tells events; it ends when its standard input is closed."""
 
@@ -129,6 +165,7 @@ class Child:
         self.feedback = feedback
         self.told = {}
         self.stage = None
+        self.pace = Pace()
         self.temporary = []
         self.made = []
         self.lines = queue.Queue()
@@ -168,6 +205,8 @@ class Child:
             try:
                 name, line = self.lines.get(timeout=0.05)
             except queue.Empty:
+                if self.stage is not None:
+                    self.feedback.setProgress(self.pace.percent())
                 continue
             if line is None:
                 reading -= 1
@@ -194,8 +233,11 @@ class Child:
             self.made = event.get("made", self.made)
             if self.stage != event["label"]:
                 self.stage = event["label"]
-                self.feedback.setProgressText("{}: {} {}".format(event["label"], event["total"], event["unit"]))
-            self.feedback.setProgress(100.0 * event["done"] / max(event["total"], 1))
+                self.pace.start(event["done"], event["total"])
+                unit = event["unit"][:-1] if event["total"] == 1 else event["unit"]
+                self.feedback.setProgressText("{}: {} {}".format(event["label"], event["total"], unit))
+            self.pace.step(event["done"])
+            self.feedback.setProgress(self.pace.percent())
 
     def check(self, version):
         """Ends a child that is of another version than the script before it does anything."""
@@ -274,6 +316,7 @@ class Common:
     """What the algorithms say of themselves in the same way."""
 
     GROUP = "Super-resolution"
+    ICON = "geosr.svg"
 
     def tr(self, text):
         return tr(text)
@@ -291,7 +334,7 @@ class Common:
         return QIcon(self.svgIconPath())
 
     def svgIconPath(self):
-        return beside("geosr.svg")
+        return beside(self.ICON)
 
     def helpUrl(self):
         return QUrl.fromLocalFile(beside("geosr.html")).toString() + "#" + self.name()

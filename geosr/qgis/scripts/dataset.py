@@ -46,6 +46,9 @@ class BuildSuperResolutionTrainingSet(Common, QgsProcessingAlgorithm):
     TRAINING_TILES = "TRAINING_TILES"
     VALIDATION_TILES = "VALIDATION_TILES"
 
+    GROUP = "Training"
+    ICON = "dataset.svg"
+
     def name(self):
         return "buildsuperresolutiontrainingset"
 

@@ -21,28 +21,54 @@ from qgis.core import (
 )
 from qgis.PyQt.QtXml import QDomDocument
 
-from .common import Common, advanced, command_parameters, helped, installation, raster_file, run_geosr
+from .common import Common, advanced, command_parameters, helped, installation, listed, raster_file, run_geosr, tr
 
 
 class InputStyle(QgsProcessingLayerPostProcessorInterface):
-    """Gives the result the look of the input, whose values it has, and the CRS that the input has in the project."""
+    """Gives the result the name and the look of the input, whose values it has, and its CRS in the project."""
 
     kept = {}
     """By output: QGIS does not keep what it is given."""
 
-    def __init__(self, layer, styled):
+    def __init__(self, layer, bands, scale):
         super().__init__()
-        self.crs = layer.crs()
-        self.style = QDomDocument() if styled else None
-        if styled:
-            layer.exportNamedStyle(self.style)
+        self.input_name, self.crs = layer.name(), layer.crs()
+        self.width, self.pixel_size = layer.width(), layer.rasterUnitsPerPixelX()
+        self.scale = scale
+        self.style = QDomDocument()
+        layer.exportNamedStyle(self.style)
+        if bands and not renumber_bands(self.style, bands):
+            self.style = None
 
     def postProcessLayer(self, layer, context, feedback):
+        # Another name is one that the user or a model has chosen.
+        if layer.name() == tr(SuperResolveRaster.RESULT):
+            layer.setName("{} x{}".format(self.input_name, self.scale or self.measured_scale(layer)))
         if self.crs.isValid() and layer.crs() != self.crs:
             layer.setCrs(self.crs)
         if self.style:
             layer.importNamedStyle(self.style)
             layer.triggerRepaint()
+
+    def measured_scale(self, layer):
+        """The scale of a network that has its own; of a raster without a transform, the pixel size is always 1."""
+        ratio = round(self.pixel_size / layer.rasterUnitsPerPixelX())
+        return ratio if ratio > 1 else round(layer.width() / self.width)
+
+
+def renumber_bands(style, bands):
+    """Gives the bands in a style the numbers that they have in the result; False if one that is shown is not there."""
+    numbers = {str(band): str(number) for number, band in reversed(list(enumerate(bands, 1)))}
+    renderers = style.elementsByTagName("rasterrenderer")
+    for renderer in (renderers.at(index).toElement() for index in range(renderers.count())):
+        for name in ("redBand", "greenBand", "blueBand", "grayBand", "band"):
+            # -1 is a colour without a band.
+            if renderer.attribute(name, "-1") != "-1":
+                if renderer.attribute(name) not in numbers:
+                    return False
+                renderer.setAttribute(name, numbers[renderer.attribute(name)])
+        renderer.setAttribute("alphaBand", numbers.get(renderer.attribute("alphaBand"), "-1"))
+    return True
 
 
 class SuperResolveRaster(Common, QgsProcessingAlgorithm):
@@ -51,6 +77,7 @@ class SuperResolveRaster(Common, QgsProcessingAlgorithm):
     INPUT = "INPUT"
     SCALE = "SCALE"
     MODEL = "MODEL"
+    SENSOR = "SENSOR"
     BANDS = "BANDS"
     DATA_TYPE = "DATA_TYPE"
     COMPRESSION = "COMPRESSION"
@@ -62,7 +89,10 @@ class SuperResolveRaster(Common, QgsProcessingAlgorithm):
     COMMAND = "COMMAND"
     OUTPUT = "OUTPUT"
 
+    GROUP = "Rasters"
+    RESULT = "Super-resolved"
     MODELS = ["bicubic", "idn", "span"]
+    SENSORS = ["natural"]
     """If the installation does not say which there are."""
     DATA_TYPES = [
         "uint8",
@@ -97,33 +127,52 @@ class SuperResolveRaster(Common, QgsProcessingAlgorithm):
             "CRS, extent, data type, nodata, masks, band names and tags are those of the input layer. There are no "
             "seams between tiles. At a scale of 2 the added detail is an estimate; at 3 and 4 most of it is invented. "
             "Do not measure in the result.\n\n"
+            "The model span is told how much a sensor blurs. natural, the default, gives the picture that the same "
+            "sensor would take from half the height. A sensor by name has its blur undone, for layers whose bands have "
+            "its names. The result has the style of the input layer.\n\n"
             "The layer must be a file that GDAL reads. A cancelled run leaves no files behind."
         )
 
     def initAlgorithm(self, config=None):
         for parameter in self.main_parameters() + self.advanced_parameters() + command_parameters():
             self.addParameter(parameter)
-        self.addParameter(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr("Super-resolved")))
+        self.addParameter(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr(self.RESULT)))
 
     def main_parameters(self):
-        models = installation().get("models") or self.MODELS
+        notes = installation()
+        models = notes.get("models") or {name: {} for name in self.MODELS}
+        sensors = notes.get("sensors") or dict.fromkeys(self.SENSORS, "")
+        default = "span" if "span" in models else next(iter(models))
+        scale = QgsProcessingParameterNumber(self.SCALE, self.tr("Scale"), defaultValue=2, minValue=2, maxValue=8)
+        model = QgsProcessingParameterEnum(
+            self.MODEL, self.tr("Model"), list(models), defaultValue=default, usesStaticStrings=True
+        )
+        # Optional: models of QGIS that were made before it was there stay valid.
+        sensor = QgsProcessingParameterEnum(
+            self.SENSOR,
+            self.tr("Sensor"),
+            list(sensors),
+            defaultValue=self.SENSORS[0],
+            optional=True,
+            usesStaticStrings=True,
+        )
+        lines = ["{}: {}".format(name, facts.get("line", "")) for name, facts in models.items()]
         return [
             QgsProcessingParameterRasterLayer(self.INPUT, self.tr("Input layer")),
-            helped(
-                QgsProcessingParameterNumber(self.SCALE, self.tr("Scale"), defaultValue=2, minValue=2, maxValue=8),
-                self.tr("Factor for rows and columns: 2, 3 or 4 with a network, 2 to 8 with bicubic."),
+            listed(helped(model, "\n".join(lines)), "ModelList"),
+            listed(
+                helped(scale, self.tr("Factor for rows and columns: 2, 3 or 4 with a network, 2 to 8 with bicubic.")),
+                "ScaleList",
             ),
-            helped(
-                QgsProcessingParameterEnum(
-                    self.MODEL,
-                    self.tr("Model"),
-                    models,
-                    defaultValue="span" if "span" in models else models[0],
-                    usesStaticStrings=True,
+            listed(
+                helped(
+                    sensor,
+                    self.tr(
+                        "Sensor whose blur is undone, by the names of the layer's bands. natural: the picture that the "
+                        "same sensor would take from half the height."
+                    ),
                 ),
-                self.tr(
-                    "span is the fastest network, idn slightly more accurate; bicubic interpolation adds no detail."
-                ),
+                "SensorList",
             ),
             helped(
                 QgsProcessingParameterBand(
@@ -181,8 +230,10 @@ class SuperResolveRaster(Common, QgsProcessingAlgorithm):
         self.source = raster_file(layer)
         self.part = self.part_to_process(parameters, context, layer)
         self.bands = self.parameterAsInts(parameters, self.BANDS, context)
+        own = self.parameterAsFile(parameters, self.MODEL_FILE, context)
+        scale = None if own else self.parameterAsInt(parameters, self.SCALE, context)
         # Layers belong to the main thread, where this runs; the rest does not.
-        self.style = InputStyle(layer, styled=not self.bands)
+        self.style = InputStyle(layer, self.bands, scale)
         return True
 
     def part_to_process(self, parameters, context, layer):
@@ -219,6 +270,9 @@ class SuperResolveRaster(Common, QgsProcessingAlgorithm):
         model = self.parameterAsEnumString(parameters, self.MODEL, context)
         scale = str(self.parameterAsInt(parameters, self.SCALE, context))
         words = (["--model", own] if own else ["--model", model, "--scale", scale]) + self.part
+        sensor = self.parameterAsEnumString(parameters, self.SENSOR, context)
+        if sensor and sensor != self.SENSORS[0]:
+            words += ["--sensor", sensor]
         if self.bands:
             words += ["--bands", ",".join(str(band) for band in self.bands)]
         dtype = self.parameterAsEnumString(parameters, self.DATA_TYPE, context)
