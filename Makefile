@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis dist docs fuzz bench bench-native bench-check bench-burst check clean
+.PHONY: help install demo superresolve dataset train evaluate burst qgis format lint types imports test test-qgis dist docs fuzz kills bench bench-native bench-check bench-burst check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -79,8 +79,11 @@ dist: $(VENV)/.dev ## build sdist and wheel in dist/, install the wheel in an em
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python tests/wheel.py dist/*.whl $(ARGS)
 
-fuzz: $(VENV)/.dev ## super-resolve rasters with damaged headers for two minutes
-	$(BIN)/python tests/fuzz.py
+fuzz: $(VENV)/.dev ## give damaged rasters, VRTs, cards, records, manifests and networks to the commands (ARGS="--minutes 10")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+kills: $(VENV)/.dev ## kill commands at their calls to the file system, and have them finish (needs strace; ten minutes)
+	$(BIN)/python -m tests.kills $(ARGS)
 
 bench: $(VENV)/.dev ## measure what the command costs beside what it could, as ratios (ARGS="--only halos"; an hour)
 	$(BIN)/python bench/superresolve.py $(ARGS)
@@ -97,7 +100,7 @@ bench-burst: $(VENV)/.dev ## compare bursts with the older script (needs hugin-t
 check: lint types imports test ## everything above that can fail
 
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) demo fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo fuzz kills build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Debian keeps venv in a package of its own.
 $(BIN)/python:
