@@ -39,6 +39,10 @@ class OutputError(GeosrError, OSError):
     """An output exists already, or the place for it cannot be written."""
 
 
+class OutputBusyError(OutputError):
+    """Another process makes the same output."""
+
+
 class OptionError(GeosrError, ValueError):
     """Options contradict the input or each other."""
 

@@ -110,13 +110,15 @@ def write_error(folder: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to {os.fspath(folder)!r}: {error.strerror or error}")
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, trial: Path | None = None) -> None:
     """Write a file that has its name only when it is whole, on the disk as well.
+
+    Before that it lies in its own folder under another name, or in the folder `trial` of the same file system.
 
     Raises:
         OutputError: it cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = (trial or path.parent) / f".{secrets.token_hex(8)}.tmp"
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb") as file:
             file.write(data)

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geosr.errors import Cancelled, OutputError
+from geosr.errors import Cancelled, OutputBusyError, OutputError
 from geosr.files import NO_LINK, check_own, json_text, sync_folder, write_error, write_file
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ class Parts:
     them. They outlive a job that fails or is interrupted, not one that ends by Cancelled.
 
     Raises:
-        OutputError: on entering: another process makes the same output, the folder cannot be written, the parts
-            there are of another job, or links or another user's files stand in the place of the job's.
+        OutputBusyError: on entering: another process makes the same output.
+        OutputError: on entering: the folder cannot be written, the parts there are of another job, or links or another
+            user's files stand in the place of the job's.
     """
 
     def __init__(self, output: Path, manifest: Mapping[str, Any], *, restart: bool = False) -> None:
@@ -59,24 +60,41 @@ class Parts:
         self._checked: set[int] = set()
 
     def __enter__(self) -> Parts:
-        for path in (self.folder, self.draft.parent, self._older):
-            check_own(path, folder=True)
-        for path in (Path(self._lock.lock_file), *map(self.folder.joinpath, (MANIFEST, JOURNAL, PUBLICATION))):
-            check_own(path, folder=False)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            if not Path(self._lock.lock_file).exists():
-                raise OutputError(f"cannot write to {os.fspath(self.output.parent)!r}") from error
-            raise OutputError(f"{os.fspath(self.output)!r} is being made by another process") from error
-        except OSError as error:
-            raise write_error(self.output.parent, error) from error
+        self._acquire()
         try:
             self._open()
         except BaseException:
             self._unlock()
             raise
         return self
+
+    def settle(self) -> None:
+        """Undo a publication that was killed, so that the older output's files alone are there; the parts stay.
+
+        Raises:
+            OutputError: as on entering, but whatever job the parts are of.
+        """
+        if os.path.lexists(self.folder / PUBLICATION):
+            self._acquire()
+            try:
+                self._bring_back()
+            finally:
+                self._lock.release()
+
+    def _acquire(self) -> None:
+        for path in (self.folder, self.draft.parent, self._older):
+            check_own(path, folder=True)
+        for path in (Path(self._lock.lock_file), *map(self.folder.joinpath, (MANIFEST, JOURNAL, PUBLICATION))):
+            check_own(path, folder=False)
+        try:
+            while not _locked(self._lock):
+                pass
+        except Timeout as error:
+            if not Path(self._lock.lock_file).exists():
+                raise OutputError(f"cannot write to {os.fspath(self.output.parent)!r}") from error
+            raise OutputBusyError(f"{os.fspath(self.output)!r} is being made by another process") from error
+        except OSError as error:
+            raise write_error(self.output.parent, error) from error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bring_back()
@@ -236,6 +254,25 @@ class Parts:
             with suppress(OSError):
                 Path(self._lock.lock_file).unlink()
         self._lock.release()
+
+
+def _locked(lock: FileLock) -> bool:
+    """Lock a file; return False if its name is that of another file by now, since who held it had removed it."""
+    path = Path(lock.lock_file)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        # As long as this file is open, no other can have its number.
+        before = os.fstat(descriptor).st_ino
+        lock.acquire(timeout=0)
+        try:
+            same = path.stat().st_ino == before
+        except FileNotFoundError:
+            same = False
+    finally:
+        os.close(descriptor)
+    if not same:
+        lock.release()
+    return same
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:

@@ -48,11 +48,14 @@ def raster_line(result: Result) -> str:
 
 
 def folder_line(output: Path, results: Sequence[Result], seconds: float) -> str:
-    """Return the line for all rasters of a job: how many were written, done before, or failed, and the time."""
-    failed = sum(bool(result.error) for result in results)
-    before = sum(result.done_before for result in results)
-    parts = [f"{plural(len(results) - failed - before, 'raster')} written"]
-    parts += [f"{before} done before"] * bool(before) + [f"{failed} failed"] * bool(failed)
+    """Return the line for all rasters of a job: how many were written and how many were not, and the time."""
+    counts = {
+        "done before": sum(result.done_before for result in results),
+        "left to other processes": sum(result.busy for result in results),
+        "failed": sum(bool(result.error) for result in results),
+    }
+    parts = [f"{plural(len(results) - sum(counts.values()), 'raster')} written"]
+    parts += [f"{count} {outcome}" for outcome, count in counts.items() if count]
     return f"{output}: {', '.join(parts)}, in {_time(seconds)}"
 
 

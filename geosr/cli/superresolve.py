@@ -224,6 +224,9 @@ class Speech:
         elif result.done_before:
             if not self.quiet:
                 events.note(f"{name}: done already")
+        elif result.busy:
+            if not self.quiet:
+                events.note(f"{name}: another process is making it")
         else:
             if result.damage:
                 band, window = result.damage[0]

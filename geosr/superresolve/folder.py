@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from geosr import engine, pools
 from geosr.choices import check_options, option
 from geosr.engine import Progress
-from geosr.errors import GeosrError, OptionError, OutputError, RasterError, WorkersDied
+from geosr.errors import GeosrError, OptionError, OutputBusyError, OutputError, RasterError, WorkersDied
 from geosr.files import absolute_path, files_in, output_folder
 from geosr.models import cards
 from geosr.notebook import facts
@@ -63,6 +64,8 @@ class Result:
     damage: Sequence[Damage] = ()
     """The blocks that could not be read and became nodata."""
     done_before: bool = False
+    busy: bool = False
+    """True if another process is making the output."""
     error: str = ""
     warnings: Sequence[str] = ()
     """Warnings of a worker, in its own log."""
@@ -77,7 +80,7 @@ class Result:
             "pixel size": f"{width:.6g} x {height:.6g} {self.unit}".strip() if width else "",
             "seconds": f"{self.seconds:.1f}" if self.seconds else "",
             "unreadable blocks": len(self.damage) or "",
-            "done": "before" if self.done_before else "",
+            "done": "before" if self.done_before else "by another process" if self.busy else "",
             "error": self.error,
         }
         return facts(Path(self.source).name, items)
@@ -104,16 +107,17 @@ def prepare(
         options = replace(options, memory=budget.shared_memory(running.jobs))
     # A run that was killed after it published its output left something of it to do.
     begun = any(map(os.path.lexists, leftovers(output)))
+    Parts(output, {}).settle()
     unfinished = begun or (running.stac and not stac.path_of(output).exists())
     known = output.exists() and not running.overwrite and (skip_done or unfinished)
     job = make_plan(source, options, output) if known else None
     if job and is_done(job, output):
-        if begun:
+        if unfinished:
             with Parts(output, manifest(job), restart=True) as parts:
+                if running.stac and not stac.path_of(output).exists():
+                    stac.check(job, output, overwrite=True)
+                    stac.write(job, output, trial=parts.folder)
                 parts.discard()
-        if running.stac and not stac.path_of(output).exists():
-            stac.check(job, output, overwrite=True)
-            stac.write(job, output)
         return None
     check_paths(source, output, options, overwrite=running.overwrite, new_folder=new_folder)
     job = job or make_plan(source, options, output)
@@ -135,11 +139,9 @@ def perform(job: Plan, output: Path, running: Running, watch: Watch = unwatched)
             resume=running.resume,
             pool=pool,
             progress=progress,
+            describe=partial(stac.write, job, output) if running.stac else None,
+            stale=stac.stale(output),
         )
-    if running.stac:
-        stac.write(job, output)
-    else:
-        stac.forget(output)
     profile = job.profile
     return Result(
         job.source.path,
@@ -166,7 +168,8 @@ def super_resolve_folder(
     """Super-resolve rasters, or those of a folder, into the folder `output`, and yield the result of each.
 
     Outputs keep the names of the rasters, with the ending of their format. Rasters that are done are passed over, and
-    one that fails does not stop the others. `progress` counts the rasters. With `running.dask`, each is the work of
+    one that fails does not stop the others. Processes that have the same folder at the same time share its rasters: one
+    that another is making is left to it. `progress` counts the rasters. With `running.dask`, each is the work of
     one worker; else `watch` reports the progress of each.
 
     Raises:
@@ -180,8 +183,15 @@ def super_resolve_folder(
         else:
             if progress:
                 progress(0, len(pairs))
-            for count, pair in enumerate(pairs, 1):
-                yield _result(pair, options=options, running=running, watch=watch)
+            count, others = 0, list[tuple[str, Path]]()
+            for pair in chain(pairs, others):
+                result = _result(pair, options=options, running=running, watch=watch)
+                if result.busy and pair not in others:
+                    # Looked at again when all else is done.
+                    others.append(pair)
+                    continue
+                count += 1
+                yield result
                 if progress:
                     progress(count, len(pairs))
 
@@ -220,8 +230,20 @@ def _result(pair: tuple[str, Path], *, options: Options, running: Running, watch
     try:
         job = prepare(source, output, options, running, skip_done=True)
         return perform(job, output, running, watch) if job else Result(source, str(output), done_before=True)
+    except OutputBusyError:
+        return Result(source, str(output), busy=True)
     except GeosrError as error:
+        if not running.overwrite and _was_done_meanwhile(source, output, options):
+            return Result(source, str(output), done_before=True)
         return Result(source, str(output), error=str(error))
+
+
+def _was_done_meanwhile(source: str, output: Path, options: Options) -> bool:
+    """Return True if another process has finished the output since this one looked."""
+    try:
+        return output.exists() and is_done(make_plan(source, options, output), output)
+    except GeosrError:
+        return False
 
 
 def _on_workers(

@@ -39,6 +39,12 @@ SAMPLES = 3
 """Rows and columns of windows that the size of the output is estimated from."""
 
 
+class Describe(Protocol):
+    """Writes a file about the output beside it, while that is still a draft."""
+
+    def __call__(self, *, draft: Path) -> object: ...
+
+
 class Job(Protocol):
     """The inputs of the output's pixels, beside the enlarged block: a Plan, or an array's job."""
 
@@ -74,6 +80,7 @@ def super_resolve(
         OutputError: the output exists and not `overwrite`, or cannot be written.
         OptionError, ModelError: the options or the model do not fit the raster.
     """
+    Parts(Path(output), {}).settle()
     check_paths(source, output, options, overwrite=overwrite)
     job = make_plan(source, options, output)
     write(job, output, overwrite=overwrite, restart=restart, resume=resume, pool=pool, progress=progress)
@@ -89,8 +96,12 @@ def write(
     resume: bool = True,
     pool: Pool | None = None,
     progress: Progress | None = None,
+    describe: Describe | None = None,
+    stale: Sequence[Path] = (),
 ) -> list[Damage]:
     """Carry out a plan, as `super_resolve` says; an existing output is replaced when the new one is whole.
+
+    What `describe` writes beside the draft is published with it, and the files `stale` of an older output go.
 
     Returns the blocks of the input that could not be read and became nodata.
 
@@ -100,7 +111,7 @@ def write(
     """
     tiles = job.tiles
     damage: set[Damage] = set()
-    stale = _stale_files(job, Path(output))
+    stale = [*_stale_files(job, Path(output)), *stale]
     fingerprint = job.source.fingerprint
     with Parts(Path(output), manifest(job), restart=restart or not resume) as parts:
         # Another job may have finished it since it was checked.
@@ -125,6 +136,8 @@ def write(
         if job.source.fingerprint != fingerprint:
             parts.discard()
             raise RasterError(f"{job.source.path!r} changed while it was read; give the same command again")
+        if describe:
+            describe(draft=parts.draft)
         names = {path.name for path in parts.draft.parent.iterdir()}
         parts.publish(stale=stale)
     for path in writer.read_with(Path(output)):

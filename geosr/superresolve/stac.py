@@ -73,28 +73,32 @@ def check(job: Plan, output: str | os.PathLike[str], *, overwrite: bool) -> None
         raise OutputError(f"{os.fspath(path_of(output))!r} exists; choose another output or --overwrite")
 
 
-def forget(output: str | os.PathLike[str]) -> None:
-    """Remove the item that geosr wrote of an older output of this name; one of another program stays."""
+def stale(output: str | os.PathLike[str]) -> list[Path]:
+    """Return the item that geosr wrote of an older output of this name; none if another program wrote it."""
     path = path_of(output)
     try:
         written = json.loads(path.read_text())["properties"]["processing:software"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if "geosr" in written:
-        path.unlink()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [path] if "geosr" in written else []
 
 
-def write(job: Plan, output: str | os.PathLike[str]) -> Path:
-    """Write the item beside the output, which is there already; the item has its name only when it is whole."""
-    path = path_of(output)
-    write_file(path, (json_text(item(job, output)) + "\n").encode())
+def write(job: Plan, output: str | os.PathLike[str], *, draft: Path | None = None, trial: Path | None = None) -> Path:
+    """Write the item beside the output, which is there already; the item has its name only when it is whole.
+
+    If the output is still at `draft`, the item is written beside that. `trial` is the folder in which the item lies
+    before it has its name.
+    """
+    path = path_of(draft or output)
+    write_file(path, (json_text(item(job, output, draft=draft)) + "\n").encode(), trial=trial)
     return path
 
 
-def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
+def item(job: Plan, output: str | os.PathLike[str], *, draft: Path | None = None) -> dict[str, Any]:
     """The item, with the projection and processing extensions, and for a network the machine-learning model's.
 
-    Its time is that of the scene, if the input's tags tell it, else that of the processing.
+    Its time is that of the scene, if the input's tags tell it, else that of the processing. If the output is still at
+    `draft`, it is read there.
     """
     rio_stac, pystac = import_module("rio_stac"), import_module("pystac")
     output, now = Path(output), datetime.now(timezone.utc)
@@ -102,7 +106,7 @@ def item(job: Plan, output: str | os.PathLike[str]) -> dict[str, Any]:
     with gdal.environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dates that it reads in no other form
         stac_item = rio_stac.create_stac_item(
-            os.fspath(output.absolute()),
+            os.fspath((draft or output).absolute()),
             input_datetime=taken(job.source.profile) or now,
             id=output.stem,
             asset_name="data",

@@ -136,7 +136,7 @@ def test_an_item_that_cannot_be_written_leaves_nothing(make_raster, tmp_path, mo
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stac, "item", lambda *_: {})
+    monkeypatch.setattr(stac, "item", lambda *_, **__: {})
     monkeypatch.setattr("geosr.parts.os.fsync", full)
     with pytest.raises(OutputError, match="no space left"):
         stac.write(job, tmp_path / "o.tif")
