@@ -160,7 +160,7 @@ def write(
     ):
         show("read", 0, len(plan.photos))
         _check_disk(plan)
-        aligned = Aligned.from_bytes(parts.path(0).read_bytes()) if parts.has(0) else None
+        aligned = Aligned.from_bytes(parts.read(0)) if parts.has(0) else None
         layers, judgements, canvas = _layers(plan, aligned, tools, scratch, pool, show)
         tile = aligned.tile if aligned else _tile(plan.options, canvas, len(layers), pool)
         if aligned is None:
@@ -171,7 +171,7 @@ def write(
             show("write", plane, len(plan.outputs))
             _join(plan, work, parts, plane, parts.draft.with_name(name))
         show("write", len(plan.outputs), len(plan.outputs))
-        maps = report.maps(work, ((t, parts.path(work.part(t, len(work.planes)))) for t in work.grid))
+        maps = report.maps(work, ((t, parts.read(work.part(t, len(work.planes)))) for t in work.grid))
         results = report.write(
             work, judgements, maps, parts.draft, options=plan.options, outputs=plan.outputs, photo=plan.photos[0]
         )
@@ -313,7 +313,7 @@ def _join(plan: BurstPlan, work: Stack, parts: Parts, plane: int, path: Path) ->
         bare = Profile(profile.width, profile.height, 1, EXTRAS[name])
         profile = replace(bare, crs=profile.crs, transform=profile.transform, gcps=profile.gcps, rpcs=profile.rpcs)
     creation = compression.creation_options(profile.dtype, plan.options.creation or {})
-    pieces = ((tile.core, parts.path(work.part(tile, plane))) for tile in work.grid)
+    pieces = ((tile.core, parts.read(work.part(tile, plane))) for tile in work.grid)
     for _ in writer.join(pieces, path, profile, creation):
         pass
     metadata = work.metadata

@@ -21,6 +21,7 @@ from geosr.files import json_text
 from geosr.grid import Block, Tile, Window
 from geosr.rasters.composites import composites
 from geosr.rasters.source import RasterSource
+from geosr.rasters.writer import decode
 
 REPORT, PAGE, PICTURE = "report.json", "report.html", "report.png"
 MAP_SIDE = 800
@@ -89,14 +90,12 @@ def write(
     return report
 
 
-def maps(work: Stack, parts: Iterable[tuple[Tile, Path]]) -> Block:
+def maps(work: Stack, parts: Iterable[tuple[Tile, bytes]]) -> Block:
     """Return coverage and deviation (2, rows, cols), every so many pixels, from the parts of the tiles' maps."""
     step = work.step
     planes = np.zeros((2, -(-work.profile.height // step), -(-work.profile.width // step)), np.float32)
-    for tile, path in parts:
-        source = RasterSource(path)
-        block = source.read(source.profile.window).block
-        source.close()
+    for tile, part in parts:
+        block = decode(part)
         row, col = tile.core.row_off // step, tile.core.col_off // step
         planes[:, row : row + block.shape[1], col : col + block.shape[2]] = block
     return planes

@@ -7,7 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,15 @@ def encode(
     return _tiff(block, mask, note, compression.creation_options(str(block.dtype), options))
 
 
+def decode(part: bytes) -> Block:
+    """Return the block of a part.
+
+    Raises:
+        OutputError: it is none.
+    """
+    return _read_part(part, masked=False)[0]
+
+
 @cache
 def part_options() -> Mapping[str, str]:
     """Return the options of parts that this build of GDAL has the codec for."""
@@ -100,7 +109,7 @@ def _tiff(block: Block, mask: NDArray[np.bool_] | None, note: str | None, option
 
 
 def join(
-    parts: Iterable[tuple[Window, Path | bytes]], path: Path, profile: Profile, options: Mapping[str, str]
+    parts: Iterable[tuple[Window, bytes]], path: Path, profile: Profile, options: Mapping[str, str]
 ) -> Iterator[str | None]:
     """Write the GeoTIFF at `path` from parts, in order, and yield each part's note when it is written.
 
@@ -366,20 +375,18 @@ def _check_grid(written: Any, profile: Profile, driver: str) -> None:
         )
 
 
-def _read_part(part: Path | bytes, *, masked: bool) -> tuple[Block, Block | None, str | None]:
+def _read_part(part: bytes, *, masked: bool) -> tuple[Block, Block | None, str | None]:
     """Return a part's block, its mask if it has one, and its note.
 
     Raises:
         OutputError: it was damaged since it was kept.
     """
     try:
-        with (
-            MemoryFile(part) if isinstance(part, bytes) else nullcontext() as memory,
-            memory.open(driver="GTiff") if memory else rasterio.open(part, driver="GTiff") as dataset,
-        ):
+        # Whatever the bytes are, no other driver gets them.
+        with gdal.environment(), MemoryFile(part) as memory, memory.open(driver="GTiff") as dataset:
             return dataset.read(), dataset.dataset_mask() if masked else None, dataset.tags().get(NOTE)
     except gdal.ERRORS as error:
-        raise OutputError(f"the part {os.fspath(part)!r} is damaged; discard all parts with --restart") from error
+        raise OutputError("a part is damaged; discard all parts with --restart") from error
 
 
 @contextmanager

@@ -21,10 +21,9 @@ def write(path, array, **more):
 def test_parts_come_back_with_mask_and_note(tmp_path):
     array = texture(2, 40, 30, dtype="uint16")
     mask = array[0] > 100
-    (tmp_path / "a.part").write_bytes(writer.encode(array, mask, note="[1]"))
     profile = Profile(60, 40, 2, "uint16", masked=True)
     parts = [
-        (Window(0, 0, 30, 40), tmp_path / "a.part"),
+        (Window(0, 0, 30, 40), writer.encode(array, mask, note="[1]")),
         (Window(30, 0, 30, 40), writer.encode(array, ~mask)),
     ]
     notes = list(writer.join(parts, tmp_path / "a.tif", profile, compression.creation_options("uint16", {})))
@@ -224,3 +223,13 @@ def test_nodata_of_single_bands_under_a_mask_is_not_averaged_with_their_picture(
             values, shown = out.read(), out.dataset_mask() > 0
         assert (((values == 0) | (values >= 100)) | ~shown).all()
         assert 0.2 < (values[:, shown] == 0).mean() < 0.4
+
+
+def test_a_part_of_another_format_is_none(tmp_path):
+    array = texture(1, 40, 30)
+    assert (writer.decode(writer.encode(array)) == array).all()
+    write(tmp_path / "a.tif", array)
+    for driver in ("VRT", "PNG"):
+        rasterio.shutil.copy(tmp_path / "a.tif", tmp_path / "a", driver=driver)
+        with pytest.raises(OutputError, match="a part is damaged; discard all parts with --restart"):
+            writer.decode((tmp_path / "a").read_bytes())
