@@ -11,11 +11,14 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from geosr.errors import OutputError
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """Opens a file of this name, not one that a symbolic link of this name leads to."""
+DEPTH = 32
+"""Most levels of JSON."""
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -57,6 +60,31 @@ def json_text(value: object, *, indent: int | None = 1) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
+def json_value(text: str | bytes) -> Any:
+    """Return what JSON says, whoever wrote it.
+
+    Raises:
+        ValueError: it is no JSON, or is nested more deeply than anything that this program reads.
+
+    >>> json_value('{"scale": 2}')
+    {'scale': 2}
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    level = [value]
+    for _ in range(DEPTH):
+        level = [item for outer in level if isinstance(outer, dict | list) for item in _items(outer)]
+    if level:
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
 def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
@@ -91,6 +119,10 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str] | None], *,
         OutputError: it says which of these.
     """
     name, parent = os.fspath(path), path.absolute().parent
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"the name {name!r} is not UTF-8; choose another output") from error
     if path.is_dir():
         raise OutputError(f"{name!r} is a folder; name a file in it")
     if path.exists() and any(file and contains(path, os.fspath(file)) for file in inputs):

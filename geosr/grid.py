@@ -6,7 +6,7 @@ pixels that a result in the core depends on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, overload
@@ -171,15 +171,37 @@ def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def lattice(part: Window, side: int) -> list[Window]:
+def lattice(part: Window, side: int, most: int | None = None) -> list[Window]:
     """Return windows spread evenly over the part, with `side` rows and columns if it has them.
+
+    Of more than `most`, that many are returned, from the first to the last.
 
     >>> [window.col_off for window in lattice(Window(0, 0, 320, 100), 100)]
     [0, 110, 220]
+    >>> [window.col_off for window in lattice(Window(0, 0, 320, 100), 100, most=2)]
+    [0, 220]
     """
     width, height = min(side, part.width), min(side, part.height)
-    cols, rows = (
-        np.rint(np.linspace(0, whole - length, max(whole // length, 1))).astype(int)
-        for whole, length in ((part.width, width), (part.height, height))
-    )
-    return [Window(part.col_off + int(col), part.row_off + int(row), width, height) for row in rows for col in cols]
+    cols, rows = max(part.width // width, 1), max(part.height // height, 1)
+    count = cols * rows
+
+    if most is None or count <= most:
+        chosen: Iterable[int] = range(count)
+    else:
+        chosen = (_spread(number, most, count - 1) for number in range(most))
+    return [
+        Window(
+            part.col_off + _spread(index % cols, cols, part.width - width),
+            part.row_off + _spread(index // cols, rows, part.height - height),
+            width,
+            height,
+        )
+        for index in chosen
+    ]
+
+
+def _spread(number: int, count: int, end: int) -> int:
+    """Return the number-th of `count` whole numbers that are spread evenly from 0 to `end`."""
+    if number == 0 or count < 2:
+        return 0
+    return end if number == count - 1 else round(number * (end / (count - 1)))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geosr.grid import Grid, Tile, Window, batches
+from geosr.grid import Grid, Tile, Window, batches, lattice
 
 sides = st.integers(1, 80)
 sizes = st.integers(1, 40)
@@ -85,3 +85,20 @@ def test_a_cut_tile_needs_its_core_with_the_halo_and_no_more_than_the_step_besid
     assert (least.outer.col_off + halo) % step == (least.outer.row_off + halo) % step == 0
     assert least.outer.width < core.width + 2 * halo + 2 * step
     assert least.outer.height < core.height + 2 * halo + 2 * step
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 300), st.integers(1, 40))
+def test_a_lattice_is_spread_evenly(width, height, side, most):
+    part = Window(7, 5, width, height)
+    windows = lattice(part, side)
+    axes = [
+        np.rint(np.linspace(0, whole - min(side, whole), max(whole // min(side, whole), 1))).astype(int).tolist()
+        for whole in (width, height)
+    ]
+    assert [(w.col_off - 7, w.row_off - 5) for w in windows] == [(col, row) for row in axes[1] for col in axes[0]]
+    few = lattice(part, side, most)
+    assert few == [windows[i] for i in sorted({round(i) for i in np.linspace(0, len(windows) - 1, most)})]
+
+
+def test_a_few_windows_of_a_raster_without_end_are_there_at_once():
+    assert len(lattice(Window(0, 0, 2**31, 2**31), 256, most=16)) == 16

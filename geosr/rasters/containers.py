@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import rasterio
 import rasterio.shutil
@@ -16,6 +16,11 @@ from geosr.errors import RasterError
 from geosr.rasters import gdal
 
 STACKED_DRIVERS = ("netCDF",)
+MOST_TAGS, MOST_TAGS_BYTES = 10_000, 2**20
+"""Tags of a raster, and bytes of them in a TIFF file: GDAL takes time that grows with their square to open it."""
+TAGS_WANTED = f"more than {MOST_TAGS} tags, or a megabyte of them; remove them: gdal_edit.py -unsetmd FILE"
+_METADATA = 42112
+"""The field of a TIFF file that holds GDAL's tags, as XML."""
 
 
 def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
@@ -28,6 +33,8 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
         name = os.fspath(Path(name).absolute())
     elif remote.refused(name):
         raise RasterError(f"{name!r} would be fetched from the network, which --no-remote refuses")
+    if tags_bytes(name) > MOST_TAGS_BYTES:
+        raise RasterError(f"{name!r} has {TAGS_WANTED}")
     with gdal.quiet():
         dataset = rasterio.open(name)
         if dataset.count or dataset.driver not in STACKED_DRIVERS:
@@ -40,6 +47,30 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
             return dataset
         dataset.close()
         return rasterio.open(stack, **options)
+
+
+def tags_bytes(name: str) -> int:
+    """Return the bytes of the tags in the first directory of a TIFF file; 0 for other files, and names of GDAL's own.
+
+    Source: the TIFF specification 6.0, section 2, and that of BigTIFF.
+    """
+    try:
+        with Path(name).open("rb") as file:
+            head = file.read(16)
+            order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+            version = int.from_bytes(head[2:4], order)
+            if head[:2] not in (b"II", b"MM") or version not in (42, 43):
+                return 0
+            start, counter, entry, word = ((4, 2, 12, 4), (8, 8, 20, 8))[version - 42]
+            file.seek(int.from_bytes(head[start : start + word], order))
+            count = min(int.from_bytes(file.read(counter), order), 2**16)
+            directory = file.read(count * entry)
+    except (OSError, ValueError, OverflowError):
+        return 0
+    for at in range(0, len(directory) - entry + 1, entry):
+        if int.from_bytes(directory[at : at + 2], order) == _METADATA:
+            return int.from_bytes(directory[at + 4 : at + 4 + word], order)
+    return 0
 
 
 def files_of(path: str | os.PathLike[str], dataset: Any) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ OPTIONS: Mapping[str, object] = {
     # A deprecated CRS stays what it is.
     "OSR_USE_NON_DEPRECATED": "NO",
 }
-ERRORS = (RasterioError, CPLE_BaseError, UnicodeDecodeError, SystemError)
+ERRORS = (RasterioError, CPLE_BaseError, UnicodeError, SystemError)
 """Exceptions of rasterio when GDAL fails; some calls pass GDAL's own on, or a SystemError if GDAL gives no reason, and
-texts are taken for UTF-8."""
+texts and names are taken for UTF-8."""
 
 
 @contextmanager
@@ -58,6 +58,8 @@ def plain_bitmap(path: str) -> MemoryFile | None:
 
 def reason(error: BaseException) -> str:
     """Return GDAL's text of an error, on one line."""
+    if isinstance(error, UnicodeEncodeError):
+        return "its name is not UTF-8; rename it"
     return " ".join(str(error.__cause__ or error).split())
 
 

@@ -5,6 +5,7 @@ Adding an item of metadata is one entry in ITEMS, and a field of Profile.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -266,6 +267,20 @@ def _same_gcps(output: Profile, expected: Profile) -> bool:
     points = [[(p.row, p.col, p.x, p.y, p.z) for p in profile.gcps] for profile in (output, expected)]
     maps = [profile.gcps_crs or CRS() for profile in (output, expected)]
     return not expected.gcps or expected.located or (points[0] == points[1] and maps[0] == maps[1])
+
+
+def _is_finite(transform: Affine) -> bool:
+    return all(map(math.isfinite, transform))
+
+
+def _rpcs(dataset: Any) -> RPC | None:
+    """Return the RPCs of a dataset; None without, and if they are not numbers."""
+    try:
+        rpcs: RPC | None = dataset.rpcs
+    except (ValueError, KeyError, TypeError):
+        return None
+    numbers = () if rpcs is None else np.hstack([value for value in rpcs.to_dict().values() if value is not None])
+    return rpcs if np.isfinite(numbers).all() else None
 
 
 def _same_rpcs(output: Profile, expected: Profile) -> bool:
@@ -546,11 +561,12 @@ ITEMS = (
     Item(
         "transform",
         "the transform",
-        lambda d: d.transform,
+        lambda d: d.transform if _is_finite(d.transform) else Affine.identity(),
         _write_place,
         scale=lambda p, k: p.transform @ Affine.scale(1 / k) if p.located else p.transform,
         crop=lambda p, w: p.transform @ Affine.translation(w.col_off, w.row_off) if p.located else p.transform,
         same=_same_transform,
+        lost=lambda d: () if _is_finite(d.transform) else ("the transform, which is damaged,",),
     ),
     Item("crs", "the CRS", lambda d: d.crs),
     Item("epoch", "the coordinate epoch", _epoch),
@@ -564,7 +580,16 @@ ITEMS = (
         lost=_lost_points,
     ),
     Item("gcps_crs", "ground control points", lambda d: d.gcps[1], same=_same_gcps),
-    Item("rpcs", "RPCs", lambda d: d.rpcs, _write_rpcs, scale=_scaled_rpcs, crop=_cropped_rpcs, same=_same_rpcs),
+    Item(
+        "rpcs",
+        "RPCs",
+        _rpcs,
+        _write_rpcs,
+        scale=_scaled_rpcs,
+        crop=_cropped_rpcs,
+        same=_same_rpcs,
+        lost=lambda d: ("RPCs, which are damaged,",) if _rpcs(d) is None and d.tags(ns="RPC") else (),
+    ),
     Item(
         "colorinterp",
         "colour interpretation",

@@ -21,7 +21,7 @@ from geosr.files import absolute_path
 from geosr.grid import Block, Window
 from geosr.rasters import gdal, products
 from geosr.rasters.compression import was_lossy
-from geosr.rasters.containers import files_of, open_raster
+from geosr.rasters.containers import MOST_TAGS, TAGS_WANTED, files_of, open_raster
 from geosr.rasters.damage import Damage, Salvage
 from geosr.rasters.profile import Profile, band_numbers, own_masks, profile_of
 from geosr.rasters.radiometry import Range, fixed, sampled
@@ -32,6 +32,7 @@ TOLERANCE = 2 * np.finfo(np.float32).eps
 """The share of the sum of two floats by which GDAL lets them differ and still calls them equal, whatever their type."""
 THUMBNAIL = 1024
 """Most rows and columns of the decimated read that a range is taken from."""
+MOST_BANDS = 4096
 SAMPLED_BLOCKS, SAMPLED_BYTES = 64, 2**16
 """The blocks of a file that its checksum is taken of, and the bytes of each."""
 WINDOWED_BLOCK = 2**20
@@ -133,7 +134,14 @@ class RasterSource:
         self._local = threading.local()
         with _errors(self.path), gdal.environment():
             numbers, bands = self._find(bands)
+            if self._dataset.count > MOST_BANDS:
+                raise RasterError(
+                    f"{self.path!r} has {self._dataset.count} bands, and at most {MOST_BANDS} are read; put those that "
+                    "you want into a file of their own: gdal_translate -b 1 -b 2 INPUT OUTPUT"
+                )
             whole = profile_of(self._dataset)
+            if sum(map(len, whole.tags.values())) > MOST_TAGS:
+                raise RasterError(f"{self.path!r} has {TAGS_WANTED}")
             self.own_masks = bool(own_masks(self._dataset))
             self.files = files_of(self.name, self._dataset)
             self.block_shapes = tuple(self._dataset.block_shapes)

@@ -339,6 +339,7 @@ def check_creation(profile: Profile, driver: str, options: Mapping[str, str], na
                 with _create(Path(memory.name), small, extra) as trial:
                     # Codecs are asked for when the first block is written.
                     trial.write(np.zeros((small.count, SMALL, SMALL), small.dtype))
+                _settle_colours(Path(memory.name), small)
                 if driver != "GTiff":
                     rasterio.shutil.copy(
                         memory.name, path, driver=driver, **compression.format_options(driver, options, profile.dtype)

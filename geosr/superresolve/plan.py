@@ -28,6 +28,10 @@ from geosr.superresolve.settings import scene_settings
 from geosr.superresolve.upscalers import Blended, Consistent, Network, Upscaler, check_bands, load_upscaler
 
 log = logging.getLogger(__name__)
+MOST_TILES = 2**20
+"""Tiles of a job, each of which becomes a file."""
+LARGEST_SIDE = 2**31 - 1
+"""Rows or columns that GDAL counts to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ def make_plan(
         batch=options.batch or 1,
         block_shapes=source.block_shapes,
     )
+    _check_count(window, tile, source.path)
     overviews = (profile.overviews or driver == "COG") if options.overviews is None else options.overviews
     output_profile = replace(output_profile, overviews=overviews)
     creation = {name.upper(): value for name, value in (options.creation or {}).items()}
@@ -237,7 +242,7 @@ def _window(profile: Profile, options: Options) -> Window:
     """
     if options.window:
         window = Window(*options.window)
-    elif options.bounds and (not profile.located or not profile.transform.determinant):
+    elif options.bounds and (profile.transform.is_identity or not profile.transform.determinant):
         raise OptionError("the raster has no transform that bounds could be told by; give --window")
     elif options.bounds:
         window = window_of(profile, options.bounds)
@@ -255,10 +260,29 @@ def _window(profile: Profile, options: Options) -> Window:
     return inside
 
 
+def _check_count(window: Window, tile: int, path: str) -> None:
+    """Refuse a job without end.
+
+    Raises:
+        OptionError: it has too many tiles.
+    """
+    count = -(-window.width // tile) * -(-window.height // tile)
+    if count > MOST_TILES:
+        raise OptionError(
+            f"{path!r}: {window.width} x {window.height} pixels are {count} tiles of {tile} x {tile}, and a job has at "
+            f"most {MOST_TILES}; choose a part with --window or --bounds"
+        )
+
+
 def _output_profile(profile: Profile, window: Window, scale: int, options: Options) -> Profile:
     dtype = options.dtype or profile.dtype
     nodata = profile.nodata if options.nodata is None else options.nodata
     check_dtype(profile, dtype, nodata)
+    if max(window.width, window.height) * scale > LARGEST_SIDE:
+        raise OptionError(
+            f"the output would have {window.width * scale} x {window.height * scale} pixels, and GDAL takes at most "
+            f"{LARGEST_SIDE} on a side; choose a part with --window or --bounds"
+        )
     marked = profile.masked or profile.alpha is not None or np.dtype(dtype).kind == "f"
     if options.skip_errors and nodata is None and not marked:
         raise OptionError("--skip-errors needs a value for what cannot be read; give one with --nodata")

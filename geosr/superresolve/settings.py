@@ -6,8 +6,6 @@ import logging
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from geosr.errors import OptionError
 from geosr.grid import lattice
 from geosr.rasters.noise import noise_level
@@ -77,8 +75,7 @@ def noise_levels(source: Source, windows: Sequence[Pixels] | None = None) -> lis
 
 def spread_windows(source: Source) -> list[Pixels]:
     """Return the pixels of at most WINDOWS windows spread evenly over the raster."""
-    windows = lattice(source.profile.window, SIDE)
-    return [source.read(windows[i]) for i in sorted({round(i) for i in np.linspace(0, len(windows) - 1, WINDOWS)})]
+    return [source.read(window) for window in lattice(source.profile.window, SIDE, most=WINDOWS)]
 
 
 def rounded_noise(level: float) -> float:

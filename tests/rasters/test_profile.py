@@ -152,3 +152,21 @@ def test_control_points_on_another_map_are_a_difference():
     for other in (CRS.from_epsg(4258), None):
         output = Profile(7, 5, 1, "uint8", gcps=points, gcps_crs=other)
         assert set(profile.differences(output, expected)) == {"ground control points"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"LAT_OFF": "north"}, {"LINE_NUM_COEFF": "1 x"}, {"SAMP_DEN_COEFF": ""}, {"LONG_SCALE": "nan"}]
+)
+def test_rpcs_that_are_no_numbers_are_lost(make_raster, changes):
+    path = make_raster(transform=Affine.identity(), crs=None, rpcs=camera(10, 20, 30))
+    assert RasterSource(path).profile.rpcs
+    with rasterio.open(path) as data:
+        values = data.tags(ns="RPC") | changes
+    path = make_raster(transform=Affine.identity(), crs=None)
+    items = "".join(f'<MDI key="{name}">{value}</MDI>' for name, value in values.items())
+    path.with_name("scene.tif.aux.xml").write_text(
+        f'<PAMDataset><Metadata domain="RPC">{items}</Metadata></PAMDataset>'
+    )
+    profile = RasterSource(path).profile
+    assert profile.rpcs is None
+    assert "RPCs, which are damaged," in profile.lost

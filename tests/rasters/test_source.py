@@ -1,4 +1,7 @@
+import os
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from geosr.errors import OptionError, RasterError
+from geosr.errors import OptionError, OutputError, RasterError
+from geosr.files import check_output
 from geosr.grid import Grid, Window
 from geosr.rasters import source as raster
+from geosr.rasters.containers import tags_bytes
 from geosr.rasters.source import ArraySource, RasterSource
 from tests.conftest import texture
 
@@ -152,3 +157,46 @@ def test_broken_exif_is_no_reason_to_refuse_a_jpeg(tmp_path, block):
     source = RasterSource(path)
     with rasterio.open(tmp_path / "whole.jpg") as whole:
         np.testing.assert_array_equal(source.read(source.profile.window).block, whole.read())
+
+
+def test_bands_without_end_are_refused_at_once(make_raster, tmp_path):
+    path, bands = make_raster(texture(1, 9, 9)), range(1, 32_770)
+    band = '<VRTRasterBand dataType="Byte" band="{}"/>'
+    (tmp_path / "many.vrt").write_text(
+        f'<VRTDataset rasterXSize="9" rasterYSize="9">{"".join(map(band.format, bands))}</VRTDataset>'
+    )
+    with pytest.raises(RasterError, match="has 32769 bands, and at most 4096 are read; put those that you want"):
+        RasterSource(tmp_path / "many.vrt")
+    assert RasterSource(path).profile.count == 1
+
+
+@pytest.mark.parametrize("order", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("big", ["NO", "YES"])
+def test_tags_without_end_are_refused_before_gdal_reads_them(make_raster, tmp_path, order, big):
+    path = make_raster(texture(1, 9, 9), ENDIANNESS=order, BIGTIFF=big)
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(**{f"TAG{i:05}": "x" * 1000 for i in range(1200)})
+    assert tags_bytes(str(path)) > 1_200_000
+    with pytest.raises(RasterError, match=r"scene.tif' has more than 10000 tags, or a megabyte of them; remove them"):
+        RasterSource(path)
+    assert tags_bytes(str(tmp_path)) == tags_bytes("/vsimem/none") == 0
+
+
+def test_tags_without_end_are_refused_in_other_formats(make_raster, tmp_path):
+    tags = "".join(f'<MDI key="TAG{i:05}">x</MDI>' for i in range(10_001))
+    band = '<VRTRasterBand dataType="Byte" band="1"/>'
+    (tmp_path / "tags.vrt").write_text(
+        f'<VRTDataset rasterXSize="9" rasterYSize="9"><Metadata>{tags}</Metadata>{band}</VRTDataset>'
+    )
+    with pytest.raises(RasterError, match="has more than 10000 tags"):
+        RasterSource(tmp_path / "tags.vrt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes, as on Linux")
+def test_names_that_are_not_utf_8_are_said_in_one_line(make_raster, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.tif")
+    Path(make_raster()).rename(name)
+    with pytest.raises(RasterError, match=r"^cannot read .*: its name is not UTF-8; rename it$"):
+        RasterSource(name)
+    with pytest.raises(OutputError, match=r"^the name .* is not UTF-8; choose another output$"):
+        check_output(Path(name), [], overwrite=True)

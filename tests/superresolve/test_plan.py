@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -292,3 +293,48 @@ def test_a_cog_without_overviews_has_none(make_raster, tmp_path):
 def test_overviews_that_a_format_does_not_hold_are_told_of(make_raster, tmp_path, caplog):
     super_resolve(make_raster(texture(1, 50, 50)), tmp_path / "o.png", replace(BICUBIC, overviews=True))
     assert "overviews could not be kept in the format PNG" in caplog.text
+
+
+def mosaic(folder, scene, width, height):
+    """Return a VRT of this size with a small scene in its corner."""
+    path = folder / "mosaic.vrt"
+    path.write_text(
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><VRTRasterBand dataType="Byte" band="1">'
+        f"<SimpleSource><SourceFilename>{scene}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (2**31 - 1, 2**31 - 1, "the output would have 4294967294 x 4294967294 pixels"),
+        (2**30 + 5, 20, "the output would have 2147483658 x 40 pixels"),
+        (20, 2**30, "the output would have 40 x 2147483648 pixels"),
+        (10**9, 10**9, r"1000000000 x 1000000000 pixels are \d+ tiles of .*a job has at most 1048576; choose a part"),
+    ],
+)
+def test_a_job_without_end_is_refused_at_once_and_a_part_of_it_is_not(make_raster, tmp_path, width, height, message):
+    path = mosaic(tmp_path, make_raster(texture(1, 20, 20)), width, height)
+    begin = time.monotonic()
+    for model in ("bicubic", "span"):
+        with pytest.raises(OptionError, match=message):
+            make_plan(path, Options(model=model, tile=512))
+    super_resolve(path, tmp_path / "part.tif", replace(BICUBIC, window=(0, 0, 16, 16)))
+    assert time.monotonic() - begin < 20
+
+
+def test_a_transform_that_is_no_number_is_lost_and_tells_no_bounds(make_raster, tmp_path, caplog):
+    path = make_raster(texture(1, 20, 20), transform=Affine(np.nan, 0, 4e5, 0, -10, 5e6))
+    with pytest.raises(OptionError, match="no transform that bounds could be told by; give --window"):
+        make_plan(path, replace(BICUBIC, bounds=(1, 2, 3, 4)))
+    make_plan(path, BICUBIC)
+    assert "the transform, which is damaged, cannot be carried to the output" in caplog.text
+
+
+def test_colours_that_take_another_band_are_refused_before_the_work(make_raster, tmp_path):
+    path = make_raster(texture(3, 20, 20), photometric="rgb")
+    for name in ("CIELAB", "CMYK", "YCBCR"):
+        with pytest.raises(OptionError, match=rf"GDAL refuses the creation options PHOTOMETRIC={name}"):
+            make_plan(path, replace(BICUBIC, creation={"PHOTOMETRIC": name}))
