@@ -7,7 +7,6 @@ each are written down before, so that a part which was changed is made again. Kn
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from geosr.errors import Cancelled, OutputBusyError, OutputError
-from geosr.files import NO_LINK, check_own, json_text, sync_folder, write_error, write_file
+from geosr.files import NO_LINK, check_own, json_text, json_value, sync_folder, write_error, write_file
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Parts:
         folder, lock = leftovers(output)
         # GDAL takes a colon in a path that begins with it for that of a URL.
         self.folder = folder.absolute()
-        self._manifest = json.loads(json_text(manifest))
+        self._manifest = json_value(json_text(manifest))
         self._restart = restart
         self._lock = FileLock(lock)
         self._journal: dict[int, tuple[int, str]] = {}
@@ -208,7 +207,7 @@ class Parts:
         """
         publication = self.folder / PUBLICATION
         if os.path.lexists(self.draft) and publication.exists():
-            for name in json.loads(publication.read_text()):
+            for name in _names(publication):
                 draft, target = self.draft.with_name(name), self.output.with_name(name)
                 if os.path.lexists(target) and not os.path.lexists(draft):
                     target.replace(draft)
@@ -278,10 +277,28 @@ def _locked(lock: FileLock) -> bool:
 def _read(manifest: Path) -> dict[str, Any] | None:
     """Return the content of a manifest; None if there is none, or power failed while it was written."""
     try:
-        content = json.loads(manifest.read_text())
+        content = json_value(manifest.read_text())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _names(publication: Path) -> list[str]:
+    """Return the names of files beside the output in a publication.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    try:
+        names = json_value(publication.read_text())
+        if not all(isinstance(name, str) and name and Path(name).name == name != ".." for name in names):
+            raise ValueError("it holds other things than names of files")
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(
+            f"{os.fspath(publication)!r} is damaged: {error}; keep what you need of its folder, and remove that"
+        ) from error
+    result: list[str] = names
+    return result
 
 
 def _entries(journal: Path) -> dict[int, tuple[int, str]]:
@@ -289,8 +306,9 @@ def _entries(journal: Path) -> dict[int, tuple[int, str]]:
     entries = {}
     for line in journal.read_text(errors="replace").splitlines() if journal.exists() else ():
         with suppress(ValueError, TypeError):
-            index, size, digest = json.loads(line)
-            entries[int(index)] = int(size), str(digest)
+            index, size, digest = json_value(line)
+            if type(index) is type(size) is int and isinstance(digest, str):
+                entries[index] = size, digest
     return entries
 
 

@@ -313,6 +313,36 @@ def umask():
     return value
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[", '[""]', '[".."]', '["a/b"]', "[1]", "[null]", '{"a": 1}', "7", "[" * 100_000, "[[]]", "\\ud800"]
+)
+def test_a_publication_that_is_damaged_is_said_in_one_line(tmp_path, text):
+    output = tmp_path / "out.tif"
+    with Parts(output, {}) as parts:
+        parts.save(0, b"part")
+        folder = parts.folder
+    parts.draft.write_bytes(b"draft")
+    (folder / "publication.json").write_text(text)
+    if text == '{"a": 1}':
+        (folder / "publication.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(OutputError, match=r"publication.json' is damaged: .*; keep what you need of its folder"):
+        Parts(output, {}).settle()
+    assert parts.draft.exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["[1e999, 4, 5]", '["0", 4, "a"]', "[0, 4]", "7", "null", "[" * 100_000, '[true, 4, "a"]', '[0, "4", 5]']
+)
+def test_lines_of_a_journal_that_are_damaged_say_nothing(tmp_path, line):
+    output = tmp_path / "out.tif"
+    with Parts(output, {}) as parts:
+        parts.save(3, b"part")
+    with (parts.folder / "journal.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    with Parts(output, {}) as parts:
+        assert [parts.has(index) for index in range(5)] == [False, False, False, True, False]
+
+
 KILLED = """
 import os, sys
 from pathlib import Path

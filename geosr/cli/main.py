@@ -20,6 +20,8 @@ from geosr.cli import events
 from geosr.cli.echo import echo, printable
 from geosr.errors import Cancelled, GeosrError
 
+log = logging.getLogger(__name__)
+
 COMMANDS = (
     "superresolve",
     "verify",
@@ -100,6 +102,11 @@ def _unexpected(error: Exception) -> str:
     return f"{type(error).__name__}{files}: {text or 'no more is known'}; -vv shows where; please report it"
 
 
+def _log_unraisable(args: Any) -> None:
+    """Log an exception that nobody can catch, as rasterio's when a text of GDAL is not UTF-8."""
+    log.debug("%s in %r: %s", args.exc_type.__name__, args.object, args.exc_value)
+
+
 def _show_traceback() -> None:
     """Show the traceback of the exception that is handled, where the user wants to see all (-vv)."""
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -120,6 +127,7 @@ def _leave(message: str) -> None:
 @click.version_option(__version__, prog_name="geosr")
 def main() -> None:
     """Make georeferenced rasters sharper and keep everything about where and what they are."""
+    sys.unraisablehook = _log_unraisable
     logging.basicConfig(handlers=[events.Lines()], level=logging.WARNING)
 
 

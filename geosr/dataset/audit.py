@@ -18,6 +18,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from scipy.fft import dctn
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
@@ -26,8 +27,9 @@ from geosr.dataset import formats, records
 from geosr.dataset.records import Sample
 from geosr.dataset.storage import TFDS_SPLITS
 from geosr.engine import Progress
+from geosr.errors import DatasetError
 from geosr.grid import Block, Window
-from geosr.rasters import placement
+from geosr.rasters import gdal, placement
 from geosr.rasters.profile import Profile
 
 SIDE = 64
@@ -159,7 +161,14 @@ def _places(tiles: Sequence[_Seen]) -> list[BaseGeometry]:
         by_crs.setdefault(tile.crs, []).append(i)
     for crs, numbers in by_crs.items():
         if crs:
-            polygons = placement.areas(np.concatenate([tiles[i].outline for i in numbers]), CRS.from_wkt(crs))
+            try:
+                with gdal.environment():
+                    system = CRS.from_wkt(crs)
+            except CRSError as error:
+                raise DatasetError(
+                    f"the CRS of {tiles[numbers[0]].name} cannot be read: {gdal.reason(error)}"
+                ) from error
+            polygons = placement.areas(np.concatenate([tiles[i].outline for i in numbers]), system)
             for i, place in zip(numbers, polygons, strict=True):
                 places[i] = place
     return places

@@ -8,7 +8,7 @@ that says where each lies.
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,14 +24,17 @@ from geosr.dataset import records
 from geosr.dataset.options import FORMATS
 from geosr.dataset.records import Sample
 from geosr.errors import DatasetError, OptionError
-from geosr.files import json_text
+from geosr.files import json_text, json_value
 from geosr.grid import Block, Window
+from geosr.rasters.kinds import DTYPES
 from geosr.rasters.radiometry import Range
 
 HIGH, LOW = "hr", "lr"
 """The two images of a sample in a tar file; in capitals, the folders of png."""
 SAMPLES = "samples.jsonl"
 """A line for each sample of a split, in order: where it lies, and its range."""
+LARGEST_IMAGE = 2**26
+"""Most pixels of an image of a sample."""
 PNG_DTYPES, PNG_BANDS = ("uint8", "uint16"), (1, 3)
 """What a PNG file holds for whoever reads it: four bands would be taken for colours and transparency."""
 
@@ -139,11 +142,11 @@ class _Pairs:
         """
         pieces = self.pieces[index]
         try:
-            told = self.descriptions[index] if self.descriptions else json.loads(pieces["json"].read())
+            told = self.descriptions[index] if self.descriptions else json_value(pieces["json"].read())
             return _sample(told, *(_decoded(pieces[image]) for image in (HIGH, LOW)))
         except OSError as error:
             raise DatasetError(f"{error.filename!r} cannot be read: {error.strerror}") from error
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             where = next(iter(pieces.values())).path
             raise DatasetError(f"{os.fspath(where)!r}, sample {index}: it is no sample of geosr: {error}") from error
 
@@ -154,8 +157,11 @@ def _read_webdataset(folder: Path) -> _Pairs:
     for path in pairs.paths:
         samples: dict[str, dict[str, _Piece]] = {}
         try:
+            size = path.stat().st_size
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
+                    if not 0 <= member.size <= size - member.offset_data:
+                        raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
                     key, _, ending = member.name.partition(".")
                     piece = _Piece(path, member.offset_data, member.size, member.name)
                     samples.setdefault(key, {})[ending.partition(".")[0]] = piece
@@ -169,7 +175,7 @@ def _read_png(folder: Path) -> _Pairs:
     """Return the samples in the two folders of a folder."""
     path = folder / SAMPLES
     try:
-        told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        told = [json_value(line) for line in path.read_text(encoding="utf-8").splitlines()]
         keys = [Path(str(entry["key"])).name for entry in told]
     except FileNotFoundError:
         told, keys = [], []
@@ -226,18 +232,18 @@ def _sample(told: Mapping[str, Any], high: Block, low: Block) -> Sample:
     scale = int(told["scale"])
     if high.shape != (low.shape[0], low.shape[1] * scale, low.shape[2] * scale) or not low.size:
         raise ValueError(f"its images of {high.shape} and {low.shape} are not of scale {scale}")
-    if any(len(values) != len(high) for values in ends):
-        raise ValueError("its range is of other bands")
-    return Sample(
-        gt=high,
-        down=low,
-        bic_up=None,
-        range=Range(*ends),
-        scene=str(told["scene"]),
-        window=Window(*map(int, told["window"])),
-        crs=str(told["crs"]),
-        transform=tuple(map(float, told["transform"])),
-        bands=tuple(map(int, told["bands"])),
+    return records.checked(
+        Sample(
+            gt=high,
+            down=low,
+            bic_up=None,
+            range=Range(*ends),
+            scene=str(told["scene"]),
+            window=Window(*map(int, told["window"])),
+            crs=str(told["crs"]),
+            transform=tuple(map(float, told["transform"])),
+            bands=tuple(map(int, told["bands"])),
+        )
     )
 
 
@@ -256,13 +262,29 @@ def _decoded(piece: _Piece) -> Block:
     """Return an image as a block (bands, rows, cols)."""
     content = piece.read()
     if piece.name.endswith(".npy"):
-        pixels = np.load(io.BytesIO(content), allow_pickle=False)
+        pixels = _unpacked(content)
     else:
+        # The width and the height stand at the same place in all PNG files.
+        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+        if width * height > LARGEST_IMAGE:
+            raise ValueError(f"{piece.name!r} has {width} x {height} pixels")
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
         if decoded is None:
             raise ValueError(f"{piece.name!r} is no PNG file")
         pixels = np.atleast_3d(decoded)[..., ::-1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _unpacked(content: bytes) -> Block:
+    """Return the array of an NPY file, of which the header says no more than there is."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell() or str(dtype.newbyteorder("=")) not in DTYPES:
+        raise ValueError(f"an array of {shape} and {dtype} has {len(content) - file.tell()} bytes")
+    array: Block = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -10,10 +10,10 @@ scene), `crs` (WKT) and `transform` (a to f, of the tile) say where it lies. Num
 from __future__ import annotations
 
 import gzip
-import io
-import json
+import math
 import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +27,10 @@ from google.protobuf.message import DecodeError
 
 from geosr.dataset.options import FORMATS
 from geosr.errors import DatasetError
+from geosr.files import json_value, size_text
 from geosr.grid import Block, Window
 from geosr.protobuf import message_classes
+from geosr.rasters.kinds import DTYPES
 from geosr.rasters.radiometry import Range
 from geosr.rasters.resample import enlarge
 
@@ -37,6 +39,10 @@ SPLITS = ("Training", "Validation")
 IMAGES = ("gt", "down", "bic_up")
 CARD = "dataset.json"
 
+LARGEST_SCALE = 64
+UNPACKED = 2**30
+"""Most bytes of an unpacked shard: eight times what this program puts in one."""
+PIECE = 2**22
 _CARD = {"size": int, "scale": int, "tiles": dict, "scenes": list}
 """Entries of every card."""
 _SCENE = ("file", "bands", "dtype", "range")
@@ -103,8 +109,8 @@ def decode(example: bytes) -> Sample:
         values = features(example)
         dtype = np.dtype(values["dtype"][0].decode()).newbyteorder("<")
         (rows, cols, bands), [scale] = values["shape"], values["scale"]
-        if scale < 1:
-            raise ValueError(f"its scale is {scale}")
+        if min(scale, rows, cols, bands) < 1:
+            raise ValueError(f"its scale is {scale}, its shape {(rows, cols, bands)}")
         shapes = {"gt": (rows, cols), "down": (rows // scale, cols // scale), "bic_up": (rows, cols)}
         images = {
             name: np.frombuffer(values[name][0], dtype).reshape(*shape, bands).transpose(2, 0, 1)
@@ -112,19 +118,44 @@ def decode(example: bytes) -> Sample:
             if name in values or name != "bic_up"
         }
         ends = tuple(np.frombuffer(values["range"][0], "<f8").tolist())
-        return Sample(
-            gt=images["gt"],
-            down=images["down"],
-            bic_up=images.get("bic_up"),
-            range=Range(ends[:bands], ends[bands:]),
-            scene=values["scene"][0].decode(),
-            window=Window(*values["window"]),
-            crs=values["crs"][0].decode(),
-            transform=tuple(np.frombuffer(values["transform"][0], "<f8").tolist()),
-            bands=tuple(values.get("bands", ())),
+        return checked(
+            Sample(
+                gt=images["gt"],
+                down=images["down"],
+                bic_up=images.get("bic_up"),
+                range=Range(ends[:bands], ends[bands:]),
+                scene=values["scene"][0].decode(),
+                window=Window(*values["window"]),
+                crs=values["crs"][0].decode(),
+                transform=tuple(np.frombuffer(values["transform"][0], "<f8").tolist()),
+                bands=tuple(values.get("bands", ())),
+            )
         )
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise DatasetError(f"a record is not a sample of geosr: {error or type(error).__name__}") from error
+
+
+def checked(sample: Sample) -> Sample:
+    """Return a sample that was read from a file.
+
+    Raises:
+        ValueError: its values do not fit each other, or are out of all bounds.
+    """
+    bands, rows, cols = sample.gt.shape
+    scale = sample.scale if sample.down.size else 0
+    if str(sample.gt.dtype) not in DTYPES or sample.down.dtype != sample.gt.dtype:
+        raise ValueError(f"it holds {sample.gt.dtype}")
+    if not 1 <= scale <= LARGEST_SCALE or sample.down.shape != (bands, rows // scale, cols // scale):
+        raise ValueError(f"its images of {sample.gt.shape} and {sample.down.shape} are not of one scale")
+    ends = [*sample.range.low, *sample.range.high]
+    if len(sample.range.low) != bands or len(sample.range.high) != bands or not all(map(math.isfinite, ends)):
+        raise ValueError(f"its range is {sample.range}")
+    if len(sample.transform) != 6 or not all(map(math.isfinite, sample.transform)):
+        raise ValueError(f"its transform is {sample.transform}")
+    window = sample.window
+    if not all(abs(n) < 2**31 for n in (window.col_off, window.row_off, window.width, window.height, *sample.bands)):
+        raise ValueError(f"its window is {window} and its bands are {sample.bands}")
+    return sample
 
 
 def serialise(features: Mapping[str, bytes | list[int] | list[float]]) -> bytes:
@@ -248,12 +279,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / CARD
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json_value(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(f"no training set in {os.fspath(folder)!r}; make one with geosr dataset") from error
     except OSError as error:
         raise DatasetError(f"the card {os.fspath(path)!r} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError):
+    except ValueError:
         damage: str | None = "it is no JSON"
     else:
         damage = _damage(card)
@@ -273,9 +304,11 @@ def _damage(card: Any) -> str | None:
         # A truth is a whole number to Python.
         if not isinstance(card[name], kind) or isinstance(card[name], bool):
             return f"its {name!r} is {card[name]!r}"
+    if not (1 <= card["scale"] <= LARGEST_SCALE and 1 <= card["size"] < 2**31):
+        return f"its tiles are of {card['size']} pixels, degraded by {card['scale']}"
     if missing := [split for split in SPLITS if split not in card["tiles"]]:
         return f"its 'tiles' have no {missing[0]!r}"
-    if wrong := [split for split, count in card["tiles"].items() if type(count) is not int]:
+    if wrong := [split for split, count in card["tiles"].items() if not _is_count(count)]:
         return f"its 'tiles' for {wrong[0]!r} are {card['tiles'][wrong[0]]!r}"
     for i, scene in enumerate(card["scenes"], 1):
         if not isinstance(scene, dict):
@@ -284,23 +317,44 @@ def _damage(card: Any) -> str | None:
             return f"scene {i} has no {lacking[0]!r}"
         if not isinstance(scene.get("tiles", {}), dict):
             return f"the 'tiles' of scene {i} are {scene['tiles']!r}"
+        if not (isinstance(scene["file"], str) and isinstance(scene["dtype"], str) and _is_count(scene["bands"])):
+            return f"scene {i} is {scene!r:.80}"
+        names = scene.get("names", [])
+        if not (isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)):
+            return f"the 'names' of scene {i} are {names!r:.80}"
     if card.get("format", FORMATS[0]) not in FORMATS:
         return f"its 'format' is {card['format']!r}"
     for name in ("left_out", "options"):
         if not isinstance(card.get(name, {}), dict):
             return f"its {name!r} is {card[name]!r}"
-    if not all(type(count) is int for count in card.get("left_out", {}).values()):
+    if not all(map(_is_count, card.get("left_out", {}).values())):
         return "its 'left_out' holds what is no number"
+    for name in ("degradation", "version", "sha256"):
+        if not isinstance(card.get(name, ""), str):
+            return f"its {name!r} is {card[name]!r:.80}"
     return None
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
 def _content(path: Path) -> Any:
-    """The bytes of a file without reading them yet; of a GZIP file, decompressed."""
+    """Return the bytes of a file without reading them yet; those of a GZIP file lie in a temporary file."""
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"\x1f\x8b":
-                file.seek(0)
-                return np.frombuffer(gzip.GzipFile(fileobj=io.BytesIO(file.read())).read(), np.uint8)
+            zipped = file.read(2) == b"\x1f\x8b"
+        if zipped:
+            with gzip.open(path) as packed, tempfile.TemporaryFile() as plain:
+                while piece := packed.read(PIECE):
+                    if plain.tell() + len(piece) > UNPACKED:
+                        raise DatasetError(
+                            f"{os.fspath(path)!r} unpacks to more than {size_text(UNPACKED)}, which no shard does; if "
+                            "you trust it, unpack it with gunzip"
+                        )
+                    plain.write(piece)
+                plain.flush()
+                return np.memmap(plain, np.uint8, "r") if plain.tell() else b""
         return np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error

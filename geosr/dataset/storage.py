@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
 import random
 import re
@@ -27,7 +26,7 @@ from geosr.dataset import formats, records
 from geosr.dataset.options import FORMATS
 from geosr.dataset.records import IMAGES, Sample
 from geosr.errors import DatasetError, OutputError
-from geosr.files import json_text, plural, size_text, write_error
+from geosr.files import json_text, json_value, plural, size_text, write_error
 from geosr.parts import Parts
 
 NAME = "geosr"
@@ -102,7 +101,7 @@ def unpack(path: Path) -> tuple[dict[str, Any], list[Place]]:
             [size] = _LENGTH.unpack(file.read(_LENGTH.size))
             places.append(Place(path, at + _LENGTH.size, size))
             at += _LENGTH.size + size
-    header: dict[str, Any] = json.loads(places[0].read())
+    header: dict[str, Any] = json_value(places[0].read())
     return header, places[1:]
 
 

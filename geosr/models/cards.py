@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -14,9 +13,10 @@ from typing import Any
 from geosr import models
 from geosr.choices import suggestion
 from geosr.errors import ModelError, OutputError
-from geosr.files import json_text, write_file
+from geosr.files import json_text, json_value, write_file
 from geosr.models import conditioning
 
+LARGEST_SCALE = 64
 WEIGHTS = Path(__file__).with_name("weights")
 
 
@@ -181,7 +181,7 @@ def path_of(model: str, scale: int) -> Path:
 
 def _read(path: Path) -> Card:
     try:
-        content = json.loads(path.read_text())
+        content = json_value(path.read_text())
         for name, is_right in _CHECKS.items():
             if name in content and not is_right(content[name]):
                 raise ValueError(f"{name!r} cannot be {content[name]!r:.60}")
@@ -194,11 +194,11 @@ def _read(path: Path) -> Card:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62)
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_whole(value: Any, least: int, most: int = 2**62) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _is_score(value: Any) -> bool:
@@ -215,10 +215,12 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         ("name", "sha256", "purpose", "range", "training_data", "licence", "date"), lambda value: isinstance(value, str)
     ),
-    **dict.fromkeys(("scale", "bands", "pixel_bytes"), partial(_is_whole, least=1)),
+    "scale": partial(_is_whole, least=1, most=LARGEST_SCALE),
+    "bands": partial(_is_whole, least=1, most=65535),
+    "pixel_bytes": partial(_is_whole, least=1),
     **dict.fromkeys(("parameters", "multiply_adds"), partial(_is_whole, least=0)),
     "knows_sensors": lambda value: isinstance(value, bool),
-    "halo": lambda value: value is None or _is_whole(value, 0),
+    "halo": lambda value: value is None or _is_whole(value, 0, most=2**20),
     "commands": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
     "scores": lambda value: isinstance(value, dict) and all(map(_is_score, value.values())),
     "psnr_cost": lambda value: value is None or _is_number(value),

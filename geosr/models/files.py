@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from geosr.errors import ModelError
-from geosr.files import write_error
+from geosr.files import json_value, write_error
 from geosr.models import MODELS, libraries, registered
 from geosr.models.inspection import shape
 
@@ -112,7 +111,7 @@ def in_precision(model: Any, policy: str) -> Any:
 def is_own(path: Path) -> bool:
     """Return True if a .keras file says that it is a network of MODELS."""
     with suppress(OSError, BadZipFile, KeyError, ValueError, TypeError), ZipFile(path) as file:
-        return json.loads(file.read("config.json"))["config"]["name"].split("_x")[0] in MODELS
+        return json_value(file.read("config.json"))["config"]["name"].split("_x")[0] in MODELS
     return False
 
 

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from google.protobuf.message import DecodeError
 from geosr import models
 from geosr.errors import ModelError, OutputError
 from geosr.files import write_file
-from geosr.models import libraries
-from geosr.protobuf import message_classes
+from geosr.models import libraries, onnx_files
 from geosr.quiet import silent_stderr
 
 log = logging.getLogger(__name__)
@@ -80,7 +78,7 @@ def converted(model: Any, digest: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="geosr-") as folder:
         file = Path(folder) / "network.onnx"
         as_onnx(model, file)
-        message = _model_proto().FromString(file.read_bytes())
+        message = onnx_files.model_proto().FromString(file.read_bytes())
     message.metadata_props.add(key=DIGEST, value=digest)
     content = bytes(message.SerializeToString())
     original, copy = runtimes.of_keras(model), runtimes.of_onnx(content, "openvino")
@@ -127,7 +125,7 @@ def channels_first(model: Any) -> Any:
 def digest_in(content: bytes) -> str | None:
     """Return the digest of the .keras file that an ONNX network was converted from; None if it does not say."""
     try:
-        items = _model_proto().FromString(content).metadata_props
+        items = onnx_files.model_proto().FromString(content).metadata_props
     except DecodeError:
         return None
     return next((item.value for item in items if item.key == DIGEST), None)
@@ -144,13 +142,3 @@ def cache_folder() -> Path:
         "darwin": home / "Library" / "Caches",
     }
     return Path(folders.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "geosr"
-
-
-@cache
-def _model_proto() -> Any:
-    """Return the message class ModelProto, whose other fields are kept as they are. Source: onnx.proto of ONNX."""
-    messages = {
-        "ModelProto": {"metadata_props": (14, "repeated StringStringEntryProto")},
-        "StringStringEntryProto": {"key": (1, "string"), "value": (2, "string")},
-    }
-    return message_classes("onnx", messages)["ModelProto"]

@@ -16,7 +16,7 @@ import numpy as np
 from geosr import machine, models
 from geosr.errors import ModelError
 from geosr.grid import Block
-from geosr.models import conditioning, inference, libraries
+from geosr.models import conditioning, inference, libraries, onnx_files
 
 FILES = {
     ".keras": ("openvino", "onnx", "tensorflow"),
@@ -148,6 +148,8 @@ def load(
     if backend == "tensorflow":
         return _tensorflow(path, precision, trust, sensor)
     network = inference.content_of(path, trust=trust) if path.suffix == ".keras" else path
+    if path.suffix.lower() == ".onnx":
+        onnx_files.check(path)
     return of_onnx(network, backend, name=os.fspath(path), sensor=sensor)
 
 
@@ -271,7 +273,7 @@ def _openvino(network: bytes | Path, name: str, sensor: Sequence[float] | None) 
                 model.remove_parameter(parameter)
         compiled = core.compile_model(model, "CPU", config)
         channels = model.inputs[0].partial_shape[1]
-    except RuntimeError as error:
+    except Exception as error:
         raise ModelError(f"OpenVINO cannot load {name!r}: {' '.join(str(error).split())[:200]}") from error
 
     return Runtime(lambda blocks: compiled(blocks)[0], channels.get_length() if channels.is_static else None)
@@ -280,10 +282,13 @@ def _openvino(network: bytes | Path, name: str, sensor: Sequence[float] | None) 
 def _onnx(network: bytes | Path, name: str, sensor: Sequence[float] | None) -> Runtime:
     onnxruntime = import_module(_MODULES["onnx"])
     session_options = onnxruntime.SessionOptions()
-    session_options.log_severity_level = 3
+    session_options.log_severity_level = 4
     session_options.intra_op_num_threads = next(iter(_threads("n").values()), 0)
     try:
-        session = onnxruntime.InferenceSession(network, session_options, providers=_providers(onnxruntime))
+        providers = _providers(onnxruntime)
+        # A second try on the same processor only prints what the exception says.
+        again = int(len(providers) > 1)
+        session = onnxruntime.InferenceSession(network, session_options, providers=providers, enable_fallback=again)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"ONNX Runtime cannot load {name!r}: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from geosr import __version__, engine
 from geosr.engine import Pool, Progress
 from geosr.errors import OutputError, RasterError, WorkersDied
-from geosr.files import absolute_path, check_output, contains, json_text, size_text
+from geosr.files import absolute_path, check_output, contains, json_text, json_value, size_text
 from geosr.grid import Block, Grid, Tile, Window, batches
 from geosr.parts import Parts
 from geosr.rasters import compression, writer
@@ -124,7 +123,7 @@ def write(
         pieces = kept_parts(job, parts, pool) if resume else streamed_parts(job, pool)
         creation = compression.creation_options(job.profile.dtype, {} if job.copied else job.creation)
         for count, note in enumerate(writer.join(pieces, whole, job.profile, creation), 1):
-            damage.update((band, Window(*window)) for band, *window in json.loads(note or "[]"))
+            damage.update((band, Window(*window)) for band, *window in json_value(note or "[]"))
             if progress and count > finished:
                 progress(count, len(tiles))
         if job.overviews:

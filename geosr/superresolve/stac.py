@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ from shapely.geometry.polygon import orient
 
 from geosr import __version__
 from geosr.errors import OptionError, OutputError
-from geosr.files import json_text, write_file
+from geosr.files import json_text, json_value, write_file
 from geosr.rasters import gdal
 from geosr.rasters.placement import footprint, geographic_bounds
 from geosr.rasters.profile import Profile
@@ -77,8 +76,8 @@ def stale(output: str | os.PathLike[str]) -> list[Path]:
     """Return the item that geosr wrote of an older output of this name; none if another program wrote it."""
     path = path_of(output)
     try:
-        written = json.loads(path.read_text())["properties"]["processing:software"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        written = json_value(path.read_text())["properties"]["processing:software"]
+    except (OSError, ValueError, KeyError, TypeError):
         return []
     return [path] if "geosr" in written else []
 
@@ -187,7 +186,7 @@ def _place(profile: Profile) -> tuple[dict[str, Any], list[float]] | None:
     _, south, _, north = area.bounds
     polygons = [orient(part) for part in getattr(area, "geoms", [area])]
     shape = MultiPolygon(polygons) if len(polygons) > 1 else polygons[0]
-    geometry: dict[str, Any] = json.loads(shapely.to_geojson(shape))
+    geometry: dict[str, Any] = json_value(shapely.to_geojson(shape))
     return geometry, [west, south, east, north]
 
 

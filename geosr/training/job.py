@@ -6,7 +6,6 @@ Runs on any Keras backend (KERAS_BACKEND).
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -25,7 +24,7 @@ from geosr.dataset import formats, records
 from geosr.dataset.formats import Samples
 from geosr.engine import Pool, Progress
 from geosr.errors import DatasetError, ModelError, OptionError, TrainingError
-from geosr.files import json_text, listed, write_file
+from geosr.files import json_text, json_value, listed, write_file
 from geosr.models import cards, conditioning, inference, libraries
 from geosr.rasters.resample import enlarge
 from geosr.training.batches import Batches, Images, SimulatedBatches, whole_tiles
@@ -426,7 +425,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text()
         # YAML takes a number like 1e-05, as JSON writes it, for a text.
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        content = json_value(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except RecursionError as error:
+        raise OptionError(f"{os.fspath(path)!r} is nested too deeply for options") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise OptionError(f"{os.fspath(path)!r} is no YAML or JSON file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -11,6 +11,7 @@ from geosr.cli.main import main
 from geosr.dataset import job, records, storage
 from geosr.dataset.audit import ALIKE, audit_set, perceptual_hash
 from geosr.dataset.options import Options
+from geosr.errors import DatasetError
 from geosr.rasters.source import RasterSource
 from tests.conftest import texture
 from tests.dataset.helpers import at
@@ -190,3 +191,13 @@ def test_a_set_whose_shards_are_gone_is_said(make_raster, tmp_path):
         done = CliRunner().invoke(main, ["dataset", words[0], str(tmp_path / "out"), *map(str, words[1:])])
         assert done.exit_code == 1
         assert "no training set in" in done.output.splitlines()[-1]
+
+
+def test_a_crs_that_is_none_is_named_with_its_tile(make_raster, tmp_path, capfd):
+    scenes = [make_raster(im, f"s{i}.tif", transform=at(4e5 + 5000 * i, 5e6)) for i, im in enumerate(images(3))]
+    job.build(scenes, tmp_path / "out", Options(size=32, validation=0.3, format="png"))
+    file = tmp_path / "out" / "x2" / "Training" / "samples.jsonl"
+    file.write_text(file.read_text().replace("GEOGCS[", "G\\u00e9OGCS[", 1))
+    with pytest.raises(DatasetError, match=r"^the CRS of Training s\d\.tif .* cannot be read: .*WKT"):
+        audit_set(tmp_path / "out")
+    assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import zlib
 
 import cv2
 import numpy as np
@@ -192,3 +193,47 @@ def test_damaged_files_are_named(make_raster, tmp_path):
     (folder / "samples.jsonl").write_text("\n".join(lines[:2]))
     with pytest.raises(DatasetError, match="holds 2 samples, and the set's card says 12"):
         formats.split(tmp_path / "png" / "x2", "Training")
+
+
+def bomb(width, height):
+    """Return a PNG whose header says more pixels than anyone has memory for."""
+    image = bytearray(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes())
+    image[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    image[29:33] = zlib.crc32(image[12:29]).to_bytes(4, "big")
+    return bytes(image)
+
+
+def test_images_that_unpack_without_end_are_refused(make_raster, tmp_path):
+    job.build(scenes_of(make_raster), tmp_path, Options(size=32, format="png"))
+    image = tmp_path / "x2" / "Training" / "LR" / "00000001.png"
+    image.write_bytes(bomb(2**15, 2**15))
+    with pytest.raises(DatasetError, match=r"00000001\.png' has 32768 x 32768 pixels"):
+        formats.split(tmp_path / "x2", "Training").sample(1)
+
+
+@pytest.mark.parametrize("shape", [(2**40, 1, 1), (2**20, 2**20, 3), (1, 1, 1)])
+@pytest.mark.parametrize("dtype", ["<f4", "<c16", "|O"])
+def test_arrays_of_which_the_header_says_more_than_there_is_are_refused(make_raster, tmp_path, shape, dtype):
+    job.build(scenes_of(make_raster, 4), tmp_path, Options(size=32, format="webdataset"))
+    [tar, *_] = sorted((tmp_path / "x2" / "Training").iterdir())
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": dtype})
+    content = bytearray(tar.read_bytes())
+    at = content.index(b"\x93NUMPY")
+    content[at : at + header.tell()] = header.getvalue()
+    tar.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"it is no sample of geosr: an array of"):
+        list(formats.split(tmp_path / "x2", "Training"))
+
+
+def test_a_member_that_is_longer_than_its_tar_file_is_refused(make_raster, tmp_path):
+    job.build(scenes_of(make_raster), tmp_path, Options(size=32, format="webdataset"))
+    [tar, *_] = sorted((tmp_path / "x2" / "Training").iterdir())
+    with tarfile.open(tar) as file:
+        last = file.getmembers()[-1]
+    member = tarfile.TarInfo(last.name)
+    member.size = 2**40
+    content = tar.read_bytes()
+    tar.write_bytes(content[: last.offset] + member.tobuf() + content[last.offset_data :])
+    with pytest.raises(DatasetError, match=r"is no whole tar file: .* has 1099511627776 bytes"):
+        formats.split(tmp_path / "x2", "Training")

@@ -1,6 +1,8 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -45,6 +47,55 @@ def test_a_scale_of_nothing_is_no_sample():
     }
     with pytest.raises(DatasetError, match="its scale is 0"):
         records.decode(records.serialise({**values, "scale": [0]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dtype", b"O"),
+        ("dtype", b"float16"),
+        ("dtype", b"i4,i4"),
+        ("dtype", b"\xff\xfe"),
+        ("shape", [2**62, 2**62, 3]),
+        ("shape", [12, 12]),
+        ("shape", [-1, 12, 3]),
+        ("scale", [2**62]),
+        ("scale", [3]),
+        ("range", b""),
+        ("range", np.full(6, np.nan).tobytes()),
+        ("transform", np.full(6, np.inf).tobytes()),
+        ("transform", b"\0" * 8),
+        ("window", [0, 0, 2**62, 1]),
+        ("window", []),
+        ("bands", [-(2**63)]),
+        ("gt", b""),
+        ("crs", b"\xff"),
+    ],
+)
+def test_values_out_of_all_bounds_are_no_sample(name, value):
+    features = records.features(records.encode(sample()))
+    values = {key: v[0] if isinstance(v[0], bytes) else v for key, v in features.items()}
+    with pytest.raises(DatasetError, match=r"^a record is not a sample of geosr: ."):
+        records.decode(records.serialise({**values, name: value}))
+
+
+@pytest.mark.slow
+def test_a_shard_that_unpacks_without_end_is_refused_in_little_memory(tmp_path):
+    path = tmp_path / "geosr-train.tfrecord-00000-of-00001"
+    piece = gzip.compress(b"\0" * 2**20)
+    path.write_bytes(piece * 3 * 2**10)
+    assert path.stat().st_size < 7e6
+    script = (
+        "import resource, sys; from geosr.dataset import records; from geosr.errors import DatasetError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: records.read(sys.argv[1])\n"
+        "except DatasetError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    text, more = done.stdout.splitlines()
+    assert "unpacks to more than 1.1 GB, which no shard does; if you trust it, unpack it with gunzip" in text
+    assert int(more) < 100_000
 
 
 def test_an_example_needs_no_side_knowledge():
@@ -136,6 +187,14 @@ def damaged(name, value):
         (damaged("scenes", [{"file": "a.tif"}]), "scene 1 has no 'bands'"),
         (damaged("options", None), "its 'options' is None"),
         (damaged("left_out", {"nodata": None}), "its 'left_out' holds what is no number"),
+        (damaged("left_out", {"nodata": -1}), "its 'left_out' holds what is no number"),
+        (damaged("scale", 2**40), "its tiles are of 32 pixels, degraded by 1099511627776"),
+        (damaged("size", -1), "its tiles are of -1 pixels, degraded by 2"),
+        (damaged("tiles", {"Training": 10**400, "Validation": 0}), f"its 'tiles' for 'Training' are {10**400}"),
+        (damaged("degradation", {"scale": 2}), "its 'degradation' is {'scale': 2}"),
+        (damaged("version", None), "its 'version' is None"),
+        (damaged("scenes", [{**CARD["scenes"][0], "names": [{}]}]), "the 'names' of scene 1 are [{}]"),
+        ('{"options": ' * 500 + "1" + "}" * 500, "it is no JSON"),
         ("[1, 2]", "it is no JSON object"),
         ("{", "it is no JSON"),
         ("", "it is no JSON"),

@@ -48,3 +48,39 @@ def test_the_cards_that_ship_follow_the_schema(path):
 def test_a_scale_that_is_not_shipped_names_what_is():
     with pytest.raises(ModelError, match=r"no shipped model 'idn' for scale 7; there are .*bicubic"):
         upscalers.load_upscaler("idn", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", 2**40),
+        ("scale", 0),
+        ("scale", True),
+        ("scale", float("nan")),
+        ("bands", 2**31),
+        ("halo", 2**62),
+        ("halo", -1),
+        ("pixel_bytes", 10**400),
+        ("parameters", 2**64),
+        ("scores", {"psnr": 10**400}),
+        ("scores", {"psnr": {"scene": {"bicubic": 10**400, "gain": 1}}}),
+        ("scores", [[]] * 3),
+        ("commands", ["a", 1]),
+        ("purpose", {"a": 1}),
+    ],
+)
+def test_a_value_out_of_all_bounds_is_no_card(tmp_path, name, value):
+    (tmp_path / "net.onnx").write_bytes(b"network")
+    card = cards.Card(name="net", scale=2, bands=1, halo=3, sha256="", parameters=0)
+    file = tmp_path / "net.json"
+    file.write_text(json.dumps({**dataclasses.asdict(card), name: value}))
+    with pytest.raises(ModelError, match=rf"^'.*net.json' is not the card of a model: .*'{name}'"):
+        cards.of(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"scores": ' * 500 + "1" + "}" * 500, "[]", "1"])
+def test_depth_without_end_is_no_card(tmp_path, text):
+    (tmp_path / "net.onnx").write_bytes(b"network")
+    (tmp_path / "net.json").write_text(text)
+    with pytest.raises(ModelError, match="is not the card of a model"):
+        cards.of(tmp_path / "net.onnx")

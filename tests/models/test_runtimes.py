@@ -123,7 +123,7 @@ def test_what_was_made_on_another_backend_is_verified_on_it(tmp_path, make_raste
         ("net.pt", "may hold code, which is never executed"),
         ("net.h5", "may hold code, which is never executed"),
         ("net.doc", "give a .keras, .onnx or .xml file"),
-        ("text.onnx", "cannot load"),
+        ("text.onnx", "no network that can be loaded"),
         ("none.onnx", "no model"),
     ],
 )
