@@ -122,7 +122,7 @@ def damage_record(shard: bytes, rng: random.Random) -> bytes:
     size = int.from_bytes(shard[:8], "little")
     features = dict(records.features(shard[12 : 12 + size]))
     for _ in range(rng.choice((1, 1, 2))):
-        name = rng.choice([*features, *(["dtype", "shape", "scale"] if "shape" in features else [])])
+        name = rng.choice([*features, *sorted({"dtype", "shape", "scale"} & features.keys())])
         values = features[name]
         change = rng.random()
         if change < 0.15:

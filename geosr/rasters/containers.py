@@ -19,6 +19,8 @@ STACKED_DRIVERS = ("netCDF",)
 MOST_TAGS, MOST_TAGS_BYTES = 10_000, 2**20
 """Tags of a raster, and bytes of them in a TIFF file: GDAL takes time that grows with their square to open it."""
 TAGS_WANTED = f"more than {MOST_TAGS} tags, or a megabyte of them; remove them: gdal_edit.py -unsetmd FILE"
+LARGEST_KERNEL = 999
+"""Rows and columns of the kernel of a VRT."""
 _METADATA = 42112
 """The field of a TIFF file that holds GDAL's tags, as XML."""
 
@@ -35,6 +37,8 @@ def open_raster(path: str | os.PathLike[str], **options: str) -> Any:
         raise RasterError(f"{name!r} would be fetched from the network, which --no-remote refuses")
     if tags_bytes(name) > MOST_TAGS_BYTES:
         raise RasterError(f"{name!r} has {TAGS_WANTED}")
+    if fault := _kernel_fault(name):
+        raise RasterError(f"cannot read {name!r}: {fault}")
     with gdal.quiet():
         dataset = rasterio.open(name)
         if dataset.count or dataset.driver not in STACKED_DRIVERS:
@@ -71,6 +75,29 @@ def tags_bytes(name: str) -> int:
         if int.from_bytes(directory[at : at + 2], order) == _METADATA:
             return int.from_bytes(directory[at + 4 : at + 4 + word], order)
     return 0
+
+
+def _kernel_fault(name: str) -> str | None:
+    """Return the fault of a VRT's kernel of no size, by which GDAL crashes; None without one."""
+    try:
+        text = name if name.lstrip().startswith("<") else _vrt_text(Path(name))
+        kernels = ET.fromstring(text).iter("Kernel") if "<Kernel" in text else ()
+        for kernel in kernels:
+            size, coefficients = int(kernel.findtext("Size", "")), kernel.findtext("Coefs", "").split()
+            if not (0 < size <= LARGEST_KERNEL and len(coefficients) in (size, size**2)):
+                return f"it has a kernel of {size} x {size} pixels with {len(coefficients)} coefficients"
+    except (OSError, ET.ParseError):
+        return None
+    except ValueError:
+        return "it has a kernel whose size is no number"
+    return None
+
+
+def _vrt_text(path: Path) -> str:
+    """Return the text of a VRT; an empty one for other files."""
+    with path.open("rb") as file:
+        content = file.read(100)
+        return (content + file.read()).decode(errors="replace") if b"<VRTDataset" in content else ""
 
 
 def files_of(path: str | os.PathLike[str], dataset: Any) -> tuple[str, ...]:

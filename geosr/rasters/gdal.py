@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 CACHE = 64_000_000
@@ -23,7 +23,7 @@ OPTIONS: Mapping[str, object] = {
     # A deprecated CRS stays what it is.
     "OSR_USE_NON_DEPRECATED": "NO",
 }
-ERRORS = (RasterioError, CPLE_BaseError, UnicodeError, SystemError)
+ERRORS = (RasterioError, CRSError, CPLE_BaseError, UnicodeError, SystemError)
 """Exceptions of rasterio when GDAL fails; some calls pass GDAL's own on, or a SystemError if GDAL gives no reason, and
 texts and names are taken for UTF-8."""
 

@@ -5,9 +5,11 @@ import pytest
 import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
+from rasterio.crs import CRS
 
 from geosr.cli.main import main
-from geosr.errors import OptionError
+from geosr.errors import OptionError, RasterError
+from geosr.grid import Window
 from geosr.quality.verify import verify_output
 from geosr.rasters.profile import Profile
 from geosr.rasters.source import RasterSource
@@ -79,3 +81,40 @@ def test_a_map_that_is_nowhere_on_earth_is_no_reason_for_proj_to_speak(make_rast
     assert done.exit_code == 0, done.output
     assert "PROJ" not in capfd.readouterr().err
     assert "projjson" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("size", "coefficients", "fault"),
+    [
+        ("", "1", "a kernel whose size is no number"),
+        ("x", "1", "a kernel whose size is no number"),
+        ("0", "1", "a kernel of 0 x 0 pixels with 1 coefficients"),
+        ("-3", "1 1 1", "a kernel of -3 x -3 pixels"),
+        ("2147483647", "1 1 1", "a kernel of 2147483647 x"),
+        ("3", "1 1 1 1", "a kernel of 3 x 3 pixels with 4 coefficients"),
+    ],
+)
+def test_kernels_by_which_gdal_crashes_are_refused(make_raster, tmp_path, size, coefficients, fault):
+    text = (
+        '<VRTDataset rasterXSize="60" rasterYSize="50"><VRTRasterBand dataType="Byte" band="1"><KernelFilteredSource>'
+        f"<SourceFilename>{make_raster()}</SourceFilename><SourceBand>1</SourceBand>"
+        "<Kernel><Size>{}</Size><Coefs>{}</Coefs></Kernel></KernelFilteredSource></VRTRasterBand></VRTDataset>"
+    )
+    path = tmp_path / "kernel.vrt"
+    path.write_text(text.format(3, "1 1 1 1 1 1 1 1 1"))
+    assert RasterSource(path).read(Window(0, 0, 60, 50)).block.any()
+    path.write_text(text.format(size, coefficients))
+    for name in (path, text.format(size, coefficients)):
+        with pytest.raises(RasterError, match=fault):
+            RasterSource(name)
+
+
+def test_a_crs_of_a_vrt_that_is_none_is_said(tmp_path):
+    wkt = CRS.from_epsg(32633).to_wkt().replace('"degree",0.0174532925199433', '"degree",1e308')
+    assert "1e308" in wkt
+    (tmp_path / "crs.vrt").write_text(
+        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{wkt}</SRS>'
+        '<VRTRasterBand dataType="Byte" band="1"/></VRTDataset>'
+    )
+    with pytest.raises(RasterError, match=r"crs\.vrt': The WKT could not be parsed"):
+        RasterSource(tmp_path / "crs.vrt")
