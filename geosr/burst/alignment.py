@@ -17,6 +17,7 @@ from geosr.burst.homography import Matrix, apply, corners, warped
 from geosr.grid import Block, Window
 
 Proxy = tuple[Block, NDArray[np.bool_]]
+Gains = tuple[float, ...]
 
 LEAST_INLIERS = 12
 LEAST_SHARE = 0.5
@@ -42,7 +43,7 @@ LEAST_CORRELATION = 0.5
 MOST_REFINED = 3.0
 """Pixels of the proxy by which the pixels may move a corner from where the control points put it."""
 ECC_STEPS = 50
-MEMORY = 160
+MEMORY = 208
 """Bytes that `checked` needs for a pixel of a proxy."""
 MATCH_TURNS = 6
 LEAST_MATCHED = 100
@@ -137,12 +138,23 @@ def checked(fit: Fit, reference: Proxy, frame: Proxy, *, k: float = 1.0) -> Fit:
     return replace(fit, problem=_problem(fit, (cols, rows)))
 
 
-def exposure(reference: Proxy, frame: Proxy, matrix: Matrix) -> tuple[float, float]:
-    """Gain and offset that bring the frame to the exposure of the reference."""
+def exposure(reference: Proxy, frame: Proxy, matrix: Matrix) -> tuple[Gains, Gains]:
+    """Gain and offset of each band that bring the frame to the exposure and the white balance of the reference.
+
+    The proxies have all colours (bands, rows, cols).
+    """
     (fixed, trusted), (moving, usable) = reference, frame
-    moved, valid = warped(moving[None], usable, matrix, fixed.shape[::-1])
-    both = trusted & valid
-    return match(moved[0][both], fixed[both]) if both.sum() > LEAST_MATCHED else (1.0, 0.0)
+    moved, valid = warped(moving, usable, matrix, trusted.shape[::-1])
+    return matched(moved, fixed, trusted & valid)
+
+
+def matched(moving: Block, fixed: Block, both: NDArray[np.bool_]) -> tuple[Gains, Gains]:
+    """Gain and offset of each band of a block (bands, rows, cols) that lies on another, from where `both` are known."""
+    if both.sum() <= LEAST_MATCHED:
+        return (1.0,) * len(moving), (0.0,) * len(moving)
+    pairs = [match(here[both], there[both]) for here, there in zip(moving, fixed, strict=True)]
+    gains, offsets = zip(*pairs, strict=True)
+    return gains, offsets
 
 
 def left_over(reference: Block, moved: Block, valid: NDArray[np.bool_], most: float) -> tuple[float, float]:

@@ -145,7 +145,7 @@ def graft(path: Path, metadata: Metadata, *, software: str, size: tuple[int, int
         if metadata.icc:
             added[ICC] = Entry(_BYTES, metadata.icc)
         if metadata.xmp:
-            added[XMP] = Entry(1, _upright(metadata.xmp))
+            added[XMP] = Entry(1, _resized(metadata.xmp, size))
         if metadata.exif:
             sizes = {tag: Entry(_LONG, struct.pack("<I", n)) for tag, n in zip((WIDTH, HEIGHT), size, strict=True)}
             exif = {tag: entry for tag, entry in metadata.exif.items() if tag != INTEROPERABILITY} | sizes
@@ -289,6 +289,17 @@ def _little(data: bytes, unit: int) -> bytes:
     return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit)) if unit > 1 else data
 
 
-def _upright(xmp: bytes) -> bytes:
-    """Return XMP whose orientation, if any, is 1."""
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\d", rb"\g<1>1", xmp)
+def _resized(xmp: bytes, size: tuple[int, int]) -> bytes:
+    """Return XMP of an upright image of `size` (width, height), without what it says of a panorama of another."""
+    xmp = re.sub(rb"<(GPano:\w+)>[^<]*</\1>|(?<=\s)GPano:\w+=(\"[^\"]*\"|'[^']*')", b"", xmp)
+    width, height = size
+    values = {
+        b"tiff:Orientation": 1,
+        b"tiff:ImageWidth": width,
+        b"tiff:ImageLength": height,
+        b"exif:PixelXDimension": width,
+        b"exif:PixelYDimension": height,
+    }
+    for name, value in values.items():
+        xmp = re.sub(rb"(" + name + rb"(?:=[\"']|>))\d+", rb"\g<1>%d" % value, xmp)
+    return xmp

@@ -120,15 +120,13 @@ def keep(burst: Sequence[Photo], judgements: Sequence[Judgement], tools: Hugin, 
     shutil.copyfile(draft, path)
 
 
-def _exposure(reference: RasterSource, frame: RasterSource) -> tuple[float, float]:
-    """Return gain and offset of a remapped image, from thumbnails of both."""
+def _exposure(reference: RasterSource, frame: RasterSource) -> tuple[alignment.Gains, alignment.Gains]:
+    """Return gain and offset of each band of a remapped image, from thumbnails of both."""
     (here, known), (there, valid) = reference.thumbnail(THUMBNAIL), frame.thumbnail(THUMBNAIL)
     colours = reference.profile.colours
     low, high = photos.limits(reference.profile.dtype)
-    both = (known & valid)[colours].all(axis=0)
-    for block in (here[colours], there[colours]):
+    both = np.asarray((known & valid)[colours].all(axis=0))
+    fixed, moving = (block[colours].astype(np.float32) for block in (here, there))
+    for block in (fixed, moving):
         both &= ((block > low) & (block < high)).all(axis=0)
-    if both.sum() < alignment.LEAST_MATCHED:
-        return 1.0, 0.0
-    gray, other = (block[colours].mean(axis=0, dtype=np.float32)[both] for block in (here, there))
-    return alignment.match(other, gray)
+    return alignment.matched(moving, fixed, both)

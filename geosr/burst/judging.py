@@ -17,6 +17,7 @@ from geosr.burst.hugin import Hugin
 from geosr.burst.photos import Frame
 from geosr.engine import Pool, Progress
 from geosr.errors import BurstError, HuginError
+from geosr.grid import Block
 from geosr.rasters.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ class Judgement:
     """Share of the frame that fits after alignment."""
     control: tuple[tuple[float, ...], ...] = ()
     """The control points that the matrix fits: column and row in the reference, column and row in the frame."""
-    gain: float = 1.0
-    offset: float = 0.0
+    gain: tuple[float, ...] = (1.0,)
+    """One for all bands, or one for each."""
+    offset: tuple[float, ...] = (0.0,)
 
     @property
     def homography(self) -> Matrix:
@@ -124,7 +126,7 @@ def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules,
     if not rules.keep_all and frame.sharpness < LEAST_SHARPNESS * typical:
         reason = f"blurred: its sharpness is {frame.sharpness:.3g}, that of the burst {typical:.3g}"
         return replace(judgement, kept=False, reason=reason)
-    fixed, moving = photos.load_proxy(reference.proxy), photos.load_proxy(frame.proxy)
+    (fixed, trusted), (moving, usable) = photos.load_proxy(reference.proxy), photos.load_proxy(frame.proxy)
     k = photos.factor(frame.photo.profile)
     if rules.align == "none":
         fit = alignment.Fit(georeferenced(reference.photo.profile, frame.photo.profile))
@@ -134,7 +136,7 @@ def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules,
             fit = align_with_hugin(frame, reference, tools)
         except HuginError as error:
             return replace(judgement, kept=False, reason=str(error))
-        fit = alignment.checked(fit, fixed, moving, k=k)
+        fit = alignment.checked(fit, (fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), k=k)
         proxy_matrix = fit.matrix
         agreed = np.hstack([apply(enlarging(k), points) for points in fit.agreed]).round(3)
         judgement = replace(judgement, control=tuple(map(tuple, agreed.tolist())))
@@ -152,7 +154,7 @@ def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules,
         still=round(fit.still, 4),
     )
     if rules.match and judgement.kept:
-        gain, offset = alignment.exposure(fixed, moving, proxy_matrix)
+        gain, offset = alignment.exposure((fixed, trusted), (moving, usable), proxy_matrix)
         judgement = replace(judgement, gain=gain, offset=offset)
     return judgement
 
@@ -176,18 +178,23 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def clipped(dtype: str, judgements: Sequence[Judgement]) -> list[tuple[float, float]]:
-    """Return for each used frame the values at which its pixels lose their weight because others see further."""
+def clipped(dtype: str, judgements: Sequence[Judgement]) -> list[tuple[Block, Block]]:
+    """Return for each used frame the values of each band at which its pixels lose their weight.
+
+    Those are the ends of the range where others see further.
+    """
     low, high = photos.limits(dtype)
+    gains, offsets = (
+        np.stack(np.broadcast_arrays(*(np.array(getattr(judgement, name)) for judgement in judgements)))
+        for name in ("gain", "offset")
+    )
     if not np.isfinite([low, high]).all():
-        return [(-np.inf, np.inf)] * len(judgements)
-    lows = [judgement.gain * low + judgement.offset for judgement in judgements]
-    highs = [judgement.gain * high + judgement.offset for judgement in judgements]
+        return [(np.full_like(gain, -np.inf), np.full_like(gain, np.inf)) for gain in gains]
+    lows, highs = gains * low + offsets, gains * high + offsets
     slack = CLIPPED_EARLIER * (high - low)
-    return [
-        (low if own_low > min(lows) + slack else -np.inf, high if own_high < max(highs) - slack else np.inf)
-        for own_low, own_high in zip(lows, highs, strict=True)
-    ]
+    starts = np.where(lows > lows.min(axis=0) + slack, low, -np.inf)
+    ends = np.where(highs < highs.max(axis=0) - slack, high, np.inf)
+    return list(zip(starts, ends, strict=True))
 
 
 def georeferenced(reference: Profile, frame: Profile) -> Matrix:

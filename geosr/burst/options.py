@@ -35,7 +35,7 @@ class Options:
     project: str | None = option(None, "Take the alignment of this Hugin project (.pto).")
     keep_project: bool = option(False, "Write a project that Hugin opens.")
     keep_all: bool = option(False, "Keep blurred photos too.")
-    match: bool = option(True, "Match the exposure of all photos to the reference.  [default: match]")
+    match: bool = option(True, "Match the exposure and white balance of all photos to the reference.  [default: match]")
     crop: str = option(COMMON, "Area that all photos cover, or that any does, with a mask.", choices=CROPS)
     sharpen: float = option(1.0, "Amount of the unsharp mask; 0 is off.", least=0, most=5)
     depth: int | None = option(None, "Bits of the results; the photos' by default.", choices=(None, 8, 16))

@@ -70,7 +70,7 @@ class Frame:
     source: RasterSource
     """Upright, quick to read by windows."""
     proxy: Path
-    """Two bands of float32: gray, and the share of pixels that are valid and not clipped."""
+    """Of float32: the colours, reduced, and as the last band the share of pixels that are valid and not clipped."""
     plain: Path
     """The proxy for Hugin: gray in 8 bits, small ones enlarged."""
     brightness: float
@@ -128,7 +128,8 @@ def unpacked_bytes(photo: Photo) -> int:
     """Disk that `prepare` needs: the pixels if they must be unpacked, and the proxy."""
     pixels = photo.profile.width * photo.profile.height
     values = photo.profile.count * np.dtype(photo.profile.dtype).itemsize
-    return pixels * values * photo.packed + 8 * pixels // factor(photo.profile) ** 2
+    reduced = pixels // factor(photo.profile) ** 2
+    return pixels * values * photo.packed + 4 * (len(photo.profile.colours) + 2) * reduced
 
 
 def decoder_bytes(photo: Photo) -> int:
@@ -155,7 +156,7 @@ def prepare(photo: Photo, folder: Path) -> Frame:
         source.close()
     brightness = shrinker.fill()
     proxy = folder / "proxy.tif"
-    save_plain(proxy, np.stack([shrinker.gray, shrinker.usable]))
+    save_plain(proxy, np.stack([*shrinker.colours, shrinker.usable]))
     plain = folder / "plain.tif"
     save_plain(plain, _plain(shrinker.gray, shrinker.usable > 0, plain_factor(photo.profile)))
     clipped = 1 - float(shrinker.usable.mean())
@@ -175,13 +176,13 @@ def save_plain(path: Path, block: Block) -> None:
 
 
 def load_proxy(path: Path) -> tuple[Block, Block]:
-    """The gray image (rows, cols) and where it can be trusted."""
+    """The colours (bands, rows, cols), reduced, and where (rows, cols) they can be trusted."""
     source = RasterSource(path)
     try:
-        gray, usable = source.read(source.profile.window).block
+        *colours, usable = source.read(source.profile.window).block
     finally:
         source.close()
-    return gray, usable > 0.999
+    return np.stack(colours), usable > 0.999
 
 
 def limits(dtype: str) -> tuple[float, float]:
@@ -199,17 +200,25 @@ class _Shrinker:
     def __init__(self, profile: Profile) -> None:
         self.k = factor(profile)
         shape = profile.height // self.k, profile.width // self.k
-        self.gray, self.usable = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.colours = np.zeros((len(profile.colours), *shape), np.float32)
+        self.usable = np.zeros(shape, np.float32)
         self.low, self.high = limits(profile.dtype)
         self._sums = np.zeros(5)
 
-    def add(self, window: Window, gray: Block, valid: Block, usable: Block) -> None:
+    @property
+    def gray(self) -> Block:
+        gray: Block = self.colours.mean(axis=0)
+        return gray
+
+    def add(self, window: Window, colours: Block, valid: Block, usable: Block) -> None:
         """Take a strip of whole rows, or of whole columns; its offset is a multiple of the factor."""
+        gray = colours.mean(axis=0)
         place = Window(
             window.col_off // self.k, window.row_off // self.k, gray.shape[1] // self.k, gray.shape[0] // self.k
         )
-        rows, cols = place.slices(within=Window(0, 0, self.gray.shape[1], self.gray.shape[0]))
-        self.gray[rows, cols], self.usable[rows, cols] = _valid_means(gray, valid, self.k), _binned(usable, self.k)
+        rows, cols = place.slices(within=Window(0, 0, self.usable.shape[1], self.usable.shape[0]))
+        self.colours[:, rows, cols] = _valid_means(colours, valid, self.k)
+        self.usable[rows, cols] = _binned(usable, self.k)
         k = 2 if min(gray.shape) > 5 else 1
         half, known = _valid_means(gray, valid, k), _binned(valid, k) == 1
         cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
@@ -226,11 +235,11 @@ class _Shrinker:
             )
 
     def fill(self) -> float:
-        """Return the mean of the gray image, and give that value to its pixels where none of the photo is valid."""
+        """Return the mean of the reduced image, whose pixels where none of the photo is valid get their band's mean."""
         known = np.isfinite(self.gray)
-        mean = float(self.gray[known].mean()) if known.any() else 0.0
-        self.gray[~known] = mean
-        return mean
+        for band in self.colours:
+            band[~known] = band[known].mean() if known.any() else 0.0
+        return float(self.gray.mean())
 
     @property
     def sharpness(self) -> float:
@@ -262,9 +271,7 @@ def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterato
         window = Window(start, 0, length, upright.height) if swapped else Window(0, start, upright.width, length)
         colours = block[source.profile.colours]
         usable = valid & (colours > shrinker.low).all(axis=0) & (colours < shrinker.high).all(axis=0)
-        shrinker.add(
-            window, colours.mean(axis=0, dtype=np.float32), valid.astype(np.float32), usable.astype(np.float32)
-        )
+        shrinker.add(window, colours.astype(np.float32), valid.astype(np.float32), usable.astype(np.float32))
         yield window, block
 
 
@@ -277,15 +284,16 @@ def _turned(block: Block, orientation: int) -> Block:
 
 def _binned(block: Block, k: int) -> Block:
     """Means of k x k pixels; rows and columns beyond the last whole k are left out."""
-    high, wide = (side // k for side in block.shape)
-    binned: Block = block[: high * k, : wide * k].reshape(high, k, wide, k).mean(axis=(1, 3), dtype=np.float32)
+    high, wide = (side // k for side in block.shape[-2:])
+    cells = block[..., : high * k, : wide * k].reshape(*block.shape[:-2], high, k, wide, k)
+    binned: Block = cells.mean(axis=(-3, -1), dtype=np.float32)
     return binned
 
 
 def _valid_means(block: Block, valid: Block, k: int) -> Block:
     """Return the means of the valid ones of k x k pixels, NaN where none is."""
     summed, share = _binned(np.where(valid > 0, block, 0), k), _binned(valid, k)
-    return np.divide(summed, share, out=np.full_like(summed, np.nan), where=share > 0)
+    return np.divide(summed, share, out=np.full_like(summed, np.nan), where=np.broadcast_to(share > 0, summed.shape))
 
 
 def _plain(gray: Block, usable: Block, k: int) -> Block:

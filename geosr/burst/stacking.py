@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from geosr.burst import reducers
 from geosr.burst.exif import Metadata
@@ -38,10 +39,11 @@ class Layer:
     source: RasterSource
     matrix: Matrix
     """From the output's pixels to the source's."""
-    gain: float
-    offset: float
-    low: float
-    high: float
+    gain: ArrayLike
+    """One for all bands, or one for each, as the three that follow."""
+    offset: ArrayLike
+    low: ArrayLike
+    high: ArrayLike
     """Values at and beyond which a pixel has no weight while another frame has one."""
 
 
@@ -131,8 +133,11 @@ def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
         block, valid = pixels.block[colours].astype(np.float32), np.asarray(pixels.valid[colours].all(axis=0))
         matrix = shifting(-window.col_off, -window.row_off) @ matrix
         moved, covered[i] = warped(np.where(valid, block, 0) if not valid.all() else block, valid, matrix, size)
-        values[i] = layer.gain * moved + layer.offset
-        clear = np.all((block > layer.low) & (block < layer.high), axis=0)
+        gain, offset, low, high = (
+            np.asarray(each, np.float32).reshape(-1, 1, 1) for each in (layer.gain, layer.offset, layer.low, layer.high)
+        )
+        values[i] = gain * moved + offset
+        clear = np.all((block > low) & (block < high), axis=0)
         used[i] = covered[i] & known(clear | ~valid, matrix, size)
     used |= covered & ~used.any(axis=0)
     return values, covered, used

@@ -83,18 +83,24 @@ def test_a_thing_that_moved_is_no_parallax():
     assert distance(fit.matrix, np.eye(3)) < 0.1
 
 
+def coloured(proxy):
+    gray, usable = proxy
+    return gray[None], usable
+
+
 @pytest.mark.slow
 @given(st.floats(0.5, 2), st.floats(-20, 20))
 def test_exposure_is_found_and_blind_to_noise(gain, offset):
     reference, frame = proxies(MATRIX, noise=4.0, gain=1 / gain, offset=-offset / gain)
-    found_gain, found_offset = alignment.exposure(reference, frame, MATRIX)
+    (found_gain,), (found_offset,) = alignment.exposure(coloured(reference), coloured(frame), MATRIX)
     assert found_gain == pytest.approx(gain, rel=0.02)
     assert found_gain * (100 - offset) / gain + found_offset == pytest.approx(100, abs=1.5)
 
 
 def test_exposure_of_what_shares_nothing_is_left_alone():
     reference, (frame, usable) = proxies(np.eye(3))
-    assert alignment.exposure(reference, (frame, np.zeros_like(usable)), np.eye(3)) == (1.0, 0.0)
+    nothing = alignment.exposure(coloured(reference), coloured((frame, np.zeros_like(usable))), np.eye(3))
+    assert nothing == ((1.0,), (0.0,))
 
 
 def test_flat_images_are_matched_by_their_level():

@@ -184,3 +184,19 @@ def test_exiftool_agrees(tmp_path):
 
 def test_a_tiff_in_memory_can_be_a_source_of_exif():
     assert exif.read_tiff(io.BytesIO(metadata().tobytes()[6:])).orientation == 6
+
+
+def test_xmp_does_not_describe_the_old_size(tmp_path):
+    panorama = (
+        b'<rdf:Description GPano:ProjectionType="cylindrical" GPano:FullPanoWidthPixels="40" dc:title="hall" '
+        b'tiff:ImageWidth="40" exif:PixelYDimension="30"><GPano:CroppedAreaImageHeightPixels>30'
+        b"</GPano:CroppedAreaImageHeightPixels><tiff:ImageLength>30</tiff:ImageLength></rdf:Description>"
+    )
+    path = tmp_path / "made.tif"
+    Image.new("RGB", (80, 60)).save(path)
+    exif.graft(path, exif.Metadata(xmp=panorama), software="test", size=(80, 60))
+    with Image.open(path) as image:
+        words = image.info["xmp"].decode()
+    assert "GPano" not in words
+    for kept in ('dc:title="hall"', 'tiff:ImageWidth="80"', "<tiff:ImageLength>60<", 'exif:PixelYDimension="60"'):
+        assert kept in words

@@ -112,11 +112,24 @@ def test_exposure_is_brought_to_the_reference_s(tmp_path):
     )
     said = stacked(folder, tmp_path / "out", Options(align="none", sharpen=0, scale=1, reference="1.tif"))
     for frame, gain in zip(said["frames"], gains, strict=True):
-        assert frame["gain"] == pytest.approx(1 / gain, rel=0.02)
+        assert frame["gain"] == pytest.approx((1 / gain,) * len(frame["gain"]), rel=0.02)
     made = np.moveaxis(load(tmp_path / "out" / "robust.tif"), 0, -1).astype(float)
     assert np.abs(made - images[0]).mean() < 1.2
     plain = stacked(folder, tmp_path / "plain", Options(align="none", sharpen=0, scale=1, match=False))
-    assert all(frame["gain"] == 1 for frame in plain["frames"])
+    assert all(frame["gain"] == (1,) for frame in plain["frames"])
+
+
+def test_white_balance_is_brought_to_the_reference_s(tmp_path):
+    """Automatic white balance between frames: the result has the reference's colours."""
+    images = frames([np.eye(3)] * 5, size=(90, 70), noise=1.0).astype(float)
+    balances = ((1, 1, 1), (1.1, 1, 0.86), (0.92, 1, 1.08), (1.05, 0.97, 0.9), (1.1, 1, 0.86))
+    taken = [(image * gains).clip(0, 255).astype("uint8") for image, gains in zip(images, balances, strict=True)]
+    folder = save_burst(tmp_path / "in", taken)
+    stacked(folder, tmp_path / "out", Options(align="none", sharpen=0, scale=1, reference="1.tif"))
+    for name in Options().methods:
+        made = np.moveaxis(load(tmp_path / "out" / f"{name}.tif"), 0, -1).astype(float)
+        np.testing.assert_allclose(made.mean(axis=(0, 1)), taken[0].mean(axis=(0, 1)), atol=0.5)
+        assert np.abs(made - images[0]).mean() < 1.2
 
 
 def test_a_thing_that_moves_leaves_no_ghost(tmp_path):

@@ -110,10 +110,10 @@ def test_the_proxy_is_the_mean_and_knows_what_is_clipped(tmp_path, monkeypatch):
     save_burst(tmp_path / "in", [image, image])
     photo = photos.scan([tmp_path / "in"])[0]
     k = photos.factor(photo.profile)
-    gray, usable = photos.load_proxy(photos.prepare(photo, tmp_path / "room").proxy)
-    assert gray.shape == (97 // k, 123 // k)
-    expected = image.mean(axis=-1)[: 97 // k * k, : 123 // k * k].reshape(97 // k, k, 123 // k, k).mean(axis=(1, 3))
-    np.testing.assert_allclose(gray, expected, atol=1e-3)
+    colours, usable = photos.load_proxy(photos.prepare(photo, tmp_path / "room").proxy)
+    assert colours.shape == (3, 97 // k, 123 // k)
+    expected = image[: 97 // k * k, : 123 // k * k].reshape(97 // k, k, 123 // k, k, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(colours, np.moveaxis(expected, -1, 0), atol=1e-3)
     assert not usable[30 // k : 45 // k, 60 // k + 1 : 75 // k].any()
     assert usable[:20, :20].all()
 
@@ -136,10 +136,10 @@ def test_invalid_pixels_count_neither_in_brightness_nor_in_sharpness(tmp_path, h
     spoiled[30 + rows, 40 + cols] = np.nan
     save_burst(tmp_path / "in", [spoiled, image])
     frame, whole = (photos.prepare(p, tmp_path / p.name[:-4]) for p in photos.scan([tmp_path / "in"]))
-    gray, usable = photos.load_proxy(frame.proxy)
+    colours, usable = photos.load_proxy(frame.proxy)
     assert frame.brightness == pytest.approx(np.nanmean(spoiled), rel=1e-5)
     assert frame.sharpness == pytest.approx(whole.sharpness, rel=0.1)
-    assert np.isfinite(gray).all()
+    assert np.isfinite(colours).all()
     np.testing.assert_array_equal(usable, np.isfinite(spoiled[..., 0]))
 
 
