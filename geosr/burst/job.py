@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from geosr import __version__, engine
-from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos, report
+from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos, report, sharpening
 from geosr.burst.homography import enlarging, shifting
 from geosr.burst.hugin import Hugin
 from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames
 from geosr.burst.options import COMMON, METHODS, UNION, Options
 from geosr.burst.photos import Frame, Photo
-from geosr.burst.stacking import BASE_MEMORY, EXTRAS, SHARPEN_SIGMA, Layer, Stack, halo_of, stacked_parts, tile_size
+from geosr.burst.stacking import BASE_MEMORY, EXTRAS, Layer, Stack, halo_of, stacked, stacked_parts, tile_size
 from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
 from geosr.files import json_text, output_folder, size_text
-from geosr.grid import Grid
+from geosr.grid import Grid, Tile
 from geosr.parts import Parts
 from geosr.rasters import compression, writer
 from geosr.rasters.profile import Profile
@@ -62,6 +62,8 @@ class Aligned:
     """One for each photo."""
     tile: int
     """Rows and columns of a tile, chosen by the first run for its memory and threads."""
+    sharpen: float
+    """Amount of the unsharp mask."""
 
     def to_bytes(self) -> bytes:
         return json_text(asdict(self), indent=None).encode()
@@ -70,7 +72,7 @@ class Aligned:
     def from_bytes(cls, data: bytes) -> Aligned:
         # JSON has null for a number that is none.
         content = json.loads(data, object_hook=lambda o: {name: np.nan if o[name] is None else o[name] for name in o})
-        return cls(tuple(map(Judgement.from_dict, content["judgements"])), content["tile"])
+        return cls(tuple(map(Judgement.from_dict, content["judgements"])), content["tile"], content["sharpen"])
 
 
 def stack(
@@ -163,9 +165,10 @@ def write(
         aligned = Aligned.from_bytes(parts.read(0)) if parts.has(0) else None
         layers, judgements, canvas = _layers(plan, aligned, tools, scratch, pool, show)
         tile = aligned.tile if aligned else _tile(plan.options, canvas, len(layers), pool)
+        sharpen = aligned.sharpen if aligned else _sharpen(plan, canvas, layers, judgements)
         if aligned is None:
-            parts.save(0, Aligned(judgements, tile).to_bytes())
-        work = make_stack(plan, canvas, layers, judgements, tile=tile)
+            parts.save(0, Aligned(judgements, tile, sharpen).to_bytes())
+        work = make_stack(plan, canvas, layers, judgements, tile=tile, sharpen=sharpen)
         _compute_parts(work, parts, pool, show)
         for plane, name in enumerate(plan.outputs):
             show("write", plane, len(plan.outputs))
@@ -254,7 +257,13 @@ def _framed(options: Options, frames: Sequence[Frame], judgements: Sequence[Judg
 
 
 def make_stack(
-    plan: BurstPlan, canvas: Profile, layers: Sequence[Layer], judgements: Sequence[Judgement], *, tile: int
+    plan: BurstPlan,
+    canvas: Profile,
+    layers: Sequence[Layer],
+    judgements: Sequence[Judgement],
+    *,
+    tile: int,
+    sharpen: float,
 ) -> Stack:
     """Return the stack of the layers on a canvas, whose profile has the photos' dtype."""
     options = plan.options
@@ -271,15 +280,27 @@ def make_stack(
     return Stack(
         layers=tuple(layers),
         metadata=reference.metadata,
-        grid=Grid(canvas.width, canvas.height, tile, halo_of(options.scale, options.sharpen)),
+        grid=Grid(canvas.width, canvas.height, tile, halo_of(options.scale, sharpen)),
         profile=profile,
         methods=tuple(dict.fromkeys(options.methods)),
         extras=tuple(name for name in EXTRAS if getattr(options, name)),
-        sharpen=options.sharpen,
-        sigma=SHARPEN_SIGMA * options.scale if options.sharpen else 0.0,
+        scale=options.scale,
+        sharpen=sharpen,
         factor=factor,
         step=min(2 ** max(0, int(np.ceil(np.log2(largest / report.MAP_SIDE)))), tile),
     )
+
+
+def _sharpen(plan: BurstPlan, canvas: Profile, layers: Sequence[Layer], judgements: Sequence[Judgement]) -> float:
+    """Return the amount of the unsharp mask: what is asked for, or what suits a textured part of the stack."""
+    if plan.options.sharpen is not None:
+        return plan.options.sharpen
+    work = make_stack(plan, canvas, layers, judgements, tile=report.CROP_SIDE, sharpen=0.0)
+    first = next(i for i, judgement in enumerate(j for j in judgements if j.kept) if judgement.reference)
+    crop = report.textured_window(work, layers[first])
+    values, covered, _ = stacked(Tile(0, crop, crop), work)
+    whole = covered.all(axis=(1, 2))
+    return round(sharpening.suitable_amount(values[whole].mean(axis=1), plan.options.scale), 3)
 
 
 def manifest(plan: BurstPlan) -> dict[str, Any]:
@@ -339,7 +360,7 @@ def _planes(options: Options) -> tuple[str, ...]:
 
 
 def _tile(options: Options, canvas: Profile, layers: int, pool: Pool | None) -> int:
-    halo = halo_of(options.scale, options.sharpen)
+    halo = halo_of(options.scale, 1.0 if options.sharpen is None else options.sharpen)
     return tile_size(layers, len(canvas.colours), options.memory, halo=halo, jobs=_workers(pool))
 
 

@@ -37,7 +37,9 @@ class Options:
     keep_all: bool = option(False, "Keep blurred photos too.")
     match: bool = option(True, "Match the exposure and white balance of all photos to the reference.  [default: match]")
     crop: str = option(COMMON, "Area that all photos cover, or that any does, with a mask.", choices=CROPS)
-    sharpen: float = option(1.0, "Amount of the unsharp mask; 0 is off.", least=0, most=5)
+    sharpen: float | None = option(
+        None, "Amount of the unsharp mask; 0 is off.  [default: what suits the photos' noise]", least=0, most=5
+    )
     depth: int | None = option(None, "Bits of the results; the photos' by default.", choices=(None, 8, 16))
     coverage: bool = option(False, "Also write how many photos count at each pixel.")
     deviation: bool = option(False, "Also write the standard deviation of the photos at each pixel.")

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from geosr import __version__, pictures, webpage
+from geosr.burst import sharpening
 from geosr.burst.homography import Matrix, apply, corners
 from geosr.burst.judging import Judgement
 from geosr.burst.options import Options
@@ -29,8 +30,6 @@ MAP_SIDE = 800
 CROP_SIDE = 320
 """Rows and columns of the crop."""
 
-BINS = 20
-"""Rings of the spectrum, from 0 to the Nyquist frequency of the photos."""
 NEAR_NYQUIST = (0.5, 1.0)
 """Shares of the photos' Nyquist frequency between which a stack shows detail that one frame does not."""
 PANEL = 480
@@ -62,7 +61,7 @@ def write(
     best = "robust" if "robust" in work.methods else work.methods[-1]
     used = [judgement for judgement in judgements if judgement.kept]
     first = next(i for i, judgement in enumerate(used) if judgement.reference)
-    crop = _textured_window(work, work.layers[first])
+    crop = textured_window(work, work.layers[first])
     frames = stacked(Tile(0, crop, crop), work)[0] * work.factor
     image = RasterSource(draft.with_name(f"{best}.tif"), alpha="band")
     channels = composites(image.profile)[0].channels
@@ -82,6 +81,7 @@ def write(
         "deviation": round(float(maps[1].mean()), 4),
         "spectrum": spectrum(frames.mean(axis=1), result.mean(axis=0), scale=options.scale),
         "crop": crop.toranges(),
+        "sharpen": work.sharpen,
     }
     image_bytes = picture(frames[first], result, maps, channels, title=f"reference, bicubic | {best}")
     draft.with_name(PICTURE).write_bytes(image_bytes)
@@ -101,8 +101,8 @@ def maps(work: Stack, parts: Iterable[tuple[Tile, bytes]]) -> Block:
     return planes
 
 
-def _textured_window(work: Stack, layer: Layer) -> Window:
-    """Return a window of the output with much texture."""
+def textured_window(work: Stack, layer: Layer) -> Window:
+    """Return a window of the output where the layer has much texture."""
     thumbnail, _ = layer.source.thumbnail(MAP_SIDE)
     gray = thumbnail[layer.source.profile.colours].mean(axis=0)
     k = gray.shape[1] / layer.source.profile.width
@@ -136,21 +136,18 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     power alone is no sharpness. The result's detail is what it shares with the frames, its own share of their noise
     taken off. Frequencies are shares of the Nyquist frequency of the photos.
     """
-    spectra = [_transform(frame) for frame in frames]
-    transform, count = _transform(result), len(frames)
-    radius = _radius(result.shape, scale)
-    each = np.mean([abs(band) ** 2 for band in spectra], axis=0)
-    joint = (abs(np.sum(spectra, axis=0)) ** 2 - count * each) / (count * (count - 1))
-    across = np.mean([(transform * band.conj()).real for band in spectra], axis=0)
-    power, common, shared, whole = (_rings(plane, radius) for plane in (each, joint, across, abs(transform) ** 2))
+    transform, count, shape = sharpening.transformed(result), len(frames), result.shape
+    power, common, _ = sharpening.spectrum(frames, scale)
+    across = (transform * sharpening.transformed(frames.mean(axis=0)).conj()).real
+    shared, whole = (sharpening.rings(plane, shape, scale) for plane in (across, abs(transform) ** 2))
     common = np.maximum(common, 1e-6 * power)
     gain = shared / (common + (power - common) / count)
     detail = gain**2 * common
-    near = slice(int(NEAR_NYQUIST[0] * BINS), int(NEAR_NYQUIST[1] * BINS))
+    near = slice(int(NEAR_NYQUIST[0] * sharpening.BINS), int(NEAR_NYQUIST[1] * sharpening.BINS))
     before = common[near].sum() / max((power - common)[near].sum(), 1e-9)
     after = detail[near].sum() / max((whole - detail)[near].sum(), 1e-9)
     return {
-        "frequency": [round((i + 0.5) / BINS, 3) for i in range(BINS)],
+        "frequency": [round((i + 0.5) / sharpening.BINS, 3) for i in range(sharpening.BINS)],
         "reference": [float(f"{p:.4g}") for p in power],
         "result": [float(f"{p:.4g}") for p in whole],
         "detail near Nyquist, dB": round(10 * float(np.log10(detail[near].sum() / common[near].sum())), 2),
@@ -184,6 +181,7 @@ def page(report: Mapping[str, Any], image: bytes) -> str:
         "Images": ", ".join(report["outputs"]),
         "Frames at a pixel, on average": f"{report['coverage']:.2f}",
         "Standard deviation of the frames, on average": f"{report['deviation']:.4g}",
+        "Amount of the unsharp mask": f"{report['sharpen']:.2f}",
         **{f"{name[0].upper()}{name[1:]}, over one photo": f"{value:+.1f}" for name, value in gains.items()},
         "geosr": report.get("version", ""),
     }
@@ -221,22 +219,3 @@ def _cell(frame: Mapping[str, Any], key: str) -> str:
     if isinstance(value, float):
         value = f"{value:.{DECIMALS.get(key, 3)}f}"
     return str(value)
-
-
-def _transform(image: Block) -> Block:
-    rows, cols = image.shape
-    transform: Block = np.fft.rfft2((image - image.mean()) * np.hanning(rows)[:, None] * np.hanning(cols))
-    return transform
-
-
-def _radius(shape: tuple[int, ...], scale: int) -> Block:
-    """Each frequency's share of the photos' Nyquist frequency."""
-    down, right = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
-    return np.asarray(np.hypot(down, right) * 2 * scale)
-
-
-def _rings(plane: Block, radius: Block) -> Block:
-    """The mean (bins,) of the plane between one radius and the next."""
-    ring = np.minimum((radius * BINS).astype(int), BINS).ravel()
-    sums, counts = np.bincount(ring, plane.ravel(), BINS + 1)[:BINS], np.bincount(ring, minlength=BINS + 1)[:BINS]
-    return np.asarray(sums / np.maximum(counts, 1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geosr.burst import reducers
+from geosr.burst import reducers, sharpening
 from geosr.burst.exif import Metadata
 from geosr.burst.homography import Matrix, known, needed, shifting, warped
 from geosr.burst.reducers import REDUCERS
@@ -23,10 +23,6 @@ from geosr.rasters.source import RasterSource
 
 EXTRAS = {"coverage": "uint16", "deviation": "float32"}
 """Images beside those of the methods, and what they hold."""
-SHARPEN_SIGMA = 0.5
-"""Standard deviation of the unsharp mask, in pixels of the photos."""
-SHARPEN_REACH = 4.0
-"""Deviations at which its Gaussian ends."""
 TILES = (1024, 512, 256, 128, 64, 32)
 BASE_MEMORY = 320 * 2**20
 """Memory of the interpreter with its libraries and GDAL's cache, before a tile is stacked."""
@@ -59,8 +55,9 @@ class Stack:
     """The output's."""
     methods: tuple[str, ...]
     extras: tuple[str, ...]
+    scale: int
     sharpen: float
-    sigma: float
+    """Amount of the unsharp mask."""
     factor: float
     """From the photos' values to the output's."""
     step: int
@@ -99,7 +96,10 @@ def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
     planes = [REDUCERS[method](values, used) for method in job.methods]
     parts = []
     for plane in planes:
-        enhanced = tile.trim(sharpened(plane, np.any(covered, axis=0), job)) * job.factor
+        enhanced = (
+            tile.trim(sharpening.sharpened(plane, np.any(covered, axis=0), job.sharpen, sharpening.SIGMA * job.scale))
+            * job.factor
+        )
         block = off_nodata(enhanced, to_dtype(enhanced, job.profile.dtype), job.profile.nodata)
         if job.profile.nodata is not None:
             block = np.where(valid, block, np.asarray(job.profile.nodata, block.dtype))
@@ -143,26 +143,7 @@ def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
     return values, covered, used
 
 
-def sharpened(plane: Block, valid: Block, job: Stack) -> Block:
-    """The image (bands, rows, cols) with an unsharp mask, blind to what is not `valid`."""
-    if not job.sigma:
-        return plane
-    if valid.all():
-        return plane + job.sharpen * (plane - blurred(plane, job.sigma))
-    share = blurred(valid[None].astype(plane.dtype), job.sigma)
-    return plane + job.sharpen * np.where(valid, plane - blurred(plane * valid, job.sigma) / np.maximum(share, 1e-6), 0)
-
-
-def blurred(block: Block, sigma: float) -> Block:
-    """The block (bands, rows, cols) under a Gaussian."""
-    import cv2
-
-    side = 2 * int(np.ceil(SHARPEN_REACH * sigma)) + 1
-    how = cv2.BORDER_REFLECT
-    return np.stack([cv2.GaussianBlur(band, (side, side), sigma, borderType=how) for band in block])
-
-
 def halo_of(scale: int, sharpen: float) -> int:
     """Pixels of the output that a pixel of it depends on, on either side."""
-    sigma = SHARPEN_SIGMA * scale if sharpen else 0.0
-    return reducers.REACH + int(np.ceil(SHARPEN_REACH * sigma))
+    sigma = sharpening.SIGMA * scale if sharpen else 0.0
+    return reducers.REACH + int(np.ceil(sharpening.REACH * sigma))

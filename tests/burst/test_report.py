@@ -54,12 +54,14 @@ def test_the_picture_and_the_page_are_whole():
     frame = {key: 0.0 for key, _ in report.COLUMNS} | {"name": "<a>.jpg", "kept": False, "reference": False}
     said = {
         "frames": [frame | {"reason": "blurred & dark", "shift": [1.0, 2.0]}],
-        "kept": 0, "size": [1, 2], "dtype": "uint8", "outputs": ["mean.tif"], "coverage": 1.0, "deviation": 2.0,
+        "kept": 0, "size": [1, 2], "dtype": "uint8", "outputs": ["mean.tif"],
+        "coverage": 1.0, "deviation": 2.0, "sharpen": 0.25,
         "spectrum": {"detail near Nyquist, dB": 1.5},
     }  # fmt: skip
     page = report.page(said, png)
     assert "&lt;a&gt;.jpg" in page
     assert "blurred &amp; dark" in page
     assert "+1.5" in page
+    assert "0.25" in page
     assert '<meta name="viewport" content="width=device-width' in page
     assert "0 of 1 photos agree" in page
