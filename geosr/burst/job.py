@@ -52,6 +52,8 @@ class BurstPlan:
     """Names of the images, in the order of their parts."""
     disk: int
     """Bytes that are needed at the most, the outputs with them."""
+    left_out: tuple[tuple[str, str], ...]
+    """Names of photos of another kind, and what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def make_plan(
     overwrite: bool = False,
 ) -> BurstPlan:
     """Return what `stack` would do."""
-    burst = tuple(photos.scan(inputs))
+    burst, left_out = photos.of_one_kind(photos.scan(inputs))
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; name a folder for the results")
@@ -127,7 +129,9 @@ def make_plan(
             writer.check_creation(Profile(256, 256, bands, dtype), "GTiff", options.creation)
     for name in outputs:
         writer.stale_files(folder / name, burst[0].profile, "GTiff")
-    return BurstPlan(burst, folder, options, outputs, _disk(burst, options))
+    for name, reason in left_out:
+        log.warning("%s is left out: %s", name, reason)
+    return BurstPlan(tuple(burst), folder, options, outputs, _disk(burst, options), tuple(left_out))
 
 
 def summary(plan: BurstPlan) -> dict[str, Any]:
@@ -143,6 +147,7 @@ def summary(plan: BurstPlan) -> dict[str, Any]:
             }
             for photo in plan.photos
         ],
+        "left out": dict(plan.left_out),
         "outputs": [*plan.outputs, REPORT, report.PAGE, report.PICTURE],
         "disk": plan.disk,
         "memory": plan.options.memory,
@@ -175,8 +180,15 @@ def write(
             _join(plan, work, parts, plane, parts.draft.with_name(name))
         show("write", len(plan.outputs), len(plan.outputs))
         maps = report.maps(work, ((t, parts.read(work.part(t, len(work.planes)))) for t in work.grid))
+        others = [Judgement(name, kept=False, reason=reason) for name, reason in plan.left_out]
         results = report.write(
-            work, judgements, maps, parts.draft, options=plan.options, outputs=plan.outputs, photo=plan.photos[0]
+            work,
+            [*judgements, *others],
+            maps,
+            parts.draft,
+            options=plan.options,
+            outputs=plan.outputs,
+            photo=plan.photos[0],
         )
         if plan.options.keep_project and not plan.options.project:
             hugin_projects.keep(plan.photos, judgements, tools, scratch, parts.draft.with_name(PROJECT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     """The photos of files and folders, in the order they were taken in, or of their names if they do not say.
 
     Raises:
-        BurstError: there are fewer than two, one does not exist, or they are not of one size and kind.
+        BurstError: there are fewer than two, or one does not exist.
         RasterError: one cannot be read.
     """
     if missing := [os.fspath(path_given) for path_given in inputs if not Path(path_given).exists()]:
@@ -99,9 +100,31 @@ def scan(inputs: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     photos = sorted((_photo(path) for path in paths), key=lambda photo: _natural(photo.name))
     if all(photo.metadata.taken for photo in photos):
         photos.sort(key=lambda photo: photo.metadata.taken)
-    _check_alike(photos)
-    _check_colours(photos)
     return photos
+
+
+def of_one_kind(photos: Sequence[Photo]) -> tuple[list[Photo], list[tuple[str, str]]]:
+    """Return the photos of the size, bands, dtype and CRS that most have, and the names of the others, with the reason.
+
+    Of kinds that are equally frequent, that of the first photo is taken.
+
+    Raises:
+        BurstError: no two photos are of one kind, or their colour profiles differ.
+    """
+    counts = Counter(map(_kind, photos))
+    most = max(counts, key=lambda kind: counts[kind])
+    if counts[most] < 2:
+        first, second = photos[:2]
+        here, there = (_kind_text(photo) for photo in (second, first))
+        raise BurstError(f"{second.name!r} is {here} but {first.name!r} is {there}; a burst is of one kind")
+    kept = [photo for photo in photos if _kind(photo) == most]
+    _check_colours(kept)
+    reasons = [
+        (photo.name, f"it is {_kind_text(photo)}, most are {_kind_text(kept[0])}")
+        for photo in photos
+        if _kind(photo) != most
+    ]
+    return kept, reasons
 
 
 def stored_size(photo: Photo) -> tuple[int, int]:
@@ -327,21 +350,15 @@ def _photo(path: Path) -> Photo:
     return Photo(os.fspath(path), upright, metadata, packed=not plain or metadata.orientation != 1)
 
 
-def _check_alike(photos: Sequence[Photo]) -> None:
-    first = photos[0]
+def _kind(photo: Photo) -> tuple[int, int, int, str, str]:
+    profile = photo.profile
+    return profile.width, profile.height, profile.count, profile.dtype, str(profile.crs)
 
-    def kind(photo: Photo) -> tuple[str, str]:
-        profile = photo.profile
-        return f"{profile.width} x {profile.height}", f"{profile.count} bands of {profile.dtype}"
 
-    for photo in photos[1:]:
-        for there, here in zip(kind(first), kind(photo), strict=True):
-            if there != here:
-                raise BurstError(
-                    f"{photo.name!r} is {here} but {first.name!r} is {there}; a burst is of one kind: leave one out"
-                )
-        if photo.profile.crs != first.profile.crs:
-            raise BurstError(f"{photo.name!r} and {first.name!r} have different CRSs; leave one out")
+def _kind_text(photo: Photo) -> str:
+    profile = photo.profile
+    text = f"{profile.width} x {profile.height}, {profile.count} bands of {profile.dtype}"
+    return text if profile.crs is None else f"{text} in {profile.crs.to_string()[:40]}"
 
 
 def _check_colours(photos: Sequence[Photo]) -> None:

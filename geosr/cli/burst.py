@@ -110,5 +110,6 @@ def _summary_text(summary: dict[str, Any]) -> str:
     lines = [
         f"{photo['name']}: {photo['size'][0]} x {photo['size'][1]}, {photo['taken']}" for photo in summary["photos"]
     ]
+    lines += [f"{name} would be left out: {reason}" for name, reason in summary["left out"].items()]
     megabytes = summary["disk"] / 1e6
     return "\n".join([*lines, f"would write {', '.join(summary['outputs'])}; up to {megabytes:.0f} MB of disk"])

@@ -182,14 +182,14 @@ def bad_bursts(tmp_path, picture):
     return {
         "an empty folder": (["empty"], BurstError, "no photos"),
         "one photo": (["one"], BurstError, "one photo"),
-        "sizes that differ": (["a.png", "small.png"], BurstError, "70 x 40 but"),
+        "sizes that differ": (["a.png", "small.png"], BurstError, "70 x 40, 3 bands of uint8 but"),
         "depths that differ": (["a.png", "deep.png"], BurstError, "uint16 but"),
         "bands that differ": (["a.png", "gray.png"], BurstError, "1 bands"),
         "a text": (["b.jpg", "text.jpg"], RasterError, "text.jpg"),
         "a cut photo": (["b.jpg", "cut.jpg"], RasterError, "cut off"),
         "a file that is not there": (["a.png", "no.png"], BurstError, "no.png"),
         "the same twice": (["a.png", "a.png"], BurstError, "twice"),
-        "places that differ": (["here.tif", "there.tif"], BurstError, "CRS"),
+        "places that differ": (["here.tif", "there.tif"], BurstError, "in EPSG:32634 but"),
     }
 
 
@@ -200,7 +200,7 @@ def bad_bursts(tmp_path, picture):
 def test_what_is_no_burst_is_said(tmp_path, picture, kind):
     names, error, said = bad_bursts(tmp_path, picture)[kind]
     with pytest.raises(error, match=said):
-        photos.scan([tmp_path / name for name in names])
+        photos.of_one_kind(photos.scan([tmp_path / name for name in names]))
 
 
 def test_a_palette_is_refused_with_the_command_that_helps(tmp_path, picture):
@@ -225,7 +225,21 @@ def test_photos_of_different_colour_profiles_are_refused_with_the_command_that_h
     other = srgb[:-8] + bytes(8)
     for name, profile in (("a", srgb), ("b", later), ("c", b"")):
         Image.fromarray(picture).save(tmp_path / f"{name}.png", icc_profile=profile)
-    assert len(photos.scan([tmp_path])) == 3
+    assert len(photos.of_one_kind(photos.scan([tmp_path]))[0]) == 3
     Image.fromarray(picture).save(tmp_path / "d.png", icc_profile=other)
     with pytest.raises(BurstError, match=r"'d\.png' and 'a\.png' have different colour profiles.*magick"):
-        photos.scan([tmp_path])
+        photos.of_one_kind(photos.scan([tmp_path]))
+
+
+def test_photos_of_the_kind_that_most_have_are_kept(tmp_path, picture):
+    for name, orientation in (("1", 6), ("2", 1), ("3", 1), ("4", 8), ("5", 1)):
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(picture).save(tmp_path / f"{name}.png", exif=exif)
+    kept, left_out = photos.of_one_kind(photos.scan([tmp_path]))
+    assert [photo.name for photo in kept] == ["2.png", "3.png", "5.png"]
+    assert [name for name, _ in left_out] == ["1.png", "4.png"]
+    assert all("50 x 70" in reason and "most are 70 x 50" in reason for _, reason in left_out)
+    (tmp_path / "5.png").unlink()
+    kept, _ = photos.of_one_kind(photos.scan([tmp_path]))
+    assert [photo.name for photo in kept] == ["1.png", "4.png"], "of equal kinds that of the first"
