@@ -139,15 +139,20 @@ def save(path: Path, image: np.ndarray) -> None:
 
 def make_burst(
     folder: Path, size: tuple[int, int], matrices: list[np.ndarray], *, noise: float, bits: int = 8, seed: int = 1,
-    disc: Callable[[int], tuple[float, float]] | None = None,
+    disc: Callable[[int], tuple[float, float]] | None = None, near: list[tuple[float, float]] | None = None,
 ) -> Burst:  # fmt: skip
-    """Photos 01.tif, 02.tif, ... of one scene; `disc` says where a disc lies in the scene at each photo."""
+    """Photos 01.tif, 02.tif, ... of one scene; `disc` says where a disc lies in the scene at each photo.
+
+    `near` says for each photo by how many of its pixels the near things lie right and down of where they are in the
+    first, against the far ones.
+    """
     folder.mkdir()
     rng = np.random.default_rng(seed)
     scene = dead_leaves((size[0] + 2 * BORDER) * FINE, (size[1] + 2 * BORDER) * FINE, seed)
     track = np.zeros(scene.shape[:2], np.uint8) if disc else None
+    nearer = near_things(scene.shape, seed) if near else None
     for i, matrix in enumerate(matrices):
-        there = scene
+        there = scene if nearer is None else before(scene, *nearer, near[i])
         if disc:
             there = scene.copy()
             x, y = (int(v) for v in disc(i))
@@ -155,7 +160,26 @@ def make_burst(
             cv2.circle(there, (x, y), 14 * FINE, (0.1, 0.2, 0.8), -1, cv2.LINE_AA)
             cv2.circle(track, (x, y), 30 * FINE, 1, -1)
         save(folder / f"{i + 1:02d}.tif", photograph(there, matrix, size, noise=noise, bits=bits, rng=rng))
+    if nearer is not None:
+        scene, track = before(scene, *nearer, near[0]), np.uint8(nearer[1] > 0.5)
     return Burst(folder, matrices, scene, size, track)
+
+
+def near_things(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Another scene (rows, cols, 3), and how much (rows, cols) of it hides the far one: some large discs."""
+    rng, (height, width) = np.random.default_rng(seed + 50), shape[:2]
+    mask = np.zeros((height, width), np.float32)
+    for _ in range(9):
+        place = int(rng.uniform(0.2, 0.8) * width), int(rng.uniform(0.2, 0.8) * height)
+        cv2.circle(mask, place, int(rng.uniform(0.06, 0.13) * height), 1.0, -1, cv2.LINE_AA)
+    return dead_leaves(width, height, seed + 51), mask
+
+
+def before(far: np.ndarray, near: np.ndarray, mask: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+    """The far scene with the near things before it, shifted by pixels of a photo."""
+    move = np.float64([[1, 0, shift[0] * FINE], [0, 1, shift[1] * FINE]])
+    near, mask = (cv2.warpAffine(image, move, mask.shape[::-1]) for image in (near, mask))
+    return mask[..., None] * near + (1 - mask[..., None]) * far
 
 
 def older(burst: Burst, out: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -323,6 +347,23 @@ def moving(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     } | {"robust over mean on the track": rows["robust"][1] - rows["mean"][1]}
 
 
+def depths(room: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """A scene of two depths: near things move by 4 to 10 pixels against far ones."""
+    rng, found = np.random.default_rng(12), {}
+    turns, ways = rng.uniform(0, 2 * np.pi, 7), rng.uniform(4, 10, 7)
+    near = [(0.0, 0.0), *zip(ways * np.cos(turns), ways * np.sin(turns), strict=True)]
+    for noise in (0.02, 0.05, 0.1):
+        burst = make_burst(room / f"depths{noise}", size, rigid_matrices(8, size, 7), noise=noise, near=near)
+        for way in ("local", "no-local"):
+            out = room / f"depths{noise}_{way}"
+            said = ours(burst, out, "--sharpen", "0", "--reference", "01.tif", f"--{way}")
+            found[f"noise {noise}, --{way}"] = {
+                "kept": f"{said['kept']} of 8, {sum(frame['partial'] for frame in said['frames'])} in parts",
+                **{name: compared(burst, load(out / f"{name}.tif"), 0)[:2] for name in ("mean", "robust")},
+            }
+    return found
+
+
 def bad_frames(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     """A burst with one bad frame at its end, against the same burst without it."""
     matrices = rigid_matrices(7, size, 6)
@@ -412,7 +453,9 @@ def linsr(room: Path, shared: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--only", nargs="*", default=["costs", "easy", "easy16", "slips", "moving", "bad", "linsr"])
+    parser.add_argument(
+        "--only", nargs="*", default=["costs", "easy", "easy16", "slips", "moving", "depths", "bad", "linsr"]
+    )
     parser.add_argument("--keep", type=Path, help="a folder to leave everything in")
     asked = parser.parse_args()
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
@@ -431,6 +474,7 @@ def main() -> None:
             "easy16": lambda: both(make_burst(room / "easy16", size, easy, noise=0.02, bits=16), room, "easy16"),
             "slips": lambda: both(make_burst(room / "slips", size, pan, noise=0.05, seed=4), room, "slips"),
             "moving": lambda: moving(room, size),
+            "depths": lambda: depths(room, size),
             "bad": lambda: bad_frames(room, size),
             "linsr": lambda: linsr(room, asked.shared),
         }

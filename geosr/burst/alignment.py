@@ -21,6 +21,8 @@ Gains = tuple[float, ...]
 
 LEAST_INLIERS = 12
 LEAST_SHARE = 0.5
+LEAST_PLANE = 0.25
+"""Share of the control points that agree on the motion of one depth of a scene of several."""
 MOST_RMS = 1.5
 """Pixels of the proxy; the three separate control points that found something from those that did not."""
 MOST_STRETCH = 1.5
@@ -67,6 +69,8 @@ class Fit:
     """Share of the cells that are where the matrix puts them."""
     problem: str = ""
     """Why the frame cannot be used."""
+    parallax: bool = False
+    """The problem is that no one motion fits the whole frame."""
     agreed: tuple[Block, Block] = field(default_factory=lambda: (np.zeros((0, 2)), np.zeros((0, 2))))
     """The control points (n, 2) of reference and frame that the matrix fits."""
 
@@ -92,7 +96,7 @@ def fit_points(here: Block, there: Block, size: tuple[int, int]) -> Fit:
     inside = errors < 2 * MOST_RMS
     rms = float(np.sqrt(np.mean(errors[inside] ** 2))) if inside.any() else np.inf
     fit = Fit(matrix, points, int(inside.sum()), rms, agreed=(here[inside], there[inside]))
-    return replace(fit, problem=_problem(fit, size))
+    return _judged(fit, size)
 
 
 def refine(matrix: Matrix, reference: Block, frame: Block, usable: Block) -> tuple[Matrix, float]:
@@ -120,7 +124,7 @@ def checked(fit: Fit, reference: Proxy, frame: Proxy, *, k: float = 1.0) -> Fit:
 
     A proxy is a gray image (rows, cols) and where it can be trusted; `k` is how many times larger the photo is.
     """
-    if fit.problem:
+    if fit.problem and not fit.parallax:
         return fit
     (fixed, trusted), (moving, usable) = reference, frame
     rows, cols = fixed.shape
@@ -132,10 +136,11 @@ def checked(fit: Fit, reference: Proxy, frame: Proxy, *, k: float = 1.0) -> Fit:
     most = max(MOST_MOTION / k, LEAST_SEEN)
     motion, still = left_over(fixed, moved[0], trusted & valid, most)
     fit = replace(fit, matrix=matrix, correlation=correlation, motion=motion, still=still)
-    if still < LEAST_STILL:
-        reason = f"only {still:.0%} of the scene lies within {most * k:.2g} px of it: parallax, or things that moved"
-        return replace(fit, problem=reason)
-    return replace(fit, problem=_problem(fit, (cols, rows)))
+    fit = _judged(fit, (cols, rows))
+    if fit.problem or still >= LEAST_STILL:
+        return fit
+    reason = f"only {still:.0%} of the scene lies within {most * k:.2g} px of it: parallax, or things that moved"
+    return replace(fit, problem=reason, parallax=True)
 
 
 def exposure(reference: Proxy, frame: Proxy, matrix: Matrix) -> tuple[Gains, Gains]:
@@ -226,17 +231,25 @@ def _settled(matrix: Matrix, here: Block, there: Block) -> Matrix:
     return np.asarray(settled / settled[2, 2])
 
 
-def _problem(fit: Fit, size: tuple[int, int]) -> str:
-    """Why a fit cannot be believed; empty if it can."""
+def _judged(fit: Fit, size: tuple[int, int]) -> Fit:
+    """Return the fit with the reason why it cannot be believed, if there is one."""
     share = fit.inliers / fit.points if fit.points else 1.0
+    distortion = _distortion(fit.matrix, size)
     if fit.points and (fit.inliers < LEAST_INLIERS or share < LEAST_SHARE):
-        return f"only {fit.inliers} of {fit.points} control points agree on one motion"
+        parallax = not distortion and fit.inliers >= LEAST_INLIERS and share >= LEAST_PLANE
+        reason = f"only {fit.inliers} of {fit.points} control points agree on one motion"
+        return replace(fit, problem=reason, parallax=parallax)
     if fit.points and fit.rms > MOST_RMS:
-        return f"control points are {fit.rms:.1f} px off, {MOST_RMS:g} is the most"
+        return replace(fit, problem=f"control points are {fit.rms:.1f} px off, {MOST_RMS:g} is the most")
+    return replace(fit, problem=distortion, parallax=False)
+
+
+def _distortion(matrix: Matrix, size: tuple[int, int]) -> str:
+    """Return why a matrix is no motion between frames of a burst; nothing if it can be one."""
     from shapely.geometry import Polygon
 
     edge = corners(Window(0, 0, *size))
-    frame, outline = Polygon(edge), Polygon(apply(fit.matrix, edge))
+    frame, outline = Polygon(edge), Polygon(apply(matrix, edge))
     if not outline.is_valid or not 1 / MOST_STRETCH**2 < outline.area / frame.area < MOST_STRETCH**2:
         return "the motion found would fold or stretch it"
     if frame.intersection(outline).area < LEAST_OVERLAP * frame.area:

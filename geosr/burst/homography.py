@@ -1,7 +1,7 @@
-"""Blocks seen through a homography, resampled once by cubic convolution. Knows arrays alone.
+"""Blocks seen through a homography, or at places given one by one, resampled once by cubic convolution.
 
 A matrix takes a position of the result to that of the same thing in the block; positions are (column, row), whole
-numbers at pixel centres.
+numbers at pixel centres. Knows arrays alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from geosr.grid import Block, Window
 
 Matrix = Block
 Mask = NDArray[np.bool_]
+Places = tuple[Block, Block]
+"""Columns and rows (rows, cols) of a block where the pixels of the result lie."""
 
 REACH = 2
 """Pixels that a result depends on, on either side of where it lies."""
@@ -55,12 +57,31 @@ def corners(window: Window) -> Block:
     return np.array(outer) - 0.5
 
 
-def needed(matrix: Matrix, window: Window) -> Window:
+def places(matrix: Matrix, moved: Block) -> Places:
+    """Where the matrix puts the pixels of a result, each moved by `moved` (2, rows, cols) pixels right and down."""
+    right = moved[0] + np.arange(moved.shape[2], dtype=np.float64)
+    down = moved[1] + np.arange(moved.shape[1], dtype=np.float64)[:, None]
+    cols, rows, depth = (across * right + along * down + start for across, along, start in matrix)
+    return (cols / depth).astype(np.float32), (rows / depth).astype(np.float32)
+
+
+def in_window(where: Matrix | Places, window: Window) -> Matrix | Places:
+    """The same for a block that is a window of the one before."""
+    cols, rows = window.col_off, window.row_off
+    if isinstance(where, tuple):
+        return where[0] - np.float32(cols), where[1] - np.float32(rows)
+    return shifting(-cols, -rows) @ where
+
+
+def needed(where: Matrix | Places, window: Window) -> Window:
     """The pixels that the result's pixels in `window` depend on."""
-    return Window.enclosing(apply(matrix, corners(window))).pad(REACH)
+    if isinstance(where, tuple):
+        ends = np.array([[plane.min() for plane in where], [plane.max() for plane in where]])
+        return Window.enclosing(ends).pad(REACH)
+    return Window.enclosing(apply(where, corners(window))).pad(REACH)
 
 
-def warped(block: Block, usable: Mask, matrix: Matrix, size: tuple[int, int]) -> tuple[Block, Mask]:
+def warped(block: Block, usable: Mask, where: Matrix | Places, size: tuple[int, int]) -> tuple[Block, Mask]:
     """A result of `size` (width, height) from a block (bands, rows, cols), and where it is known (rows, cols).
 
     It is known inside the block, where every pixel it depends on is `usable` (rows, cols). The block is mirrored past
@@ -68,17 +89,16 @@ def warped(block: Block, usable: Mask, matrix: Matrix, size: tuple[int, int]) ->
     """
     import cv2
 
-    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     image = np.ascontiguousarray(np.moveaxis(block, 0, -1), np.float32)
     parts = [
-        cv2.warpPerspective(image[..., i : i + MOST_BANDS], matrix, size, flags=how, borderMode=cv2.BORDER_REFLECT)
+        _resampled(image[..., i : i + MOST_BANDS], where, size, cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
         for i in range(0, len(block), MOST_BANDS)
     ]
     moved = np.concatenate([np.moveaxis(np.atleast_3d(part), -1, 0) for part in parts])
-    return moved, _inside(usable.shape, matrix, size) & known(usable, matrix, size)
+    return moved, _inside(usable.shape, where, size) & known(usable, where, size)
 
 
-def known(usable: Mask, matrix: Matrix, size: tuple[int, int]) -> Mask:
+def known(usable: Mask, where: Matrix | Places, size: tuple[int, int]) -> Mask:
     """Where (rows, cols) a result of `size` depends on usable pixels alone; past the edges all are as at the edges."""
     import cv2
 
@@ -86,16 +106,26 @@ def known(usable: Mask, matrix: Matrix, size: tuple[int, int]) -> Mask:
         return np.ones(size[::-1], bool)
     square = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     sure = cv2.erode(usable.astype(np.uint8), square, borderType=cv2.BORDER_REPLICATE).astype(np.float32)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpPerspective(sure, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE) > 0.999)
+    return _resampled(sure, where, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) > 0.999
 
 
-def _inside(shape: tuple[int, ...], matrix: Matrix, size: tuple[int, int]) -> Mask:
+def _inside(shape: tuple[int, ...], where: Matrix | Places, size: tuple[int, int]) -> Mask:
     import cv2
 
     rows, cols = shape
-    edge = apply(matrix, corners(Window(0, 0, *size)))
+    if isinstance(where, tuple):
+        return (where[0] >= -0.5) & (where[0] <= cols - 0.5) & (where[1] >= -0.5) & (where[1] <= rows - 0.5)
+    edge = apply(where, corners(Window(0, 0, *size)))
     if (edge >= -0.5).all() and (edge <= (cols - 0.5, rows - 0.5)).all():
         return np.ones(size[::-1], bool)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpPerspective(np.ones(shape, np.float32), matrix, size, flags=how, borderValue=0) >= 0.5)
+    return _resampled(np.ones(shape, np.float32), where, size, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT) >= 0.5
+
+
+def _resampled(image: Block, where: Matrix | Places, size: tuple[int, int], how: int, border: int) -> Block:
+    """Return the image (rows, cols, ...) resampled in the way `how`, past its edges as `border` says."""
+    import cv2
+
+    if isinstance(where, tuple):
+        return np.asarray(cv2.remap(image, *where, how, borderMode=border))
+    how |= cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpPerspective(image, where, size, flags=how, borderMode=border))

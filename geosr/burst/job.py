@@ -19,7 +19,7 @@ from geosr import __version__, engine
 from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos, report, sharpening
 from geosr.burst.homography import enlarging, shifting
 from geosr.burst.hugin import Hugin
-from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames
+from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames, parts_flow
 from geosr.burst.options import COMMON, METHODS, UNION, Options
 from geosr.burst.photos import Frame, Photo
 from geosr.burst.stacking import BASE_MEMORY, EXTRAS, Layer, Stack, halo_of, stacked, stacked_parts, tile_size
@@ -169,7 +169,8 @@ def write(
         _check_disk(plan)
         aligned = Aligned.from_bytes(parts.read(0)) if parts.has(0) else None
         layers, judgements, canvas = _layers(plan, aligned, tools, scratch, pool, show)
-        tile = aligned.tile if aligned else _tile(plan.options, canvas, len(layers), pool)
+        flows = sum(layer.flow.nbytes for layer in layers if layer.flow)
+        tile = aligned.tile if aligned else _tile(plan.options, canvas, len(layers), pool, flows=flows)
         sharpen = aligned.sharpen if aligned else _sharpen(plan, canvas, layers, judgements)
         if aligned is None:
             parts.save(0, Aligned(judgements, tile, sharpen).to_bytes())
@@ -228,7 +229,7 @@ def _layers(
     else:
         by_path = {frame.photo.path: frame for frame in frames}
         first = by_path[reference.path] if reference else best_reference(frames)
-        rules = Rules(options.align, keep_all=options.keep_all, match=options.match)
+        rules = Rules(options.align, keep_all=options.keep_all, match=options.match, local=options.local)
         enough = _memory_suffices(alignment.MEMORY * photos.PROXY_PIXELS, plan, pool)
         judgements = judge_frames(
             frames, first, rules, tools, pool=pool if enough else None, show=partial(show, "align")
@@ -258,13 +259,15 @@ def _framed(options: Options, frames: Sequence[Frame], judgements: Sequence[Judg
     profile = next(frame.photo.profile for frame, j in zip(frames, judgements, strict=True) if j.reference)
     size = profile.width, profile.height
     find_window = framing.common if options.crop == COMMON else framing.union
-    window = find_window([judgement.homography for judgement in judgements], size)
+    window = find_window([judgement.homography for judgement in judgements if not judgement.partial], size)
     to_photo = shifting(window.col_off, window.row_off) @ np.linalg.inv(enlarging(options.scale))
-    limits = clipped(profile.dtype, judgements)
-    layers = [
-        Layer(frame.source, judgement.homography @ to_photo, judgement.gain, judgement.offset, *ends)
-        for frame, judgement, ends in zip(frames, judgements, limits, strict=True)
-    ]
+    to_proxy = enlarging(1 / photos.factor(profile)) @ to_photo
+    first = next(frame for frame, j in zip(frames, judgements, strict=True) if j.reference)
+    layers = []
+    for frame, judgement, ends in zip(frames, judgements, clipped(profile.dtype, judgements), strict=True):
+        left = parts_flow(frame, first, judgement) if judgement.local else None
+        matrix = judgement.homography @ to_photo
+        layers.append(Layer(frame.source, matrix, judgement.gain, judgement.offset, *ends, left, to_proxy))
     return layers, profile.crop(window).scale(options.scale)
 
 
@@ -371,9 +374,10 @@ def _planes(options: Options) -> tuple[str, ...]:
     return (*dict.fromkeys(options.methods), *(name for name in EXTRAS if getattr(options, name)))
 
 
-def _tile(options: Options, canvas: Profile, layers: int, pool: Pool | None) -> int:
+def _tile(options: Options, canvas: Profile, layers: int, pool: Pool | None, *, flows: int = 0) -> int:
+    """Return the size of the tiles; the layers' flows take memory too."""
     halo = halo_of(options.scale, 1.0 if options.sharpen is None else options.sharpen)
-    return tile_size(layers, len(canvas.colours), options.memory, halo=halo, jobs=_workers(pool))
+    return tile_size(layers, len(canvas.colours), options.memory - flows, halo=halo, jobs=_workers(pool))
 
 
 def _tags(canvas: Profile, options: Options, frames: int) -> dict[str, Mapping[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geosr import engine
-from geosr.burst import alignment, hugin, photos
+from geosr.burst import alignment, flow, hugin, photos
 from geosr.burst.homography import Matrix, apply, at_scale, enlarging, shifting
 from geosr.burst.hugin import Hugin
 from geosr.burst.photos import Frame
@@ -28,6 +28,10 @@ TYPICAL_BRIGHTNESS = 1.15
 """Largest brightness ratio allowed between reference and burst median: the frames of a bracket differ by more."""
 TYPICAL_CLIPPED = 0.02
 """Share of its pixels by which the reference may clip more than the burst's median."""
+PARTS_STILL = 0.95
+"""Share of a frame that one motion must fit, else its parts are aligned."""
+LEAST_PARTS = 0.2
+"""Share of the reference that the parts of a frame must fit."""
 CLIPPED_EARLIER = 0.02
 """Share of the range by which a frame must clip before another for its clipped pixels to have no weight."""
 
@@ -52,6 +56,10 @@ class Judgement:
     """Left over after alignment, in pixels of the photo."""
     still: float = 1.0
     """Share of the frame that fits after alignment."""
+    local: float = 0.0
+    """Share of the reference on which its parts were aligned; 0 where one motion fits."""
+    partial: bool = False
+    """No one motion fits it: it counts where its parts were aligned, and nowhere else."""
     control: tuple[tuple[float, ...], ...] = ()
     """The control points that the matrix fits: column and row in the reference, column and row in the frame."""
     gain: tuple[float, ...] = (1.0,)
@@ -75,6 +83,7 @@ class Rules:
     align: str
     keep_all: bool
     match: bool
+    local: bool
 
 
 def judge_frames(
@@ -138,6 +147,11 @@ def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules,
             return replace(judgement, kept=False, reason=str(error))
         fit = alignment.checked(fit, (fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), k=k)
         proxy_matrix = fit.matrix
+        if rules.local and (fit.parallax or (fit.still < PARTS_STILL and not fit.problem)):
+            share = flow.find((fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), fit.matrix).share
+            if fit.parallax and share >= LEAST_PARTS:
+                fit, judgement = replace(fit, problem=""), replace(judgement, partial=True)
+            judgement = replace(judgement, local=round(share, 4))
         agreed = np.hstack([apply(enlarging(k), points) for points in fit.agreed]).round(3)
         judgement = replace(judgement, control=tuple(map(tuple, agreed.tolist())))
         fit = replace(fit, matrix=at_scale(fit.matrix, k), rms=fit.rms * k, motion=fit.motion * k)
@@ -157,6 +171,14 @@ def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules,
         gain, offset = alignment.exposure((fixed, trusted), (moving, usable), proxy_matrix)
         judgement = replace(judgement, gain=gain, offset=offset)
     return judgement
+
+
+def parts_flow(frame: Frame, reference: Frame, judgement: Judgement) -> flow.Flow:
+    """Return the flow that `judge_frame` found for a frame whose parts it aligned."""
+    (fixed, trusted), (moving, usable) = photos.load_proxy(reference.proxy), photos.load_proxy(frame.proxy)
+    matrix = at_scale(judgement.homography, 1 / photos.factor(frame.photo.profile))
+    found = flow.find((fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), matrix)
+    return found if judgement.partial else found.faded()
 
 
 def align_with_hugin(frame: Frame, reference: Frame, tools: Hugin) -> alignment.Fit:

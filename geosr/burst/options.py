@@ -34,6 +34,11 @@ class Options:
     )
     project: str | None = option(None, "Take the alignment of this Hugin project (.pto).")
     keep_project: bool = option(False, "Write a project that Hugin opens.")
+    local: bool = option(
+        True,
+        "Where one motion does not fit a whole photo, align its parts, and leave out those that do not fit.  "
+        "[default: local]",
+    )
     keep_all: bool = option(False, "Keep blurred photos too.")
     match: bool = option(True, "Match the exposure and white balance of all photos to the reference.  [default: match]")
     crop: str = option(COMMON, "Area that all photos cover, or that any does, with a mask.", choices=CROPS)

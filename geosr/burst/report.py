@@ -40,7 +40,8 @@ COLUMNS = (
     ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"),
     ("shift", "moved right and down, px"), ("rotation", "turned, degrees"), ("zoomed", "enlarged"),
     ("inliers", "control points that agree"), ("points", "of"), ("rms", "their RMS, px"),
-    ("motion", "left over, px"), ("still", "share that fits"), ("gain", "gain"), ("offset", "offset"),
+    ("motion", "left over, px"), ("still", "share that fits"), ("local", "aligned in parts, share"),
+    ("gain", "gain"), ("offset", "offset"),
 )  # fmt: skip
 
 

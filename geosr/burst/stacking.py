@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from geosr.burst import reducers, sharpening
 from geosr.burst.exif import Metadata
-from geosr.burst.homography import Matrix, known, needed, shifting, warped
+from geosr.burst.flow import Flow
+from geosr.burst.homography import Mask, Matrix, Places, in_window, known, needed, places, shifting, warped
 from geosr.burst.reducers import REDUCERS
 from geosr.errors import OptionError
 from geosr.grid import Block, Grid, Tile, Window
@@ -41,6 +42,10 @@ class Layer:
     low: ArrayLike
     high: ArrayLike
     """Values at and beyond which a pixel has no weight while another frame has one."""
+    flow: Flow | None = None
+    """What its parts move beside the matrix."""
+    to_flow: Matrix | None = None
+    """From the output's pixels to the flow's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +128,32 @@ def stacked(tile: Tile, job: Stack) -> tuple[Block, Block, Block]:
     shape = len(job.layers), size[1], size[0]
     values = np.zeros((len(job.layers), len(colours), *shape[1:]), np.float32)
     covered, used = np.zeros(shape, bool), np.zeros(shape, bool)
-    place = shifting(tile.outer.col_off, tile.outer.row_off)
     for i, layer in enumerate(job.layers):
-        matrix = layer.matrix @ place
-        window = needed(matrix, Window(0, 0, *size)).intersection(layer.source.profile.window)
+        where, fits = _where(layer, tile.outer)
+        window = needed(where, Window(0, 0, *size)).intersection(layer.source.profile.window)
         if not (window.width and window.height):
             continue
-        pixels = layer.source.read(window)
+        pixels, where = layer.source.read(window), in_window(where, window)
         block, valid = pixels.block[colours].astype(np.float32), np.asarray(pixels.valid[colours].all(axis=0))
-        matrix = shifting(-window.col_off, -window.row_off) @ matrix
-        moved, covered[i] = warped(np.where(valid, block, 0) if not valid.all() else block, valid, matrix, size)
+        moved, covered[i] = warped(np.where(valid, block, 0) if not valid.all() else block, valid, where, size)
+        covered[i] &= fits
         gain, offset, low, high = (
             np.asarray(each, np.float32).reshape(-1, 1, 1) for each in (layer.gain, layer.offset, layer.low, layer.high)
         )
         values[i] = gain * moved + offset
         clear = np.all((block > low) & (block < high), axis=0)
-        used[i] = covered[i] & known(clear | ~valid, matrix, size)
+        used[i] = covered[i] & known(clear | ~valid, where, size)
     used |= covered & ~used.any(axis=0)
     return values, covered, used
+
+
+def _where(layer: Layer, window: Window) -> tuple[Matrix | Places, Mask]:
+    """Return where the pixels of the output's window lie in a layer, and which of them (rows, cols) fit it."""
+    matrix = layer.matrix @ shifting(window.col_off, window.row_off)
+    if layer.flow is None or layer.to_flow is None:
+        return matrix, np.ones((window.height, window.width), bool)
+    moved, fits = layer.flow.within(layer.to_flow, window)
+    return (places(matrix, moved) if moved.any() else matrix), fits
 
 
 def halo_of(scale: int, sharpen: float) -> int:

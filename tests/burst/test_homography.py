@@ -84,3 +84,22 @@ def test_opencv_agrees_on_a_homography():
     there = np.array([[1, 2], [52, -1], [49, 43], [-2, 39]], "f4")
     matrix = cv2.getPerspectiveTransform(here, there)
     np.testing.assert_allclose(homography.apply(matrix, here.astype(float)), there, atol=1e-6)
+
+
+def test_places_one_by_one_are_those_of_the_matrix():
+    block = waves(60, 80)
+    usable = np.ones((60, 80), bool)
+    usable[20:25, 30:33] = False
+    matrix = homography.shifting(3.25, -2.5) @ np.array([[0.99, 0.02, 0], [-0.02, 0.99, 0], [1e-5, 0, 1]])
+    where = homography.places(matrix, np.zeros((2, 50, 70)))
+    for one, other in zip(
+        homography.warped(block, usable, where, (70, 50)),
+        homography.warped(block, usable, matrix, (70, 50)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, atol=0.5)
+    shifted = homography.places(matrix, np.full((2, 50, 70), 2.0))
+    moved, known = homography.warped(block, usable, shifted, (70, 50))
+    straight, known_too = homography.warped(block, usable, matrix @ homography.shifting(2, 2), (70, 50))
+    np.testing.assert_allclose(moved, straight, atol=0.5)
+    np.testing.assert_array_equal(known, known_too)
