@@ -101,3 +101,34 @@ def fake_tool(folder: Path, name: str, script: str):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
+
+
+def save_dng(path: Path, image, *, neutral=(1.0, 1.0, 1.0), orientation=1):
+    """Writes linear light (rows, cols, 3) of 0 to 1 as the DNG of a camera with the primaries of sRGB.
+
+    Its mosaic is red, green / green, blue; `neutral` is what it sees of white (DNG 1.6, chapter 4).
+    """
+    import tifffile
+
+    seen = np.asarray(image) * np.array(neutral)
+    mosaic = seen[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = seen[::2, ::2, 0], seen[1::2, 1::2, 2]
+    from_xyz = np.linalg.inv(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    rationals = [int(v) for value in (from_xyz.ravel() * 10**7).round() for v in (value, 10**7)]
+    whites = [int(v) for value in neutral for v in (round(value * 10**6), 10**6)]
+    tags = [
+        (274, 3, 1, orientation, True),
+        (33421, 3, 2, (2, 2), True),
+        (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),
+        (50708, 2, 0, "geosr test camera", True),
+        (50717, 4, 1, 65535, True),
+        (50721, 10, 9, rationals, True),
+        (50728, 5, 3, whites, True),
+        (50778, 3, 1, 21, True),
+    ]
+    light = (mosaic.clip(0, 1) * 65535).round().astype("uint16")
+    tifffile.imwrite(path, light, photometric=32803, extratags=tags, metadata=None, subfiletype=0)
+    return path

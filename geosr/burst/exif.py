@@ -110,6 +110,13 @@ def read(path: str | os.PathLike[str]) -> Metadata:
     return metadata
 
 
+def of_raw(path: str | os.PathLike[str], orientation: int, icc: bytes) -> Metadata:
+    """Return the metadata of a RAW photo, whose decoder knows its orientation, decoded to the colours of `icc`."""
+    metadata = read(path)
+    turned = {**metadata.main, ORIENTATION: Entry(_SHORT, struct.pack("<H", orientation))}
+    return replace(metadata, main=turned, icc=icc, xmp=b"")
+
+
 def _read(file: BinaryIO, path: str) -> Metadata:
     start = file.read(8)
     file.seek(0)

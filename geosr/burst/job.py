@@ -111,6 +111,9 @@ def make_plan(
 ) -> BurstPlan:
     """Return what `stack` would do."""
     burst, left_out = photos.of_one_kind(photos.scan(inputs))
+    # Decoded with one white balance: that of the reference, if it is known before the pixels are.
+    balance = (burst[0] if options.reference == "auto" else _named(burst, options.reference)).balance
+    burst = [replace(photo, balance=balance) if photo.balance else photo for photo in burst]
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{os.fspath(folder)!r} is a file; name a folder for the results")

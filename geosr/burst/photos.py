@@ -14,7 +14,7 @@ from affine import Affine
 from scipy.ndimage import binary_erosion
 
 from geosr import pictures
-from geosr.burst import exif
+from geosr.burst import exif, raw
 from geosr.burst.exif import Metadata
 from geosr.errors import BurstError, RasterError
 from geosr.grid import Block, Window
@@ -22,9 +22,9 @@ from geosr.rasters import writer
 from geosr.rasters.compression import UNCOMPRESSED
 from geosr.rasters.profile import Profile
 from geosr.rasters.resample import enlarge
-from geosr.rasters.source import RasterSource
+from geosr.rasters.source import ArraySource, RasterSource
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", *raw.ENDINGS)
 DTYPES = ("uint8", "uint16", "int16", "float32")
 PROXY_PIXELS = 1_000_000
 """Most pixels of the reduced image that frames are compared in."""
@@ -57,6 +57,8 @@ class Photo:
     metadata: Metadata
     packed: bool
     """It can only be read from beginning to end, or lies on its side, and is unpacked before windows are read."""
+    balance: raw.Balance = ()
+    """White balance that a RAW photo is decoded with; nothing for other photos."""
 
     @property
     def name(self) -> str:
@@ -156,15 +158,17 @@ def unpacked_bytes(photo: Photo) -> int:
 
 
 def decoder_bytes(photo: Photo) -> int:
-    """Memory that decoding takes: a progressive JPEG is held whole, two bytes a value."""
-    size = photo.profile.width * photo.profile.height * photo.profile.count
-    return 2 * size if photo.metadata.progressive else 0
+    """Memory that decoding takes: a progressive JPEG is held whole, two bytes a value, and so is a RAW photo."""
+    pixels = photo.profile.width * photo.profile.height
+    if photo.balance:
+        return raw.MEMORY * pixels
+    return 2 * pixels * photo.profile.count if photo.metadata.progressive else 0
 
 
 def prepare(photo: Photo, folder: Path) -> Frame:
     """The photo unpacked into `folder` where that is needed, with its proxy there, in one pass over its pixels."""
     folder.mkdir(exist_ok=True)
-    source, pixels = RasterSource(photo.path), folder / "pixels.tif"
+    source, pixels = _source(photo), folder / "pixels.tif"
     shrinker = _Shrinker(photo.profile)
     try:
         if photo.packed:
@@ -174,9 +178,10 @@ def prepare(photo: Photo, folder: Path) -> Frame:
         else:
             for _ in _upright(source, photo, shrinker):
                 pass
-            ready = source
+            ready = RasterSource(photo.path)
     finally:
-        source.close()
+        if isinstance(source, RasterSource):
+            source.close()
     brightness = shrinker.fill()
     proxy = folder / "proxy.tif"
     save_plain(proxy, np.stack([*shrinker.colours, shrinker.usable]))
@@ -273,7 +278,12 @@ class _Shrinker:
         return float((edges2 / count - (edges / count) ** 2) / contrast) if contrast > 0 else 0.0
 
 
-def _upright(source: RasterSource, photo: Photo, shrinker: _Shrinker) -> Iterator[tuple[Window, Block]]:
+def _source(photo: Photo) -> RasterSource | ArraySource:
+    """Return the photo as it lies."""
+    return ArraySource(raw.decode(Path(photo.path), photo.balance)) if photo.balance else RasterSource(photo.path)
+
+
+def _upright(source: RasterSource | ArraySource, photo: Photo, shrinker: _Shrinker) -> Iterator[tuple[Window, Block]]:
     """The frame's blocks in upright windows, from strips of the file as it is."""
     stored, (swapped, upside, mirrored) = source.profile, _TURNS[photo.metadata.orientation]
     step = max(STRIP // shrinker.k, 1) * shrinker.k
@@ -332,10 +342,15 @@ def _files(path: Path) -> list[Path]:
 
 
 def _photo(path: Path) -> Photo:
-    source = RasterSource(path)
-    profile, plain = source.profile, source.windowed
-    source.close()
-    metadata = exif.read(path)
+    balance: raw.Balance = ()
+    if raw.is_raw(path):
+        profile, orientation, balance = raw.inspect(path)
+        metadata, plain = exif.of_raw(path, orientation, raw.colour_profile()), False
+    else:
+        source = RasterSource(path)
+        profile, plain = source.profile, source.windowed
+        source.close()
+        metadata = exif.read(path)
     if profile.dtype not in DTYPES:
         raise RasterError(f"{os.fspath(path)!r} holds {profile.dtype}; a burst takes {', '.join(DTYPES)}")
     upright = profile
@@ -347,7 +362,7 @@ def _photo(path: Path) -> Photo:
         if _TURNS[metadata.orientation][0]:
             upright = replace(profile, width=profile.height, height=profile.width)
         upright = replace(upright, transform=Affine.identity(), gcps=(), rpcs=None)
-    return Photo(os.fspath(path), upright, metadata, packed=not plain or metadata.orientation != 1)
+    return Photo(os.fspath(path), upright, metadata, packed=not plain or metadata.orientation != 1, balance=balance)
 
 
 def _kind(photo: Photo) -> tuple[int, int, int, str, str]:

@@ -71,8 +71,8 @@ def burst(
 ) -> None:
     """Stack a burst of photos into sharper, cleaner images.
 
-    PHOTOS are files, or folders of them: JPEG, TIFF or PNG, of 8 or 16 bits. They are aligned with Hugin, checked,
-    matched in exposure, and reduced to mean.tif, median.tif and robust.tif in FOLDER, with a report. Photos that
+    PHOTOS are files, or folders of them: JPEG, TIFF, PNG or RAW. They are aligned with Hugin, checked, matched in
+    exposure and white balance, and reduced to mean.tif, median.tif and robust.tif in FOLDER, with a report. Photos that
     do not fit are left out and named. An interrupted run continues when the same command is given again.
 
     \b
