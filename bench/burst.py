@@ -5,7 +5,7 @@
 Makes a scene of discs of all sizes, photographs it with a simulated camera (rotation, shifts of fractions of a pixel,
 lens blur, Bayer mosaic, noise, demosaicing), and stacks the photos with geosr and with the older script: vips resize,
 align_image_stack with -C -x -y -z, mean and median. Prints the alignment error, PSNR, time, disk and memory of both,
-and writes bench/results_burst.json. Needs hugin-tools and libvips-tools.
+and writes bench/results_burst.json. Needs hugin-tools, libvips-tools and geosr[raw].
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ from typing import Any
 import cv2
 import numpy as np
 import rasterio
+from PIL import Image
 
 from geosr.burst.homography import apply, corners, enlarging, shifting
 from geosr.grid import Window
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from tests.photographs import save_mosaic  # noqa: E402 - the folder above is not on the path of a script
+
 FINE = 4
 """Pixels of the scene across one of a photo."""
 BORDER = 200
@@ -116,6 +120,13 @@ def photograph(
     scene: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, noise: float, bits: int, rng: Any
 ) -> Any:
     """A photo (rows, cols, 3) as a camera with a Bayer mosaic makes it."""
+    raw = np.uint16(np.clip(mosaic_of(scene, matrix, size, noise=noise, rng=rng), 0, 1) * 65535)
+    colours = cv2.demosaicing(raw, cv2.COLOR_BayerRGGB2RGB_EA)
+    return colours if bits == 16 else np.uint8(np.rint(colours / 257))
+
+
+def mosaic_of(scene: np.ndarray, matrix: np.ndarray, size: tuple[int, int], *, noise: float, rng: Any) -> np.ndarray:
+    """What the sensor sees (rows, cols) under its mosaic, whose first row is blue, green for this scene."""
     blurred = cv2.GaussianBlur(scene, (0, 0), 0.45 * FINE)
     light = seen(blurred, matrix, size, 1)
     mosaic = light[..., 2].copy()
@@ -125,10 +136,7 @@ def photograph(
         light[1::2, ::2, 1],
         light[::2, ::2, 0],
     )
-    mosaic += rng.normal(0, 1, mosaic.shape) * noise * np.sqrt(0.2 + mosaic)
-    raw = np.uint16(np.clip(mosaic, 0, 1) * 65535)
-    colours = cv2.demosaicing(raw, cv2.COLOR_BayerRGGB2RGB_EA)
-    return colours if bits == 16 else np.uint8(np.rint(colours / 257))
+    return mosaic + rng.normal(0, 1, mosaic.shape) * noise * np.sqrt(0.2 + mosaic)
 
 
 def save(path: Path, image: np.ndarray) -> None:
@@ -347,6 +355,29 @@ def moving(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     } | {"robust over mean on the track": rows["robust"][1] - rows["mean"][1]}
 
 
+def raw(room: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """The same photos as RAW files and as JPEGs of the camera; both results are compared in linear light."""
+    matrices, rng = rigid_matrices(8, size, 9), np.random.default_rng(1)
+    scene = dead_leaves((size[0] + 2 * BORDER) * FINE, (size[1] + 2 * BORDER) * FINE, 1)
+    (room / "dng").mkdir()
+    (room / "jpeg").mkdir()
+    for i, matrix in enumerate(matrices):
+        mosaic = mosaic_of(scene, matrix, size, noise=0.02, rng=rng)
+        save_mosaic(room / "dng" / f"{i + 1:02d}.dng", mosaic)
+        colours = cv2.demosaicing(np.uint16(mosaic.clip(0, 1) * 65535), cv2.COLOR_BayerRGGB2RGB_EA) / 65535
+        encoded = np.where(colours <= 0.0031308, 12.92 * colours, 1.055 * colours ** (1 / 2.4) - 0.055)
+        Image.fromarray(np.uint8(np.rint(255 * encoded))).save(room / "jpeg" / f"{i + 1:02d}.jpg", quality=92)
+    found = {}
+    for kind in ("dng", "jpeg"):
+        burst = Burst(room / kind, matrices, scene, size)
+        ours(burst, room / f"{kind}_out", "--reference", f"01.{kind[:3].replace('jpe', 'jpg')}", "--depth", "16")
+        image = load(room / f"{kind}_out" / "robust.tif") / 65535
+        if kind == "jpeg":
+            image = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+        found[kind] = compared(burst, np.uint16(np.rint(65535 * image)), 0)[0]
+    return found | {"RAW over JPEG": found["dng"] - found["jpeg"]}
+
+
 def depths(room: Path, size: tuple[int, int]) -> dict[str, Any]:
     """A scene of two depths: near things move by 4 to 10 pixels against far ones."""
     rng, found = np.random.default_rng(12), {}
@@ -454,7 +485,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument(
-        "--only", nargs="*", default=["costs", "easy", "easy16", "slips", "moving", "depths", "bad", "linsr"]
+        "--only", nargs="*", default=["costs", "easy", "easy16", "slips", "moving", "depths", "raw", "bad", "linsr"]
     )
     parser.add_argument("--keep", type=Path, help="a folder to leave everything in")
     asked = parser.parse_args()
@@ -475,6 +506,7 @@ def main() -> None:
             "slips": lambda: both(make_burst(room / "slips", size, pan, noise=0.05, seed=4), room, "slips"),
             "moving": lambda: moving(room, size),
             "depths": lambda: depths(room, size),
+            "raw": lambda: raw(room, size),
             "bad": lambda: bad_frames(room, size),
             "linsr": lambda: linsr(room, asked.shared),
         }

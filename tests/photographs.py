@@ -108,11 +108,16 @@ def save_dng(path: Path, image, *, neutral=(1.0, 1.0, 1.0), orientation=1):
 
     Its mosaic is red, green / green, blue; `neutral` is what it sees of white (DNG 1.6, chapter 4).
     """
-    import tifffile
-
     seen = np.asarray(image) * np.array(neutral)
     mosaic = seen[..., 1].copy()
     mosaic[::2, ::2], mosaic[1::2, 1::2] = seen[::2, ::2, 0], seen[1::2, 1::2, 2]
+    return save_mosaic(path, mosaic, neutral=neutral, orientation=orientation)
+
+
+def save_mosaic(path: Path, mosaic, *, neutral=(1.0, 1.0, 1.0), orientation=1):
+    """Writes what the sensor of that camera saw (rows, cols) as a DNG."""
+    import tifffile
+
     from_xyz = np.linalg.inv(
         [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
     )

@@ -96,7 +96,7 @@ def read(path: str | os.PathLike[str]) -> Metadata:
     Entries that are broken are left out alone, with one warning for the file.
 
     Raises:
-        RasterError: a JPEG that ends before its image does.
+        RasterError: a JPEG or PNG that ends before its image does.
     """
     with Path(path).open("rb") as file:
         try:
@@ -123,7 +123,7 @@ def _read(file: BinaryIO, path: str) -> Metadata:
     if start[:2] == b"\xff\xd8":
         return _read_jpeg(file, path)
     if start == b"\x89PNG\r\n\x1a\n":
-        return _parsed(PngImageFile(file).info)
+        return _read_png(file, path)
     return read_tiff(file) if start[:2] in (b"II", b"MM") else Metadata()
 
 
@@ -275,6 +275,14 @@ def _read_jpeg(file: BinaryIO, path: str) -> Metadata:
     if b"\xff\xd9" not in file.read():
         raise RasterError(f"{path!r} is cut off before the end of its image; copy it again, or leave it out")
     return _parsed(image.info)
+
+
+def _read_png(file: BinaryIO, path: str) -> Metadata:
+    metadata = _parsed(PngImageFile(file).info)
+    file.seek(0)
+    if b"IEND" not in file.read():
+        raise RasterError(f"{path!r} is cut off before the end of its image; copy it again, or leave it out")
+    return metadata
 
 
 def _parsed(info: Mapping[Any, Any]) -> Metadata:

@@ -30,6 +30,8 @@ PROXY_PIXELS = 1_000_000
 """Most pixels of the reduced image that frames are compared in."""
 LEAST_SIDE = 640
 """Rows or columns of the image that Hugin gets."""
+MOST_ENLARGED = 16
+"""Times that this image is enlarged at the most."""
 STRIP = 64
 """Rows that are read at once when a frame is gone through from end to end."""
 # What an image of each EXIF orientation must undergo to be upright: rows and columns swapped, then either reversed.
@@ -193,7 +195,7 @@ def prepare(photo: Photo, folder: Path) -> Frame:
 
 def plain_factor(profile: Profile) -> int:
     """Return the factor by which the image for Hugin is larger than the proxy: it finds little in small ones."""
-    return max(1, LEAST_SIDE * factor(profile) // max(profile.width, profile.height))
+    return min(max(1, LEAST_SIDE * factor(profile) // max(profile.width, profile.height)), MOST_ENLARGED)
 
 
 def save_plain(path: Path, block: Block) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 
 from geosr import __version__, pictures, webpage
 from geosr.burst import sharpening
@@ -107,7 +107,7 @@ def textured_window(work: Stack, layer: Layer) -> Window:
     thumbnail, _ = layer.source.thumbnail(MAP_SIDE)
     gray = thumbnail[layer.source.profile.colours].mean(axis=0)
     k = gray.shape[1] / layer.source.profile.width
-    edges = np.hypot(*np.gradient(gaussian_filter(gray, 1.0)))
+    edges = gaussian_gradient_magnitude(gray, 1.0)
     texture = gaussian_filter(edges, max(CROP_SIDE * k / 4, 1.0), mode="constant")
     row, col = np.unravel_index(np.argmax(texture), texture.shape)
     centre = apply(np.linalg.inv(layer.matrix), np.array([[col / k, row / k]]))[0].astype(int)
@@ -141,8 +141,8 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
     power, common, _ = sharpening.spectrum(frames, scale)
     across = (transform * sharpening.transformed(frames.mean(axis=0)).conj()).real
     shared, whole = (sharpening.rings(plane, shape, scale) for plane in (across, abs(transform) ** 2))
-    common = np.maximum(common, 1e-6 * power)
-    gain = shared / (common + (power - common) / count)
+    common = np.maximum(common, 1e-6 * power + 1e-12)
+    gain = shared / np.maximum(common + (power - common) / count, 1e-12)
     detail = gain**2 * common
     near = slice(int(NEAR_NYQUIST[0] * sharpening.BINS), int(NEAR_NYQUIST[1] * sharpening.BINS))
     before = common[near].sum() / max((power - common)[near].sum(), 1e-9)
@@ -151,9 +151,13 @@ def spectrum(frames: Block, result: Block, *, scale: int) -> dict[str, Any]:
         "frequency": [round((i + 0.5) / sharpening.BINS, 3) for i in range(sharpening.BINS)],
         "reference": [float(f"{p:.4g}") for p in power],
         "result": [float(f"{p:.4g}") for p in whole],
-        "detail near Nyquist, dB": round(10 * float(np.log10(detail[near].sum() / common[near].sum())), 2),
-        "detail to noise near Nyquist, dB": round(10 * float(np.log10(after / before)), 2),
+        "detail near Nyquist, dB": _decibels(detail[near].sum() / common[near].sum()),
+        "detail to noise near Nyquist, dB": _decibels(after / before),
     }
+
+
+def _decibels(ratio: float) -> float:
+    return round(10 * float(np.log10(max(ratio, 1e-9))), 2)
 
 
 def picture(single: Block, result: Block, maps: Block, channels: tuple[int, int, int], *, title: str) -> bytes:

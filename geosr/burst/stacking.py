@@ -108,6 +108,8 @@ def stacked_parts(tile: Tile, *, job: Stack) -> list[bytes]:
         block = off_nodata(enhanced, to_dtype(enhanced, job.profile.dtype), job.profile.nodata)
         if job.profile.nodata is not None:
             block = np.where(valid, block, np.asarray(job.profile.nodata, block.dtype))
+        elif block.dtype.kind == "f" and not job.profile.masked:
+            block = np.where(valid, block, np.asarray(np.nan, block.dtype))
         parts.append(writer.encode(block, valid if job.profile.masked else None))
     count = tile.trim(used.sum(axis=0)).astype(np.float32)
     for extra in job.extras:

@@ -1,11 +1,13 @@
 import cv2
 import numpy as np
 import pytest
+import rasterio
 
-from geosr.burst import flow
+from geosr.burst import flow, job
 from geosr.burst.homography import enlarging, shifting
+from geosr.burst.options import Options
 from geosr.grid import Window
-from tests.photographs import scene
+from tests.photographs import need_hugin, save_burst, scene
 
 SIZE = 400, 300
 SHIFT = 4.0, -3.0
@@ -78,3 +80,30 @@ def test_a_faded_flow_counts_everywhere_and_moves_only_where_it_is_trusted():
     assert faded.fits.all()
     np.testing.assert_allclose(faded.field[:, 14:26, 14:26], 1, atol=0.01)
     assert not faded.field[:, ~fits].any()
+
+
+@pytest.mark.slow
+def test_parts_at_another_depth_are_aligned_too(tmp_path):
+    """A near disc moves against what is far: with --local the mean is as sharp there as elsewhere."""
+    need_hugin()
+    size, moved = (640, 480), ((0, 0), (5, 4), (-6, 3), (4, -6))
+    far, near = (scene(*size, seed=seed) for seed in (1, 2))
+    disc = cv2.circle(np.zeros(size[::-1], np.float32), (300, 240), 130, 1.0, -1, cv2.LINE_AA)
+    rng, taken = np.random.default_rng(0), []
+    for right, down in moved:
+        move = np.float64([[1, 0, right], [0, 1, down]])
+        shown, mask = cv2.warpAffine(near, move, size), cv2.warpAffine(disc, move, size)[..., None]
+        image = mask * shown + (1 - mask) * far + rng.normal(0, 6, far.shape)
+        taken.append(image.clip(0, 255).astype("uint8"))
+    folder = save_burst(tmp_path / "in", taken)
+    clean, error = disc[..., None] * near + (1 - disc[..., None]) * far, {}
+    for local in (True, False):
+        options = Options(reference="1.tif", scale=1, sharpen=0, methods=("mean",), local=local, keep_all=True)
+        said = job.stack([folder], tmp_path / str(local), options)
+        assert [frame["local"] > 0.6 for frame in said["frames"][1:] if frame["kept"]] == [local] * (said["kept"] - 1)
+        with rasterio.open(tmp_path / str(local) / "mean.tif") as image:
+            made = np.ascontiguousarray(np.moveaxis(image.read(), 0, -1), np.float32)
+        _, _, (col, row), _ = cv2.minMaxLoc(cv2.matchTemplate(clean, made, cv2.TM_SQDIFF_NORMED))
+        place = slice(row, row + made.shape[0]), slice(col, col + made.shape[1])
+        error[local] = np.sqrt(np.mean((made - clean[place])[disc[place] > 0.99] ** 2))
+    assert error[True] < 0.6 * error[False]

@@ -177,6 +177,8 @@ def bad_bursts(tmp_path, picture):
     save(tmp_path / "b.jpg", picture)
     data = (tmp_path / "b.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    data = (tmp_path / "small.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     save(tmp_path / "here.tif", picture, crs="EPSG:32633")
     save(tmp_path / "there.tif", picture, crs="EPSG:32634")
     return {
@@ -187,6 +189,7 @@ def bad_bursts(tmp_path, picture):
         "bands that differ": (["a.png", "gray.png"], BurstError, "1 bands"),
         "a text": (["b.jpg", "text.jpg"], RasterError, "text.jpg"),
         "a cut photo": (["b.jpg", "cut.jpg"], RasterError, "cut off"),
+        "a cut PNG": (["a.png", "cut.png"], RasterError, "cut off"),
         "a file that is not there": (["a.png", "no.png"], BurstError, "no.png"),
         "the same twice": (["a.png", "a.png"], BurstError, "twice"),
         "places that differ": (["here.tif", "there.tif"], BurstError, "in EPSG:32634 but"),
@@ -195,7 +198,7 @@ def bad_bursts(tmp_path, picture):
 
 @pytest.mark.parametrize("kind", [
     "an empty folder", "one photo", "sizes that differ", "depths that differ", "bands that differ", "a text",
-    "a cut photo", "a file that is not there", "the same twice", "places that differ",
+    "a cut photo", "a cut PNG", "a file that is not there", "the same twice", "places that differ",
 ])  # fmt: skip
 def test_what_is_no_burst_is_said(tmp_path, picture, kind):
     names, error, said = bad_bursts(tmp_path, picture)[kind]
