@@ -48,10 +48,10 @@ def test_the_reference_is_the_sharpest_of_the_well_exposed(frames, expected):
 )
 def test_judgements_come_back_as_they_were(made):
     found = tuple(
-        Judgement(name, kept, gain=gain, matrix=tuple(matrix), control=(tuple(matrix[:4]),))
+        Judgement(name, kept, gain=(gain, 1.0), matrix=tuple(matrix), control=(tuple(matrix[:4]),))
         for name, kept, gain, matrix in made
     )
-    aligned = Aligned(found, 128)
+    aligned = Aligned(found, 128, 0.25)
     assert Aligned.from_bytes(aligned.to_bytes()) == aligned
 
 
