@@ -26,6 +26,8 @@ CLOSE = 3.0
 """Times the typical difference of brightness at which a pixel is not the same thing."""
 MARGIN = 2
 """Pixels of the proxy by which what fits shrinks, and half the least width of it."""
+LEAST_OPEN = 0.7
+"""Share of the pixels around one that must be valid and not clipped."""
 LEAST_KNOWN = 1000
 """Pixels of the proxy in which both images must be known."""
 
@@ -90,9 +92,15 @@ def find(reference: Proxy, frame: Proxy, matrix: Matrix) -> Flow:
     method.setFinestScale(0)
     onward, back = (method.calc(one, other, None) for one, other in ((here, there), (there, here)))
     returned = onward + _sampled(back, onward)
-    # Clipped pixels say nothing of exposure; that noise clips some does not hide what moved.
-    inside = warped(moving[None], np.ones_like(usable), matrix, fixed.shape[::-1])[1]
-    fits = inside & (np.hypot(*np.moveaxis(returned, -1, 0)) < AGREEMENT)
+    # Where all is clipped nothing is seen; that noise clips some pixels does not hide what moved.
+    here_open, there_open = (gaussian_filter(mask.astype(np.float32), SMOOTH) for mask in (trusted, usable))
+    there_open, inside = warped(there_open[None], np.ones_like(usable), matrix, fixed.shape[::-1])
+    fits = (
+        inside
+        & (here_open > LEAST_OPEN)
+        & (there_open[0] > LEAST_OPEN)
+        & (np.hypot(*np.moveaxis(returned, -1, 0)) < AGREEMENT)
+    )
     share = gaussian_filter(fits.astype(np.float32), SMOOTH)
     field = np.stack(
         [
