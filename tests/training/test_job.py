@@ -284,6 +284,13 @@ def test_a_file_of_options_may_be_yaml_and_is_checked(tmp_path):
             job.read_options(path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: " + "[" * 3000, '{"epochs": ' * 5000, '{"epochs": ' + "[" * 200])
+def test_options_that_are_nested_without_end_are_refused(tmp_path, text):
+    (tmp_path / "options.yml").write_text(text)
+    with pytest.raises(OptionError, match=r"options\.yml' is (nested too deeply for options|no YAML or JSON file)"):
+        job.read_options(tmp_path / "options.yml")
+
+
 def test_every_batch_depends_on_seed_and_number_alone(data):
     examples = records.read(data / "x2" / "Training")
     settings = {"batch": 4, "crop": 12, "bands": 1, "seed": 3}
