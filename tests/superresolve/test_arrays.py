@@ -49,8 +49,11 @@ def test_an_array_comes_out_as_the_command_has_it(make_raster, tmp_path, random_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunks", [(2, 60, 71), (1, 150, 40), (2, 150, 170), (2, 1, 170)])
-@pytest.mark.parametrize("model", ["bicubic", "random"])
+@pytest.mark.parametrize(
+    ("model", "chunks"),
+    [("bicubic", (2, 60, 71)), ("bicubic", (1, 150, 40)), ("bicubic", (2, 150, 170)), ("bicubic", (2, 1, 170)),
+     ("random", (1, 60, 71))],
+)  # fmt: skip
 def test_dask_gives_the_same_bits_and_computes_nothing_beforehand(random_idn, model, chunks):
     array = scene("float32")
     resolve = geosr.load(str(random_idn()) if model == "random" else model, tile=32)
