@@ -25,7 +25,7 @@ from geosr.burst.photos import Frame, Photo
 from geosr.burst.stacking import BASE_MEMORY, EXTRAS, Layer, Stack, halo_of, stacked, stacked_parts, tile_size
 from geosr.engine import Pool
 from geosr.errors import OptionError, OutputError
-from geosr.files import json_text, output_folder, size_text
+from geosr.files import json_text, json_value, output_folder, size_text
 from geosr.grid import Grid, Tile
 from geosr.parts import Parts
 from geosr.rasters import compression, writer
@@ -365,7 +365,7 @@ def _join(plan: BurstPlan, work: Stack, parts: Parts, plane: int, path: Path) ->
 def _older_outputs(folder: Path) -> list[str]:
     """Return the names of the images of the report that the folder holds already."""
     try:
-        names = json.loads((folder / REPORT).read_bytes())["outputs"]
+        names = json_value((folder / REPORT).read_bytes())["outputs"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     known = {f"{name}.tif" for name in (*METHODS, *EXTRAS)}
