@@ -15,11 +15,23 @@ from click.testing import CliRunner
 from geosr.cli.main import COMMANDS, main
 from tests.conftest import DATA, texture
 from tests.photographs import frames, moves, save_burst
+from tests.products import write_sentinel2
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("api", "backends", "choosing", "formats", "legacy", "superresolve", "training", "tutorial")
+    for name in (
+        "aerial",
+        "api",
+        "backends",
+        "choosing",
+        "formats",
+        "legacy",
+        "sentinel2",
+        "superresolve",
+        "training",
+        "tutorial",
+    )
 ]
 RIO = "from rasterio.rio.main import main_group; main_group()"
 NEEDS = {"rioxarray": "xarray", "rio_stac": "stac"}
@@ -66,6 +78,7 @@ def folder(tmp_path, make_raster):
         (tmp_path / name).mkdir()
         for i in range(2):
             make_raster(texture(3, 200, 200, seed=i), f"{name}/s{i}.tif", crs=None)
+    write_sentinel2(tmp_path)
     save_burst(tmp_path / "process", frames(moves(3)), ending=".jpg")
     return tmp_path
 
@@ -88,10 +101,12 @@ def test_the_page_s_commands_and_code_run_in_their_order(page, folder):
             assert done.returncode == 0, f"{page.name}: {' '.join(run[1:])}\n{done.stderr}"
     made = {path.name for path in folder.rglob("*")}
     wanted = {
+        "aerial": {"s1.tif", "luma.tif", "corner.html"},
         "api": {"scene_x2.tif", "scene_x2_lazy.tif", "scene_rio.tif"},
         "choosing": {"both.html"},
         "formats": {"scene_x2.stac.json", "report.html"},
         "legacy": {"s0_bic_up.tif", "Training", "ckpts", "mean.tif", "median.tif"},
+        "sentinel2": {"fine.tif", "coarse.tif", "corner.html"},
         "training": {"span_x2.keras", "own_x2.tif"},
         "tutorial": {"scene_x2.tif", "scene_x2_cog.tif", "report.html", "report.png"},
     }
