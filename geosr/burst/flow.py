@@ -85,37 +85,30 @@ def find(reference: Proxy, frame: Proxy, matrix: Matrix) -> Flow:
     gain, offset = match(moved[0][known], fixed[known])
     seen = gain * moved[0] + offset
     low, high = np.percentile(fixed[known], (0.5, 99.5))
-    here, there = (pictures.stretched(image, low, high) for image in (fixed, seen))
-    method = cv2.DISOpticalFlow_create(  # type: ignore[attr-defined]
-        cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-    )
-    method.setFinestScale(0)
-    onward, back = (method.calc(one, other, None) for one, other in ((here, there), (there, here)))
-    returned = onward + _sampled(back, onward)
+    onward, returned = _motion(*(pictures.stretched(image, low, high) for image in (fixed, seen)))
     # Where all is clipped nothing is seen; that noise clips some pixels does not hide what moved.
     here_open, there_open = (gaussian_filter(mask.astype(np.float32), SMOOTH) for mask in (trusted, usable))
     there_open, inside = warped(there_open[None], np.ones_like(usable), matrix, fixed.shape[::-1])
-    fits = (
-        inside
-        & (here_open > LEAST_OPEN)
-        & (there_open[0] > LEAST_OPEN)
-        & (np.hypot(*np.moveaxis(returned, -1, 0)) < AGREEMENT)
-    )
-    share = gaussian_filter(fits.astype(np.float32), SMOOTH)
-    field = np.stack(
-        [
-            gaussian_filter(np.where(fits, band, 0), SMOOTH) / np.maximum(share, 1e-3)
-            for band in np.moveaxis(onward, -1, 0)
-        ]
-    )
-    fits &= np.hypot(*(field - np.moveaxis(onward, -1, 0))) < AGREEMENT
-    fits &= _alike(fixed, _sampled(seen, np.moveaxis(field, 0, -1)), fits)
-    length = np.hypot(*field)
-    field *= np.clip(length / STILL - 1, 0, 1)
+    fits = inside & (here_open > LEAST_OPEN) & (there_open[0] > LEAST_OPEN) & (np.hypot(*returned) < AGREEMENT)
+    share = np.maximum(gaussian_filter(fits.astype(np.float32), SMOOTH), 1e-3)
+    field = np.stack([gaussian_filter(np.where(fits, band, 0), SMOOTH) / share for band in onward])
+    fits &= np.hypot(*(field - onward)) < AGREEMENT
+    fits &= _alike(fixed, _sampled(seen, field), fits)
+    field *= np.clip(np.hypot(*field) / STILL - 1, 0, 1)
     side = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
     opened = binary_opening(fits, side).astype(np.uint8)
     fits = np.asarray(cv2.erode(opened, side, borderType=cv2.BORDER_REPLICATE) > 0)
     return Flow(field.astype(np.float32), fits)
+
+
+def _motion(here: Block, there: Block) -> tuple[Block, Block]:
+    """Return the flow (2, rows, cols) from one image (rows, cols) to another, and where the way back ends."""
+    import cv2
+
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
+    method.setFinestScale(0)
+    onward, back = (np.moveaxis(method.calc(*pair, None), -1, 0) for pair in ((here, there), (there, here)))
+    return onward, onward + np.stack([_sampled(band, onward) for band in back])
 
 
 def _alike(fixed: Block, moved: Block, fits: Mask) -> Mask:
@@ -127,8 +120,9 @@ def _alike(fixed: Block, moved: Block, fits: Mask) -> Mask:
 
 
 def _sampled(image: Block, flow: Block) -> Block:
-    """Return the image (rows, cols, ...) at the places that the flow (rows, cols, 2) leads to."""
+    """Return the image (rows, cols) at the places that the flow (2, rows, cols) leads to."""
     import cv2
 
-    rows, cols = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    return cv2.remap(image, cols + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    rows, cols = np.mgrid[: flow.shape[1], : flow.shape[2]].astype(np.float32)
+    there = cv2.remap(image, cols + flow[0], rows + flow[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(there)

@@ -396,6 +396,8 @@ def _check_options(burst: Sequence[Photo], options: Options) -> None:
         _named(burst, options.reference)
     if options.keep_project and burst[0].metadata.orientation not in photos.ROLLS:
         raise OptionError("Hugin has no projects of mirrored photos; leave --keep-project out")
+    if (options.project or options.keep_project) and burst[0].balance:
+        raise OptionError("Hugin has no projects of RAW photos; leave --project and --keep-project out")
     if options.project:
         hugin_projects.photos_of(Path(options.project), burst)
         hugin.find("nona")

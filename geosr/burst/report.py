@@ -63,7 +63,9 @@ def write(
     used = [judgement for judgement in judgements if judgement.kept]
     first = next(i for i, judgement in enumerate(used) if judgement.reference)
     crop = textured_window(work, work.layers[first])
-    frames = stacked(Tile(0, crop, crop), work)[0] * work.factor
+    values, covered, _ = stacked(Tile(0, crop, crop), work)
+    frames, whole = values * work.factor, covered.all(axis=(1, 2))
+    seen = frames[whole] if whole.sum() > 1 else frames
     image = RasterSource(draft.with_name(f"{best}.tif"), alpha="band")
     channels = composites(image.profile)[0].channels
     result = image.read(crop).block.astype(np.float32)
@@ -80,7 +82,7 @@ def write(
         "kept": len(used),
         "coverage": round(float(maps[0].mean()), 4),
         "deviation": round(float(maps[1].mean()), 4),
-        "spectrum": spectrum(frames.mean(axis=1), result.mean(axis=0), scale=options.scale),
+        "spectrum": spectrum(seen.mean(axis=1), result.mean(axis=0), scale=options.scale),
         "crop": crop.toranges(),
         "sharpen": work.sharpen,
     }

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from geosr.burst import exif, job, photos, raw
 from geosr.burst.options import Options
-from geosr.errors import BurstError, RasterError
+from geosr.errors import BurstError, OptionError, RasterError
 from tests.photographs import save_dng, scene
 
 NEUTRAL = 0.5, 1.0, 0.7
@@ -82,6 +82,13 @@ def test_a_burst_of_raw_photos_is_stacked_in_linear_light(tmp_path, rawpy, light
     found = exif.read(tmp_path / "out" / "mean.tif")
     assert found.icc == raw.colour_profile()
     assert found.orientation == 1
+
+
+def test_projects_of_raw_photos_are_refused(tmp_path, rawpy, light):
+    for name in "ab":
+        save_dng(tmp_path / f"{name}.dng", light)
+    with pytest.raises(OptionError, match="RAW"):
+        job.make_plan([tmp_path], tmp_path / "out", Options(align="none", keep_project=True))
 
 
 def test_without_rawpy_the_line_to_type_is_said(tmp_path, monkeypatch):
