@@ -31,6 +31,7 @@ class Ending:
     def __init__(self, *, cancellable: bool = False) -> None:
         self.cancellable = cancellable
         self._cancelled = False
+        self.raised: type[KeyboardInterrupt] | None = None
         self._over = False
         self._temporary: Sequence[Path] = ()
         self._created: Sequence[Path] = ()
@@ -45,7 +46,8 @@ class Ending:
 
     def stop(self, *_: object) -> None:
         """Unwind the job: the handler of SIGTERM."""
-        raise Cancelled if self._cancelled else KeyboardInterrupt
+        self.raised = Cancelled if self._cancelled else KeyboardInterrupt
+        raise self.raised
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Unwind the job, and say so at once: the handler of Ctrl-C, which is as before from then on."""
@@ -53,7 +55,8 @@ class Ending:
         # Not by way of sys.stderr, which this may have interrupted in the middle of a line.
         with suppress(OSError):
             os.write(2, b"\nStopping...\n")
-        raise KeyboardInterrupt
+        self.raised = KeyboardInterrupt
+        raise self.raised
 
     def watch(self) -> None:
         """Wait for the end of standard input, then end the process within the grace time."""
@@ -102,6 +105,10 @@ def ending() -> Iterator[Ending]:
         threading.Thread(target=end.watch, daemon=True).start()
     try:
         yield end
+    except Exception as error:
+        if end.raised:  # and a library has made another exception of that
+            raise end.raised from error
+        raise
     finally:
         end.over()
         signal.signal(signal.SIGTERM, before)

@@ -25,6 +25,9 @@ COLUMNS = {
     "consistency": ("consistency", "{:.3g}"),
     "recovered": ("recovered", "{:.1%}"),
     "energy": ("energy", "{:.1%}"),
+    "improvement": ("improvement", "{:.3f}"),
+    "omission": ("omission", "{:.3f}"),
+    "hallucination": ("hallucination", "{:.3f}"),
 }
 
 
@@ -73,7 +76,8 @@ def evaluate(
     SCALE pixels shaved (for three bands of 8 bits); SAM is in degrees; ERGAS is best at 0; consistency is the RMSE of
     the result, shrunk by bicubic again, in the unit of the scene. Of the energy that is beyond the Nyquist frequency
     of what the scene was shrunk to, recovered is the share that the result has in phase with the truth, and energy what
-    it has of whatever kind: the difference is invented.
+    it has of whatever kind: the difference is invented. Improvement, omission and hallucination are those of
+    opensr-test: the shares of the missing detail that are right, left out, and made up.
 
     \b
     Example:

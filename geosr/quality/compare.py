@@ -17,6 +17,7 @@ from geosr.errors import RasterError
 from geosr.grid import Block, Tile, Window
 from geosr.quality import detail, metrics
 from geosr.quality.comparison import Comparison, Place
+from geosr.quality.correctness import NAMES, correctness, enlarged
 from geosr.quality.pairs import Cover, Name, Pair, open_pair, provenance
 from geosr.quality.verdict import verdict
 from geosr.rasters import gdal
@@ -46,8 +47,12 @@ MEANINGS = {
     "SSIM": "Structural similarity with the truth, 1 at the most.",
     "recovered": "Share of the truth's detail beyond the input that the picture holds, in %. Invented detail does not "
     "count.",
+    "improvement": "Share of the detail that the input lacks, or that was made up, that is right, in %; as opensr-test "
+    "tells it.",
+    "omission": "Share of that detail that is left out, in %.",
+    "hallucination": "Share of that detail that is made up, in %.",
 }
-AGAINST_TRUTH = ("PSNR", "SSIM", "recovered")
+AGAINST_TRUTH = ("PSNR", "SSIM", "recovered", *NAMES)
 
 
 def compare_rasters(
@@ -201,7 +206,9 @@ def _place(pair: Pair, window: Window, spans: Sequence[float]) -> Place:
         transform=transform,
         corners=corners,
         metres=_metres(corners, first.width),
-        scores=_scores(views, shown, [band_errors[counted] for band_errors in errors], spans, k),
+        scores=_scores(
+            views, wide.trim(enlarged(low, k))[bands], shown, [each[counted] for each in errors], spans, scale=k
+        ),
     )
 
 
@@ -228,9 +235,18 @@ def _known(before: RasterSource, result: Cover, window: Window) -> NDArray[np.bo
 
 
 def _scores(
-    pictures: Sequence[Block], valid_pixels: NDArray[np.bool_], off: Sequence[Block], spans: Sequence[float], scale: int
+    pictures: Sequence[Block],
+    plain: Block,
+    valid_pixels: NDArray[np.bool_],
+    off: Sequence[Block],
+    spans: Sequence[float],
+    *,
+    scale: int,
 ) -> dict[str, tuple[float, ...]]:
-    """Return figures for each picture, means over the bands; `off` are errors against the input, where known."""
+    """Return figures for each picture, means over the bands.
+
+    `plain` is the input under bilinear interpolation, `off` are errors against the input, where known.
+    """
     none = float("nan")
     scores = {
         "consistency": tuple(float(np.sqrt(np.mean(result**2))) if result.size else none for result in off),
@@ -244,6 +260,9 @@ def _scores(
             scores[name] = (*(_mean(measure(result, truth, peak=peak, valid=valid)) for result in results), none)
         shares = [metrics.spectra(result, truth, scale=scale, valid=valid).recovered for result in results]
         scores["recovered"] = (*(100 * _mean(result) for result in shares), none)
+        told = [100 * correctness(result, truth, plain, valid_pixels).value for result in results]
+        for i, name in enumerate(NAMES):
+            scores[name] = (*(float(values[i]) for values in told), none)
     return scores
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from geosr import __version__, pictures, webpage
 from geosr.quality import drawings
 from geosr.quality.comparison import Comparison, Place
+from geosr.quality.correctness import NAMES
 from geosr.quality.verdict import decimals
 
 SCRIPT = Path(__file__).with_suffix(".js")
@@ -22,8 +23,8 @@ ENDS = (1, 99)
 """Percentiles of a place that are shown black and white, where it is stretched by itself."""
 BEYOND = 1.5
 """How far values beyond those percentiles are kept apart on the page, in spans between them."""
-UNITS = {"PSNR": "dB", "beyond the input": "%", "recovered": "%"}
-DECIMALS = {"PSNR": 2, "SSIM": 4, "beyond the input": 2, "recovered": 1}
+UNITS = {"PSNR": "dB", "beyond the input": "%", "recovered": "%", **dict.fromkeys(NAMES, "%")}
+DECIMALS = {"PSNR": 2, "SSIM": 4, "beyond the input": 2, "recovered": 1, **dict.fromkeys(NAMES, 1)}
 NOTE = (
     "Both sides are stretched alike. Values are shown with 8 bits; scores are computed from the values themselves. "
     "Hatched pixels hold no data."

@@ -16,6 +16,7 @@ from geosr import notebook
 from geosr.files import plural
 from geosr.grid import Block, Tile, Window
 from geosr.quality import metrics
+from geosr.quality.correctness import Correctness, correctness, enlarged
 from geosr.quality.metrics import Mask, Mean, Spectra
 
 
@@ -41,6 +42,12 @@ class Scores:
     """Share of the truth's energy beyond the input's Nyquist that is in the result, in phase; mean over bands."""
     energy: float | None
     """All the energy that the result has there, as the same share; what exceeds `recovered` is invented."""
+    improvement: float | None
+    """Share of what the input lacks that the result has right, as opensr-test tells it."""
+    omission: float | None
+    """Share that it leaves out."""
+    hallucination: float | None
+    """Share that it makes up."""
 
     @classmethod
     def mean(cls, several: Sequence[Scores], *, one_unit: bool = True) -> Scores:
@@ -68,6 +75,7 @@ class Sums:
     angles: Mean
     inconsistency: Mean
     spectra: Spectra
+    correctness: Correctness
     luma: tuple[Mean, Mean] | None
     """Squared errors and SSIM of Y."""
 
@@ -82,6 +90,7 @@ class Sums:
             self.angles + other.angles,
             self.inconsistency + other.inconsistency,
             self.spectra + other.spectra,
+            self.correctness + other.correctness,
             luma,
         )
 
@@ -120,6 +129,9 @@ class Judged:
             angles=Mean.of(*map(there.trim, metrics.angles(result, truth, valid=kept))),
             inconsistency=Mean.of(self.core.trim(off) ** 2, self.core.trim(usable)),
             spectra=metrics.spectra(*map(there.trim, (result, truth)), scale=self.scale, valid=there.trim(self.valid)),
+            correctness=correctness(
+                there.trim(result), there.trim(truth), there.trim(enlarged(self.low, self.scale)), counted
+            ),
             luma=self._luma_sums(result) if self.colours else None,
         )
 
@@ -178,6 +190,7 @@ def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:
     error = sums.errors.value
     decibels = metrics.decibels(error, peak)
     luma, luma_ssim = sums.luma or (None, None)
+    improvement, omission, hallucination = map(mean, np.split(sums.correctness.value, 3))
     return Scores(
         psnr=mean(np.where(error > 0, decibels, np.nan)) if np.any(error > 0) else mean(decibels),
         ssim=mean(sums.ssim.value),
@@ -189,6 +202,9 @@ def scores(sums: Sums, *, scale: int, peak: ArrayLike) -> Scores:
         consistency=mean(sums.inconsistency.value, root=True),
         recovered=mean(sums.spectra.recovered),
         energy=mean(sums.spectra.energy),
+        improvement=improvement,
+        omission=omission,
+        hallucination=hallucination,
     )
 
 

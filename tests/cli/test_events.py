@@ -11,7 +11,7 @@ import time
 import pytest
 
 import geosr
-from geosr.cli.ending import Ending, missing
+from geosr.cli.ending import Ending, ending, missing
 from tests.conftest import soon, texture
 from tests.photographs import frames, moves, save_burst
 
@@ -228,6 +228,18 @@ def test_a_job_that_does_not_end_by_itself_leaves_what_others_made(tmp_path):
     (new / "notes.txt").unlink()
     end.clear()
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, None])
+def test_an_end_of_which_a_library_makes_another_error_stays_an_end(end):
+    """An interrupted import is an ImportError, and a callback's exception one of the library that called it."""
+    with pytest.raises(end or ImportError), ending() as job:
+        try:
+            if end:
+                job.stop()
+        except KeyboardInterrupt:
+            pass
+        raise ImportError("numpy.core.multiarray failed to import")
 
 
 def test_a_folder_in_which_every_raster_fails_does_not_stay(tmp_path):

@@ -15,6 +15,7 @@ from geosr.errors import OptionError, OutputError, RasterError
 from geosr.models import cards
 from geosr.quality import evaluate as job
 from geosr.quality import metrics
+from geosr.quality.correctness import NAMES, correctness, enlarged
 from geosr.quality.evaluate import evaluate_model
 from geosr.quality.options import Options
 from geosr.quality.scores import Scores
@@ -96,6 +97,8 @@ def test_scores_are_those_of_the_whole_image(make_raster):
     assert got.consistency == pytest.approx(np.sqrt(((shrink(made, 2) - low) ** 2).mean()))
     assert got.recovered == pytest.approx(metrics.spectra(made, truth, scale=2).recovered.mean())
     assert got.energy == pytest.approx(metrics.spectra(made, truth, scale=2).energy.mean())
+    shares = correctness(made, truth, enlarged(low, 2), np.ones(truth.shape, bool)).value
+    assert (got.improvement, got.omission, got.hallucination) == pytest.approx(tuple(shares))
 
 
 @pytest.mark.slow
@@ -183,7 +186,7 @@ def test_a_constant_scene_has_what_can_be_told_of_it(make_raster):
     [result] = evaluate_model("bicubic", [make_raster(np.full((1, 70, 70), 9, "uint8"))]).scenes
     got = result.methods["bicubic"]
     assert (got.psnr, got.ssim, got.rmse, got.ergas) == (np.inf, pytest.approx(1), 0, 0)
-    assert (got.sam, got.recovered, got.energy) == (None, None, None)
+    assert (got.sam, got.recovered, got.energy, got.improvement) == (None, None, None, None)
 
 
 def test_a_constant_band_says_nothing_of_the_others(make_raster):
@@ -233,7 +236,7 @@ def test_the_table_has_a_row_for_each_method_and_columns_with_something_to_say(m
     assert done.exit_code == 0
     title, head, *rows = done.stdout.splitlines()
     assert title == f"{source}: 90 x 80 pixels, 1 band of uint8"
-    assert head.split() == ["PSNR", "SSIM", "ERGAS", "consistency", "recovered", "energy"]
+    assert head.split() == ["PSNR", "SSIM", "ERGAS", "consistency", "recovered", "energy", *NAMES]
     assert [row.split()[0] for row in rows] == METHODS
     done = ran("bicubic", source, make_raster(texture(3, 80, 90), "rgb.tif"), "-q")
     assert "PSNR-Y" in done.stdout
