@@ -19,7 +19,7 @@ from geosr import __version__, engine
 from geosr.burst import alignment, exif, framing, hugin, hugin_projects, photos, report, sharpening
 from geosr.burst.homography import enlarging, shifting
 from geosr.burst.hugin import Hugin
-from geosr.burst.judging import Judgement, Rules, best_reference, clipped, judge_frames, parts_flow
+from geosr.burst.judging import Judgement, Rules, clipped, judge_frames, parts_flow, references
 from geosr.burst.options import COMMON, METHODS, UNION, Options
 from geosr.burst.photos import Frame, Photo
 from geosr.burst.stacking import BASE_MEMORY, EXTRAS, Layer, Stack, halo_of, stacked, stacked_parts, tile_size
@@ -231,11 +231,11 @@ def _layers(
         judgements = aligned.judgements
     else:
         by_path = {frame.photo.path: frame for frame in frames}
-        first = by_path[reference.path] if reference else best_reference(frames)
+        candidates = [by_path[reference.path]] if reference else references(frames)
         rules = Rules(options.align, keep_all=options.keep_all, match=options.match, local=options.local)
         enough = _memory_suffices(alignment.MEMORY * photos.PROXY_PIXELS, plan, pool)
         judgements = judge_frames(
-            frames, first, rules, tools, pool=pool if enough else None, show=partial(show, "align")
+            frames, candidates, rules, tools, pool=pool if enough else None, show=partial(show, "align")
         )
         frames = [frame for frame, judgement in zip(frames, judgements, strict=True) if judgement.kept]
     layers, canvas = _framed(options, frames, [judgement for judgement in judgements if judgement.kept])

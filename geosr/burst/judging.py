@@ -32,8 +32,12 @@ PARTS_STILL = 0.95
 """Share of a frame that one motion must fit, else its parts are aligned."""
 LEAST_PARTS = 0.2
 """Share of the reference that the parts of a frame must fit."""
+MOST_REFERENCES = 3
+"""Frames that are tried as the reference: one that no other fits may show another scene."""
 CLIPPED_EARLIER = 0.02
 """Share of the range by which a frame must clip before another for its clipped pixels to have no weight."""
+KNEE = 0.06
+"""Share of the range below white in which cameras press highlights together; it counts as clipped there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +91,42 @@ class Rules:
 
 
 def judge_frames(
-    frames: Sequence[Frame], reference: Frame, rules: Rules, tools: Hugin, *, pool: Pool | None, show: Progress
+    frames: Sequence[Frame],
+    candidates: Sequence[Frame],
+    rules: Rules,
+    tools: Hugin,
+    *,
+    pool: Pool | None,
+    show: Progress,
 ) -> tuple[Judgement, ...]:
-    """Return the judgement of each frame, in their order.
+    """Return the judgement of each frame, in their order, beside the first candidate that another frame fits.
 
     Raises:
-        BurstError: fewer than two frames can be used.
+        BurstError: no frame fits a candidate.
     """
     typical = float(np.median([frame.sharpness for frame in frames]))
-    judge = partial(judge_frame, reference=reference, typical=typical, rules=rules, tools=tools)
-    judgements: list[Judgement] = []
-    for _, judgement in engine.run(judge, frames, pool):
-        judgements.append(judgement)
-        show(len(judgements), len(frames))
-        if not judgement.kept:
-            log.warning("%s is left out: %s", judgement.name, judgement.reason)
-    if sum(judgement.kept for judgement in judgements) < 2:
-        names = {judgement.reason: judgement.name for judgement in judgements if not judgement.kept}
-        reasons = "; ".join(f"{name}: {reason}" for reason, name in names.items())
-        name = reference.photo.name
-        raise BurstError(f"no photo can be used beside {name!r} ({reasons}); choose another --reference")
-    return tuple(judgements)
+    problems = []
+    for reference in candidates[:MOST_REFERENCES]:
+        judge = partial(judge_frame, reference=reference, typical=typical, rules=rules, tools=tools)
+        judgements: list[Judgement] = []
+        for _, judgement in engine.run(judge, frames, pool):
+            judgements.append(judgement)
+            show(len(judgements), len(frames))
+        left_out = [judgement for judgement in judgements if not judgement.kept]
+        if len(judgements) - len(left_out) >= 2:
+            for judgement in left_out:
+                log.warning("%s is left out: %s", judgement.name, judgement.reason)
+            return tuple(judgements)
+        reasons = {judgement.reason: judgement.name for judgement in left_out}
+        problems.append("; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
+    raise BurstError(
+        f"no other photo fits {candidates[0].photo.name!r}, the reference ({problems[0]}); it may show another scene: "
+        "remove it, or name another with --reference"
+    )
 
 
-def best_reference(frames: Sequence[Frame]) -> Frame:
-    """Return the reference: the sharpest of the well exposed frames, of equal ones the nearest to the middle.
+def references(frames: Sequence[Frame]) -> list[Frame]:
+    """Return the well exposed frames, the sharpest first, of equal ones the nearest to the middle.
 
     The outputs have the reference's exposure: its brightness is near the burst's median, and it clips little more than
     the others do. Where no frame is so, the nearest in brightness is taken.
@@ -123,8 +138,8 @@ def best_reference(frames: Sequence[Frame]) -> Frame:
     if not good.any():
         good = off <= off.min() + 1e-9
     middle = (len(frames) - 1) // 2
-    best = min(np.flatnonzero(good).tolist(), key=lambda i: (-frames[i].sharpness, abs(i - middle)))
-    return frames[best]
+    order = sorted(np.flatnonzero(good).tolist(), key=lambda i: (-frames[i].sharpness, abs(i - middle)))
+    return [frames[i] for i in order]
 
 
 def judge_frame(frame: Frame, *, reference: Frame, typical: float, rules: Rules, tools: Hugin) -> Judgement:
@@ -203,7 +218,7 @@ def _tuples(value: Any) -> Any:
 def clipped(dtype: str, judgements: Sequence[Judgement]) -> list[tuple[Block, Block]]:
     """Return for each used frame the values of each band at which its pixels lose their weight.
 
-    Those are the ends of the range where others see further.
+    Those are the ends of the range where others see further, within the range that the result can hold.
     """
     low, high = photos.limits(dtype)
     gains, offsets = (
@@ -212,10 +227,10 @@ def clipped(dtype: str, judgements: Sequence[Judgement]) -> list[tuple[Block, Bl
     )
     if not np.isfinite([low, high]).all():
         return [(np.full_like(gain, -np.inf), np.full_like(gain, np.inf)) for gain in gains]
-    lows, highs = gains * low + offsets, gains * high + offsets
-    slack = CLIPPED_EARLIER * (high - low)
+    lows, highs = (np.clip(gains * end + offsets, low, high) for end in (low, high))
+    slack, knee = CLIPPED_EARLIER * (high - low), KNEE * (high - low)
     starts = np.where(lows > lows.min(axis=0) + slack, low, -np.inf)
-    ends = np.where(highs < highs.max(axis=0) - slack, high, np.inf)
+    ends = np.where(highs < highs.max(axis=0) - slack, high - knee, np.inf)
     return list(zip(starts, ends, strict=True))
 
 

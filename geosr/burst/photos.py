@@ -120,11 +120,13 @@ def of_one_kind(photos: Sequence[Photo]) -> tuple[list[Photo], list[tuple[str, s
     if counts[most] < 2:
         first, second = photos[:2]
         here, there = (_kind_text(photo) for photo in (second, first))
-        raise BurstError(f"{second.name!r} is {here} but {first.name!r} is {there}; a burst is of one kind")
+        raise BurstError(
+            f"{second.name!r} is {here} but {first.name!r} is {there}; all photos of a burst must be alike"
+        )
     kept = [photo for photo in photos if _kind(photo) == most]
     _check_colours(kept)
     reasons = [
-        (photo.name, f"it is {_kind_text(photo)}, most are {_kind_text(kept[0])}")
+        (photo.name, f"it is {_kind_text(photo)}, most photos are {_kind_text(kept[0])}")
         for photo in photos
         if _kind(photo) != most
     ]

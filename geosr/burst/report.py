@@ -37,11 +37,11 @@ PANEL = 480
 DECIMALS = {"rotation": 4, "zoomed": 5, "offset": 1, "rms": 2, "motion": 2}
 """Decimals of the columns of the photos that have not three."""
 COLUMNS = (
-    ("name", "photo"), ("kept", "kept"), ("reason", "why not"), ("sharpness", "sharpness"),
-    ("shift", "moved right and down, px"), ("rotation", "turned, degrees"), ("zoomed", "enlarged"),
-    ("inliers", "control points that agree"), ("points", "of"), ("rms", "their RMS, px"),
-    ("motion", "left over, px"), ("still", "share that fits"), ("local", "aligned in parts, share"),
-    ("gain", "gain"), ("offset", "offset"),
+    ("name", "photo"), ("kept", "used"), ("reason", "why not"), ("still", "share that fits as a whole"),
+    ("local", "share that fits in parts"), ("sharpness", "sharpness"), ("shift", "camera moved right and down, px"),
+    ("rotation", "turned, degrees"), ("zoomed", "enlarged"), ("inliers", "control points that agree"),
+    ("points", "control points"), ("rms", "RMS of these, px"), ("motion", "motion left over, px"), ("gain", "gain"),
+    ("offset", "offset"),
 )  # fmt: skip
 
 
@@ -124,11 +124,13 @@ def movement(matrix: Matrix, size: tuple[int, int]) -> dict[str, Any]:
     edge = corners(Window(0, 0, *size))
     centre = edge.mean(axis=0, keepdims=True)
     shift = (apply(matrix, centre) - centre)[0]
-    top = np.diff(apply(matrix, edge[:2]), axis=0)[0]
+    # Around the middle, where perspective neither turns nor enlarges.
+    right, down = (apply(matrix, centre + step) - apply(matrix, centre - step) for step in np.eye(2))
+    (xx, yx), (xy, yy) = right[0] / 2, down[0] / 2
     return {
         "shift": [round(float(x), 3) for x in shift],
-        "rotation": round(float(np.degrees(np.arctan2(top[1], top[0]))), 4),
-        "zoomed": round(float(np.hypot(*top)) / size[0], 5),
+        "rotation": round(float(np.degrees(np.arctan2(yx - xy, xx + yy))), 4),
+        "zoomed": round(float(np.sqrt(abs(xx * yy - xy * yx))), 5),
     }
 
 
@@ -179,7 +181,8 @@ def picture(single: Block, result: Block, maps: Block, channels: tuple[int, int,
 
 def page(report: Mapping[str, Any], image: bytes) -> str:
     """Return a page of HTML that needs no other file."""
-    frames = [[_cell(frame, key) for key, _ in COLUMNS] for frame in report["frames"]]
+    columns = [(key, title) for key, title in COLUMNS if any(_cell(frame, key) for frame in report["frames"])]
+    frames = [[_cell(frame, key) for key, _ in columns] for frame in report["frames"]]
     gains = {name: value for name, value in report["spectrum"].items() if name.endswith("dB")}
     kept, count = report["kept"], len(report["frames"])
     items = {
@@ -193,27 +196,37 @@ def page(report: Mapping[str, Any], image: bytes) -> str:
         "geosr": report.get("version", ""),
     }
     body = (
-        f"<header><h1>{escape(report['outputs'][0] if report['outputs'] else 'burst')} of {count} photos</h1>"
-        f'{webpage.facts(items)}<p class="verdict">{escape(_verdict(kept, count, gains))}</p></header>\n<main>\n'
+        f"<header><h1>Burst of {count} photos</h1>"
+        f'{webpage.facts(items)}<p class="verdict">{escape(_verdict(report["frames"], gains))}</p></header>\n<main>\n'
         f'<figure class="main">{webpage.picture(image, "one photo beside the result, and maps")}'
-        "<figcaption>Above one photo, enlarged by bicubic interpolation, beside the result. Below the number of frames "
-        "that count at each pixel, and how far they differ there: bright is movement, noise, or a photo that does not "
-        "fit."
+        "<figcaption>Top: the reference, enlarged by bicubic interpolation, and the result. Bottom: the number of "
+        "photos that count at each pixel, and how far they differ there: bright is movement, noise, highlights, or a "
+        "photo that does not fit."
         "</figcaption></figure>\n<h2>Photos</h2>\n"
-        + webpage.table([title for _, title in COLUMNS], frames, label="photos")
+        + webpage.table([title for _, title in columns], frames, label="photos")
         + "\n</main>"
     )
     return webpage.document(f"geosr burst: {kept} of {count} photos", body)
 
 
-def _verdict(kept: int, count: int, gains: Mapping[str, float]) -> str:
+def used_text(frames: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many of the photos are used, and how many of these in parts."""
+    kept, partial = (sum(bool(frame[key]) for frame in frames) for key in ("kept", "partial"))
+    text = f"{kept} of {len(frames)} photos are used"
+    return f"{text}, {partial} of them only where they fit" if partial else text
+
+
+def _verdict(frames: Sequence[Mapping[str, Any]], gains: Mapping[str, float]) -> str:
     """Return a sentence on what the photos gave."""
-    text = f"{kept} of {count} photos agree"
+    text = used_text(frames)
     detail = next((value for name, value in gains.items() if name.startswith("detail to noise")), None)
     if detail is None:
         return f"{text}."
-    change = "more" if detail >= 0 else "less"
-    return f"{text}, and their stack has {abs(detail):.1f} dB {change} detail to noise near the photos' limit than one."
+    change = "better" if detail >= 0 else "worse"
+    return (
+        f"{text}. In fine detail, the ratio of signal to noise of their stack is {abs(detail):.1f} dB {change} than "
+        "that of one photo, in the crop below."
+    )
 
 
 def _cell(frame: Mapping[str, Any], key: str) -> str:
@@ -221,8 +234,8 @@ def _cell(frame: Mapping[str, Any], key: str) -> str:
     value = frame[key]
     if key == "kept":
         value = "reference" if frame["reference"] else "yes" if value else "no"
-    if isinstance(value, list):
-        value = ", ".join(f"{x:.2f}" for x in value)
+    if isinstance(value, list | tuple):
+        value = " ".join(f"{x:.2f}" for x in value)
     if isinstance(value, float):
         value = f"{value:.{DECIMALS.get(key, 3)}f}"
     return str(value)

@@ -86,9 +86,10 @@ def burst(
     elif folder is not None:
         paths.append(str(folder))
     if not paths or output is None:
-        raise click.UsageError("name the photos and then the folder of the results, or that with --output")
+        raise click.UsageError("name the photos, then the folder for the results (or give it with --output)")
     from geosr import pools
     from geosr.burst import job
+    from geosr.burst.report import used_text
     from geosr.parts import leftovers
 
     settings = Options(depth=int(depth) if depth else None, **values)
@@ -104,13 +105,14 @@ def burst(
             stages(UNITS, quiet=bool(quiet), end=end, temporary=temporary, created=created) as show,
         ):
             report = job.write(plan, restart=restart, pool=pool, progress=show)
-    text = f"{report['kept']} of {len(report['frames'])} photos; {', '.join(report['outputs'])} in {output}"
+    text = f"{used_text(report['frames'])}; {', '.join(report['outputs'])} in {output}"
     events.result({"output": str(output), **report}, "" if quiet else text, as_json=as_json)
 
 
 def _summary_text(summary: dict[str, Any]) -> str:
     lines = [
-        f"{photo['name']}: {photo['size'][0]} x {photo['size'][1]}, {photo['taken']}" for photo in summary["photos"]
+        ", ".join(filter(None, (f"{photo['name']}: {photo['size'][0]} x {photo['size'][1]}", photo["taken"])))
+        for photo in summary["photos"]
     ]
     lines += [f"{name} would be left out: {reason}" for name, reason in summary["left out"].items()]
     megabytes = summary["disk"] / 1e6

@@ -158,7 +158,10 @@ def _band(band: Band) -> str:
 def _sensor(report: Info) -> str:
     if report.mtf is None:
         return "too few straight edges to measure the blur; the natural setting fits any sensor"
-    return f"the natural setting fits any sensor; --mtf {report.mtf:g} undoes the blur of these pixels"
+    return (
+        f"the natural setting fits any sensor; the edges suggest an MTF near {report.mtf:g}: try --mtf {report.mtf:g} "
+        "on a corner before you believe it, or --sensor with the name of yours"
+    )
 
 
 def _advice(report: Info) -> str:

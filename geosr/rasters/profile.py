@@ -232,9 +232,10 @@ def _equal(name: str) -> Callable[[Profile, Profile], bool]:
 
 
 def _same_colours(output: Profile, expected: Profile) -> bool:
-    # Not every format has a word for what is not defined.
+    # Not every format has a word for what is not defined; of several bands, GDAL calls the first gray for that.
+    undefined = {ColorInterp.undefined, *([ColorInterp.gray] if len(expected.colorinterp) > 1 else [])}
     pairs = zip_longest(expected.colorinterp, output.colorinterp)
-    return not expected.colorinterp or all(colour in (other, ColorInterp.undefined) for colour, other in pairs)
+    return not expected.colorinterp or all(colour == other or colour in undefined for colour, other in pairs)
 
 
 def _same_texts(name: str) -> Callable[[Profile, Profile], bool]:

@@ -186,8 +186,8 @@ def _told(source: Source, upscaler: Upscaler, values: Range, options: Options) -
     for name in ("sensor", "mtf", "noise", "limit", "settings"):
         if getattr(options, name) != getattr(usual, name):
             raise OptionError(
-                f"--{name} needs a network that knows sensors, and {options.model!r} x{upscaler.scale} is none; "
-                "geosr models lists them"
+                f"--{name} needs a network that knows sensors, and {options.model!r} x{upscaler.scale} is none; take "
+                "span, or one trained with --model span_for_sensors"
             )
     return upscaler
 

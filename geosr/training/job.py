@@ -278,7 +278,11 @@ def _save_result(model: Any, result: Path, *, scores: dict[str, float], **card_f
     else:
         log.info("only TensorFlow writes the inference file; it is written to the cache when the network is first used")
     if scores and scores["val_psnr"] <= scores["val_psnr_bicubic"]:
-        log.warning("the network is no better than bicubic on the validation tiles; train it for more epochs")
+        log.warning(
+            "the network is no better than bicubic on the validation tiles; train it longer: in another folder, with "
+            "--fine-tune %s",
+            result,
+        )
     card = cards.describe(result, cards.digest_of(result))
     today = date.today().isoformat()
     cards.write(replace(card, purpose="trained with geosr train", date=today, scores=scores, **card_fields), result)

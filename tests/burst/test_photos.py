@@ -242,7 +242,7 @@ def test_photos_of_the_kind_that_most_have_are_kept(tmp_path, picture):
     kept, left_out = photos.of_one_kind(photos.scan([tmp_path]))
     assert [photo.name for photo in kept] == ["2.png", "3.png", "5.png"]
     assert [name for name, _ in left_out] == ["1.png", "4.png"]
-    assert all("50 x 70" in reason and "most are 70 x 50" in reason for _, reason in left_out)
+    assert all("50 x 70" in reason and "most photos are 70 x 50" in reason for _, reason in left_out)
     (tmp_path / "5.png").unlink()
     kept, _ = photos.of_one_kind(photos.scan([tmp_path]))
     assert [photo.name for photo in kept] == ["1.png", "4.png"], "of equal kinds that of the first"

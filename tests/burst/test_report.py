@@ -51,7 +51,12 @@ def test_the_picture_and_the_page_are_whole():
     with Image.open(io.BytesIO(png)) as image:
         image.load()
         assert image.width == 2 * report.PANEL
-    frame = {key: 0.0 for key, _ in report.COLUMNS} | {"name": "<a>.jpg", "kept": False, "reference": False}
+    frame = {key: 0.0 for key, _ in report.COLUMNS} | {
+        "name": "<a>.jpg",
+        "kept": False,
+        "reference": False,
+        "partial": False,
+    }
     said = {
         "frames": [frame | {"reason": "blurred & dark", "shift": [1.0, 2.0]}],
         "kept": 0, "size": [1, 2], "dtype": "uint8", "outputs": ["mean.tif"],
@@ -64,4 +69,4 @@ def test_the_picture_and_the_page_are_whole():
     assert "+1.5" in page
     assert "0.25" in page
     assert '<meta name="viewport" content="width=device-width' in page
-    assert "0 of 1 photos agree" in page
+    assert "0 of 1 photos are used" in page

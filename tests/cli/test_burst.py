@@ -40,7 +40,7 @@ def test_a_folder_in_and_a_folder_out(tmp_path):
     folder = save_burst(tmp_path / "process", frames(moves(3, seed=2)), ending=".jpg")
     done = command(folder, tmp_path / "superresolution")
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 photos; mean.tif, median.tif, robust.tif" in done.stdout
+    assert "3 of 3 photos are used; mean.tif, median.tif, robust.tif" in done.stdout
     assert "align: 3 of 3 photos" in done.stderr
     assert "Warning" not in done.stderr
     with rasterio.open(tmp_path / "superresolution" / "robust.tif") as out:
@@ -137,7 +137,7 @@ def test_photos_that_cannot_be_aligned_are_one_line_and_leave_nothing(tmp_path):
     images = [frames([np.eye(3)], seed=seed)[0] for seed in (1, 2, 3)]
     folder = save_burst(tmp_path / "in", images)
     error = one_line_error(command(folder, tmp_path / "out", "-qq"))
-    assert "no photo can be used beside" in error
+    assert "no other photo fits" in error
     assert left(tmp_path) == ["in", "in/1.tif", "in/2.tif", "in/3.tif"]
 
 
