@@ -144,7 +144,7 @@ def test_a_copy_to_another_format_that_is_cancelled_leaves_nothing(make_raster, 
 @pytest.mark.parametrize("wait", [0.0, 1.5, 9.0])
 def test_a_network_is_stopped_while_it_loads_and_while_it_computes(make_raster, tmp_path, wait):
     source = make_raster(texture(3, 1024, 1024))
-    child = supervised("superresolve", source, tmp_path / "o.tif", "--tile", "1024")
+    child = supervised("superresolve", source, tmp_path / "o.tif", "--tile", "1024", "-m", "idn")
     seen = ""
     while '"progress"' not in seen:
         seen = child.stdout.readline()
