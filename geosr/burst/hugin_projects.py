@@ -49,7 +49,16 @@ def layers_of_project(
         raise BurstError(f"the project {os.fspath(project)!r} does not have the reference {reference.name!r}")
     judgements = []
     for photo in burst:
-        judgement = Judgement(photo.name, kept=photo.path in sources, reference=photo is reference)
+        judgement = Judgement(
+            photo.name,
+            kept=photo.path in sources,
+            reference=photo is reference,
+            sharpness=np.nan,
+            rms=np.nan,
+            correlation=np.nan,
+            motion=np.nan,
+            still=np.nan,
+        )
         if not judgement.kept:
             judgement = replace(judgement, reason="the project does not have it")
         elif match and not judgement.reference:

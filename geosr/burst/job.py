@@ -443,7 +443,7 @@ def _named(burst: Sequence[Photo], name: str) -> Photo:
     same = [photo for photo in burst if photo.name == Path(name).name]
     if not same:
         names = ", ".join(photo.name for photo in burst[:8])
-        raise OptionError(f"--reference {name!r} is none of the photos ({names}{', ...' if len(burst) > 8 else ''})")
+        raise OptionError(f"--reference {name!r} is not among the photos ({names}{', ...' if len(burst) > 8 else ''})")
     return same[0]
 
 

@@ -71,7 +71,11 @@ def write(
     result = image.read(crop).block.astype(np.float32)
     image.close()
     size = photo.profile.width, photo.profile.height
-    rows = [{**asdict(judgement), **movement(judgement.homography, size)} for judgement in judgements]
+    unknown = dict.fromkeys(("shift", "rotation", "zoomed"), float("nan"))  # of a project, whose photos nona has moved
+    rows = [
+        {**asdict(judgement), **(unknown if options.project else movement(judgement.homography, size))}
+        for judgement in judgements
+    ]
     report = {
         "version": __version__,
         "options": asdict(options),
@@ -237,5 +241,5 @@ def _cell(frame: Mapping[str, Any], key: str) -> str:
     if isinstance(value, list | tuple):
         value = " ".join(f"{x:.2f}" for x in value)
     if isinstance(value, float):
-        value = f"{value:.{DECIMALS.get(key, 3)}f}"
+        value = "" if np.isnan(value) else f"{value:.{DECIMALS.get(key, 3)}f}"
     return str(value)

@@ -361,6 +361,8 @@ def test_a_project_that_was_kept_gives_the_burst_again(tmp_path):
     assert [Path(image.path).name for image in hugin.read_images(project)] == ["1.tif", "2.tif", "3.tif"]
     said = stacked(folder, tmp_path / "again", Options(project=str(project), sharpen=0))
     assert said["kept"] == 3
+    told = json.loads((tmp_path / "again" / "report.json").read_text())["frames"]
+    assert all(frame["still"] is None and frame["shift"] is None for frame in told), "nothing of it was measured"
     with rasterio.open(tmp_path / "again" / "mean.tif") as out:
         assert out.count == 3
         assert out.width == pytest.approx(2 * SIZE[0], abs=60)
