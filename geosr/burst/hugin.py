@@ -181,7 +181,7 @@ def read_images(project: Path) -> list[Image]:
         if sizes and name:
             images.append(Image(name[1], int(sizes[1]), int(sizes[2])))
     if not images:
-        raise HuginError(f"{os.fspath(project)!r} is no Hugin project with images; save it again in Hugin")
+        raise HuginError(f"{os.fspath(project)!r} is not a Hugin project, or has no images; save it again in Hugin")
     return images
 
 

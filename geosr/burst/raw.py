@@ -71,7 +71,9 @@ def decode(path: Path, balance: Balance) -> Block:
                 output_color=rawpy.ColorSpace.sRGB, output_bps=16, no_auto_bright=True, adjust_maximum_thr=0.0,
             )  # fmt: skip
         except rawpy.LibRawError as error:
-            raise RasterError(f"{os.fspath(path)!r} cannot be decoded: {_text(error)}; leave it out") from error
+            raise RasterError(
+                f"{os.fspath(path)!r} cannot be decoded ({_text(error)}); move it out of the folder"
+            ) from error
     return np.ascontiguousarray(np.moveaxis(image, -1, 0))
 
 
@@ -98,7 +100,7 @@ def _opened(path: Path) -> Any:
         return rawpy.imread(os.fspath(path))
     except rawpy.LibRawError as error:
         raise RasterError(
-            f"{os.fspath(path)!r} is no RAW photo that can be read: {_text(error)}; leave it out"
+            f"{os.fspath(path)!r} is not a RAW photo that can be read ({_text(error)}); move it out of the folder"
         ) from error
 
 

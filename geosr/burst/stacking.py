@@ -43,7 +43,7 @@ class Layer:
     high: ArrayLike
     """Values at and beyond which a pixel has no weight while another frame has one."""
     flow: Flow | None = None
-    """What its parts move beside the matrix."""
+    """How its parts move on top of the matrix."""
     to_flow: Matrix | None = None
     """From the output's pixels to the flow's."""
 

@@ -102,5 +102,5 @@ def test_without_rawpy_the_line_to_type_is_said(tmp_path, monkeypatch):
 def test_what_is_no_raw_photo_is_said(tmp_path, rawpy, light):
     path = tmp_path / "a.cr2"
     path.write_bytes(b"nothing")
-    with pytest.raises(RasterError, match=r"a\.cr2' is no RAW photo"):
+    with pytest.raises(RasterError, match=r"a\.cr2' is not a RAW photo"):
         raw.inspect(path)
