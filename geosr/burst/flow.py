@@ -83,9 +83,9 @@ def find(reference: Proxy, frame: Proxy, matrix: Matrix) -> Flow:
     if known.sum() < LEAST_KNOWN:
         return Flow(np.zeros((2, *fixed.shape), np.float32), np.zeros(fixed.shape, bool))
     gain, offset = match(moved[0][known], fixed[known])
-    seen = gain * moved[0] + offset
+    matched = gain * moved[0] + offset
     low, high = np.percentile(fixed[known], (0.5, 99.5))
-    onward, returned = _motion(*(pictures.stretched(image, low, high) for image in (fixed, seen)))
+    onward, returned = _motion(*(pictures.stretched(image, low, high) for image in (fixed, matched)))
     # Where all is clipped nothing is seen; that noise clips some pixels does not hide what moved.
     here_open, there_open = (gaussian_filter(mask.astype(np.float32), SMOOTH) for mask in (trusted, usable))
     there_open, inside = warped(there_open[None], np.ones_like(usable), matrix, fixed.shape[::-1])
@@ -93,7 +93,7 @@ def find(reference: Proxy, frame: Proxy, matrix: Matrix) -> Flow:
     share = np.maximum(gaussian_filter(fits.astype(np.float32), SMOOTH), 1e-3)
     field = np.stack([gaussian_filter(np.where(fits, band, 0), SMOOTH) / share for band in onward])
     fits &= np.hypot(*(field - onward)) < AGREEMENT
-    fits &= _alike(fixed, _sampled(seen, field), fits)
+    fits &= _alike(fixed, _sampled(matched, field), fits)
     field *= np.clip(np.hypot(*field) / STILL - 1, 0, 1)
     side = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
     opened = binary_opening(fits, side).astype(np.uint8)

@@ -192,8 +192,8 @@ def parts_flow(frame: Frame, reference: Frame, judgement: Judgement) -> flow.Flo
     """Return the flow that `judge_frame` found for a frame whose parts it aligned."""
     (fixed, trusted), (moving, usable) = photos.load_proxy(reference.proxy), photos.load_proxy(frame.proxy)
     matrix = at_scale(judgement.homography, 1 / photos.factor(frame.photo.profile))
-    found = flow.find((fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), matrix)
-    return found if judgement.partial else found.faded()
+    motion = flow.find((fixed.mean(axis=0), trusted), (moving.mean(axis=0), usable), matrix)
+    return motion if judgement.partial else motion.faded()
 
 
 def align_with_hugin(frame: Frame, reference: Frame, tools: Hugin) -> alignment.Fit:

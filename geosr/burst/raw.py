@@ -106,5 +106,5 @@ def _opened(path: Path) -> Any:
 
 def _text(error: Exception) -> str:
     """Return what LibRaw said, which rawpy gives as bytes."""
-    said = error.args[0] if error.args else ""
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    text = error.args[0] if error.args else ""
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)

@@ -65,7 +65,7 @@ def write(
     crop = textured_window(work, work.layers[first])
     values, covered, _ = stacked(Tile(0, crop, crop), work)
     frames, whole = values * work.factor, covered.all(axis=(1, 2))
-    seen = frames[whole] if whole.sum() > 1 else frames
+    covering = frames[whole] if whole.sum() > 1 else frames
     image = RasterSource(draft.with_name(f"{best}.tif"), alpha="band")
     channels = composites(image.profile)[0].channels
     result = image.read(crop).block.astype(np.float32)
@@ -86,7 +86,7 @@ def write(
         "kept": len(used),
         "coverage": round(float(maps[0].mean()), 4),
         "deviation": round(float(maps[1].mean()), 4),
-        "spectrum": spectrum(seen.mean(axis=1), result.mean(axis=0), scale=options.scale),
+        "spectrum": spectrum(covering.mean(axis=1), result.mean(axis=0), scale=options.scale),
         "crop": crop.toranges(),
         "sharpen": work.sharpen,
     }

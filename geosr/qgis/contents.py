@@ -27,7 +27,7 @@ PLUGIN = Path(__file__).with_name("plugin")
 ALGORITHMS = ("superresolve.py", "dataset.py", "burst.py")
 COMMON = "common.py"
 BESIDE = ("geosr.html", "geosr.svg", "dataset.svg", "burst.svg")
-"""What the algorithms show: help and icons."""
+"""Help and icons of the algorithms."""
 NOTES = "geosr.json"
 FILES: Mapping[Kind, tuple[str, ...]] = {
     "plugin": ("__init__.py", "metadata.txt", "widgets.py", COMMON, *ALGORITHMS, *BESIDE),
@@ -48,7 +48,7 @@ tags=super-resolution,raster,processing,satellite,aerial
 hasProcessingProvider=yes
 experimental=False
 """
-"""What QGIS's plugin manager reads."""
+"""The file that QGIS's plugin manager reads."""
 LINES = {
     "bicubic": "interpolation, which adds no detail",
     "idn": "a network that is slightly more accurate and takes 3.6 times as long",

@@ -260,9 +260,9 @@ def _scores(
             scores[name] = (*(_mean(measure(result, truth, peak=peak, valid=valid)) for result in results), none)
         shares = [metrics.spectra(result, truth, scale=scale, valid=valid).recovered for result in results]
         scores["recovered"] = (*(100 * _mean(result) for result in shares), none)
-        told = [100 * correctness(result, truth, plain, valid_pixels).value for result in results]
+        percentages = [100 * correctness(result, truth, plain, valid_pixels).value for result in results]
         for i, name in enumerate(NAMES):
-            scores[name] = (*(float(values[i]) for values in told), none)
+            scores[name] = (*(float(values[i]) for values in percentages), none)
     return scores
 
 

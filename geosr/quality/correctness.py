@@ -75,9 +75,9 @@ def correctness(result: Block, truth: Block, plain: Block, valid: Mask) -> Corre
         # From the least, so that the exponentials of infinite distances are none.
         weights = np.exp(-(distances - distances.min(axis=0)) / TEMPERATURE)
         shares = weights / weights.sum(axis=0)
-    told = np.isfinite(shares).all(axis=0)
-    bins = _bin(np.maximum.reduce([reference, to_truth, to_input])[told])
-    summed = np.stack([np.bincount(bins, share[told], BINS) for share in shares]).astype(np.float64)
+    defined = np.isfinite(shares).all(axis=0)
+    bins = _bin(np.maximum.reduce([reference, to_truth, to_input])[defined])
+    summed = np.stack([np.bincount(bins, share[defined], BINS) for share in shares]).astype(np.float64)
     counts, references = (np.bincount(each, minlength=BINS).astype(np.float64) for each in (bins, _bin(reference)))
     return Correctness(summed, counts, references)
 

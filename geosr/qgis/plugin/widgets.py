@@ -69,7 +69,7 @@ class LineList(WidgetWrapper):
         return bool(self.others["MODEL_FILE"].parameterValue()) if "MODEL_FILE" in self.others else False
 
     def model(self):
-        """What is known of the model that is chosen."""
+        """The facts about the chosen model."""
         models = installation().get("models") or {}
         return models.get(self.others["MODEL"].parameterValue(), {}) if "MODEL" in self.others else {}
 

@@ -1,4 +1,4 @@
-"""What the algorithms have in common: the geosr command as a child process, its parameters, and the files of layers.
+"""The common part of the algorithms: the geosr command as a child process, its parameters, and the files of layers.
 
 The plugin imports it; each script, which cannot import its neighbours, is written with it inside.
 """
@@ -57,7 +57,7 @@ def beside(name):
 
 
 def installation():
-    """What "geosr qgis install" wrote beside this script; nothing if that is missing."""
+    """The content of the file that "geosr qgis install" wrote beside this script; nothing if it is missing."""
     try:
         with open(beside("geosr.json"), encoding="utf-8") as file:
             found = json.load(file)
